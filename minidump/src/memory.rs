@@ -206,15 +206,15 @@ forward!(Arc<M>);
 
 /// Contiguous pages in physical memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stretch {
+pub struct PageRun {
     /// Whether the pages are in the dump. If not, they are a hole.
     pub present: bool,
     /// The end address, exclusive; `None` for the end of the address space.
     pub end: Option<u64>,
 }
 
-impl Stretch {
-    /// Creates a stretch of pages in the dump.
+impl PageRun {
+    /// Creates a run of pages in the dump.
     pub fn present(end: Option<u64>) -> Self {
         Self { present: true, end }
     }
@@ -245,7 +245,7 @@ pub trait DumpMemory: KernelMemory {
     fn offset_of(&self, at: PhysAddr) -> Option<u64>;
 
     /// Returns the contiguous pages, starting with that of `at`, that are all in the dump or all not.
-    fn stretch(&self, at: PhysAddr) -> Stretch;
+    fn run_at(&self, at: PhysAddr) -> PageRun;
 
     /// The end of the memory that can be in the dump.
     fn memory_end(&self) -> u64;

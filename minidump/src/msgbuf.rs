@@ -1,8 +1,8 @@
-//! The message buffer: found in a dump, unwrapped, printed as dmesg(8) prints it.
+//! Reads the message buffer of a dump and formats it as dmesg(8) does.
 //!
-//! A dump's second section is the ring as it stood. Where its oldest byte is says `msg_wseq` of
-//! `struct msgbuf`: behind the ring in a crash dump, behind the pointer `msgbufp` in any, else
-//! nowhere.
+//! The second section of a dump is a copy of the ring. The position of its oldest byte follows from
+//! `msg_wseq` of `struct msgbuf`, which follows the ring in a crash dump and is in memory at the
+//! address in `msgbufp`.
 
 use crate::{ByteOrder, Dump, Error, KernelElf, KernelMemory, VirtAddr};
 use livecore_defs::msgbuf::{
@@ -16,15 +16,15 @@ use livecore_defs::msgbuf::{
 pub struct Msgbuf {
     /// Address of the ring.
     pub msg_ptr: u64,
-    /// Bytes of the ring.
+    /// Size of the ring in bytes.
     pub msg_size: u32,
-    /// Sequence number of the next byte to be written.
+    /// Sequence number of the next byte to write.
     pub msg_wseq: u32,
     /// Sequence number of the next byte for syslogd(8).
     pub msg_rseq: u32,
     /// Sum of the ring's bytes.
     pub msg_cksum: u32,
-    /// What sequence numbers are modulo.
+    /// Modulus of the sequence numbers.
     pub msg_seqmod: u32,
     /// The last priority, or -1.
     pub msg_lastpri: i32,
@@ -33,8 +33,8 @@ pub struct Msgbuf {
 }
 
 impl Msgbuf {
-    /// Parses the structure that `bytes` begins with; `None` if they are too few or are no
-    /// `struct msgbuf`.
+    /// Parses the structure at the start of `bytes`. `None` if there are too few bytes or they are
+    /// not a `struct msgbuf`.
     pub fn parse(bytes: &[u8], order: ByteOrder, long_size: usize) -> Option<Self> {
         let fields = fields(long_size);
         // Fields of 4 bytes fit a u32.
@@ -60,19 +60,19 @@ fn fields(long_size: usize) -> &'static MsgbufFields {
     if long_size == 8 { &LP64 } else { &ILP32 }
 }
 
-/// The largest ring that is read by symbol. A kernel's has 96 KiB by default.
+/// Maximum size of a ring that is read by symbol. The default of the kernel is 96 KiB.
 const RING_LIMIT: u32 = 256 << 20;
 
-/// How it is known where the oldest byte of a ring is.
+/// How the position of the oldest byte of a ring was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RingOrigin {
-    /// `struct msgbuf` stands behind the ring.
+    /// By the `struct msgbuf` after the ring.
     Trailing,
-    /// `struct msgbuf` was found by the symbol `msgbufp`.
+    /// By the `struct msgbuf` that the symbol `msgbufp` points to.
     Symbol,
-    /// The longest run of NULs was never written to: the oldest byte is behind it.
+    /// By the longest run of NULs, which was never written: the oldest byte follows it.
     LongestNuls,
-    /// Not at all: the ring is taken as it lies.
+    /// Not found: the first byte of the ring is assumed to be the oldest.
     Unknown,
 }
 
@@ -86,7 +86,7 @@ pub struct MessageBuffer {
 }
 
 impl MessageBuffer {
-    /// The message buffer of a dump.
+    /// Reads the message buffer of a dump.
     ///
     /// The kernel copies the ring into the dump's section first, then logs its progress. With the
     /// kernel file, the ring and its `struct msgbuf` are therefore read from the pages, as libkvm
@@ -119,19 +119,20 @@ impl MessageBuffer {
         Ok(Self::new(section, size, order, long_size, || by_symbol))
     }
 
-    /// The message buffer that `msgbufp` of a kernel leads to: of a machine, or of a full dump.
+    /// Reads the message buffer that `msgbufp` points to, for a machine or a full dump.
     ///
     /// # Errors
     ///
     /// Those of [`MessageBuffer::of`].
     pub fn of_memory(memory: &dyn KernelMemory, elf: &KernelElf) -> Result<Self, Error> {
         let (order, long_size) = (elf.order(), elf.pointer_size());
-        let missing = |what: String| Error::broken("message buffer", 0, what, "a sound one");
+        let missing =
+            |what: String| Error::broken("message buffer", 0, what, "a valid message buffer");
         if elf.symbol("msgbufp").is_none() {
             return Err(Error::NoSymbol("msgbufp"));
         }
         let Some(msgbuf) = by_symbol(memory, elf, order, long_size) else {
-            return Err(missing("no structure behind the symbol msgbufp".into()));
+            return Err(missing("no struct msgbuf at the address in msgbufp".into()));
         };
         if msgbuf.msg_size > RING_LIMIT {
             return Err(missing(format!("a ring of {:#x} bytes", msgbuf.msg_size)));
@@ -144,7 +145,7 @@ impl MessageBuffer {
         Ok(Self::new(ring, size, order, long_size, || Some(msgbuf)))
     }
 
-    /// The message buffer in `section`, whose ring has `size` bytes.
+    /// Creates a message buffer from `section`, whose ring has `size` bytes.
     fn new(
         mut section: Vec<u8>,
         size: usize,
@@ -178,7 +179,7 @@ impl MessageBuffer {
         }
     }
 
-    /// The ring as it lies.
+    /// The bytes of the ring in memory order.
     pub fn ring(&self) -> &[u8] {
         &self.ring
     }
@@ -188,13 +189,13 @@ impl MessageBuffer {
         self.msgbuf.as_ref()
     }
 
-    /// How it is known where the oldest byte is.
+    /// How the position of the oldest byte was found.
     pub fn origin(&self) -> RingOrigin {
         self.origin
     }
 
-    /// Whether the ring's bytes have the sum that `struct msgbuf` says. In a live dump they may
-    /// differ by what was written meanwhile.
+    /// Whether the sum of the ring's bytes equals `msg_cksum`. In a live dump it may differ because
+    /// the kernel keeps logging during the dump.
     pub fn checksum_ok(&self) -> Option<bool> {
         let sum = self
             .ring
@@ -203,20 +204,20 @@ impl MessageBuffer {
         self.msgbuf.map(|m| m.msg_cksum == sum)
     }
 
-    /// Whether the ring has been written once around; the oldest text is lost then.
+    /// Whether the ring has wrapped, so that the oldest text is lost.
     pub fn has_wrapped(&self) -> bool {
         self.msgbuf.is_some_and(|m| m.msg_flags & MSGBUF_WRAP != 0)
             || self.ring.get(self.start).is_some_and(|b| *b != 0)
     }
 
-    /// Whether the last line lacks its newline.
+    /// Whether the last line has no newline.
     pub fn needs_newline(&self) -> bool {
         self.msgbuf
             .is_some_and(|m| m.msg_flags & MSGBUF_NEEDNL != 0)
     }
 
-    /// The ring's bytes, oldest first, without the NULs before the first and after the last: the
-    /// kernel logs none.
+    /// The bytes of the ring, oldest first, without leading and trailing NULs, which the kernel does
+    /// not log.
     pub fn text(&self) -> Vec<u8> {
         let (new, old) = self.ring.split_at(self.start);
         let mut text = [old, new].concat();
@@ -229,12 +230,12 @@ impl MessageBuffer {
         text.split_off(nuls)
     }
 
-    /// What dmesg(8) prints: priorities taken off, lines that syslogd(8) or userland logged left
-    /// out unless `all`, control characters escaped as vis(3) does by default. The text ends in a
-    /// newline, if there is any.
+    /// Formats the text as dmesg(8) does: removes priorities, omits lines logged by syslogd(8) or
+    /// userland unless `all` is set, and escapes control characters as vis(3) does by default. Text
+    /// that is not empty ends in a newline.
     ///
-    /// FreeBSD `sbin/dmesg/dmesg.c`. Before 13, dmesg(8) leaves out the first line of a ring that
-    /// has wrapped; it is printed here, as since.
+    /// FreeBSD `sbin/dmesg/dmesg.c`. The first line of a wrapped ring is kept, as dmesg(8) does
+    /// since 13.
     pub fn dmesg(&self, all: bool) -> Vec<u8> {
         let mut text = self.text();
         if text.is_empty() {
@@ -247,7 +248,7 @@ impl MessageBuffer {
         for line in text.split_inclusive(|b| *b == b'\n') {
             let line = match priority(line) {
                 Some((pri, _)) if !all && pri & FACILITY_MASK != 0 => continue,
-                // `dmesg -a` takes the priority off too.
+                // `dmesg -a` removes the priority too.
                 Some((_, len)) => &line[len..],
                 None => line,
             };
@@ -259,10 +260,10 @@ impl MessageBuffer {
     }
 }
 
-/// `LOG_FACMASK` of syslog(3): the facility's bits of a priority; facility 0 is the kernel.
+/// `LOG_FACMASK` of syslog(3): the facility bits of a priority. Facility 0 is the kernel.
 const FACILITY_MASK: u32 = 0x3f8;
 
-/// The number of the `<n>` that `line` begins with, and the length of it all.
+/// Parses the priority `<n>` at the start of `line`. Returns the number and the length of `<n>`.
 fn priority(line: &[u8]) -> Option<(u32, usize)> {
     let rest = line.strip_prefix(b"<")?;
     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -270,13 +271,13 @@ fn priority(line: &[u8]) -> Option<(u32, usize)> {
         return None;
     }
     let number = std::str::from_utf8(&rest[..digits]).ok()?;
-    // dmesg(8) wants a number below INT_MAX.
+    // dmesg(8) requires a number below INT_MAX.
     let pri = number.parse().ok().filter(|n| *n < i32::MAX as u32)?;
     Some((pri, digits + 2))
 }
 
-/// One byte as vis(3) encodes it by default in the C locale: `\^C`, `\M-C`, `\M^C`; a backslash
-/// and a space with its high bit as three octal digits.
+/// Encodes a byte as vis(3) does by default in the C locale: `\^C`, `\M-C`, `\M^C`, and three octal
+/// digits for a backslash and for a space with the high bit set.
 fn vis(byte: u8, out: &mut Vec<u8>) {
     if (byte.is_ascii_graphic() && byte != b'\\') || matches!(byte, b' ' | b'\t' | b'\n') {
         return out.push(byte);
@@ -296,12 +297,12 @@ fn vis(byte: u8, out: &mut Vec<u8>) {
     }
 }
 
-/// Where the longest run of NULs begins, which may go around; `None` without any NUL, or without
-/// anything else.
+/// Position of the first byte of the longest run of NULs, which may wrap. `None` if the ring has no
+/// NULs or only NULs.
 fn longest_nuls(ring: &[u8]) -> Option<usize> {
     let first = ring.iter().position(|b| *b != 0)?;
     let (mut run, mut best, mut start) = (0_usize, 0, None);
-    // Once around, from a byte that is no NUL to that byte again.
+    // One pass around the ring, from the first byte that is not NUL to the same byte.
     for at in (first..ring.len()).chain(0..=first) {
         if ring[at] == 0 {
             run += 1;
@@ -315,7 +316,7 @@ fn longest_nuls(ring: &[u8]) -> Option<usize> {
     start
 }
 
-/// `struct msgbuf` behind `msgbufp`.
+/// Reads the `struct msgbuf` that `msgbufp` points to.
 fn by_symbol(
     memory: &dyn KernelMemory,
     elf: &KernelElf,
@@ -337,8 +338,8 @@ fn by_symbol(
 mod tests {
     use super::*;
 
-    /// A section: a ring of `size` bytes with `text` written from `start`, and `struct msgbuf`
-    /// put behind it by hand.
+    /// Encodes a section: a ring of `size` bytes with `text` written from `start`, followed by a
+    /// `struct msgbuf`.
     fn section(size: usize, start: usize, text: &[u8]) -> Vec<u8> {
         let mut ring = vec![0; size];
         for (i, byte) in text.iter().enumerate() {
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_is_unwrapped_at_its_write_sequence() {
+    fn ring_is_unwrapped_at_its_write_sequence() {
         let whole = buffer(section(32, 0, b"one\ntwo\n"), 32);
         assert_eq!(whole.text(), b"one\ntwo\n");
         assert_eq!(
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_behind_the_ring_is_not_believed() {
+    fn invalid_structure_after_the_ring_is_ignored() {
         let mut bytes = section(32, 20, b"one\ntwo\n");
         bytes[32 + 8] ^= 1;
         let guessed = buffer(bytes, 32);
@@ -409,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn the_symbol_is_asked_when_nothing_stands_behind_the_ring() {
+    fn symbol_is_used_if_no_structure_follows_the_ring() {
         let bytes = section(16, 3, b"0123456789abcde\n");
         let found = Msgbuf::parse(&bytes[16..], ByteOrder::Little, 8);
         let ring = bytes[..16].to_vec();
@@ -420,7 +421,7 @@ mod tests {
 
     /// Rules of FreeBSD's `sbin/dmesg/dmesg.c`; facility 1 is `user`, 3 is `daemon`.
     #[test]
-    fn priorities_are_taken_off_and_other_facilities_left_out() {
+    fn priorities_are_removed_and_other_facilities_omitted() {
         let text = b"plain\n<6>kern info\n<14>user info\n<30>daemon\n<x>odd\n<>none\n<5 open\n\
                      <99999999999>big\nno newline";
         let buffer = buffer(section(256, 0, text), 256);
@@ -432,7 +433,7 @@ mod tests {
         assert!(all.contains("\nuser info\ndaemon\n"), "{all}");
     }
 
-    /// Encodings of FreeBSD's vis(3), checked by its manual's table of the default form.
+    /// Encodings from the table of the default encoding in FreeBSD's vis(3).
     #[test]
     fn control_characters_are_escaped_as_vis_does() {
         let text = b"a\tb\x07\x1b[1m\\_SB \x00\x7f\x80\xa0\xc1\xff\n";
@@ -444,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_lie_where_32_bit_big_endian_kernels_have_them() {
+    fn fields_of_32_bit_big_endian_kernels_are_parsed() {
         let mut bytes = [0_u8; 56];
         bytes[..4].copy_from_slice(&0xc000_0000_u32.to_be_bytes());
         bytes[4..8].copy_from_slice(&0x063062_u32.to_be_bytes());

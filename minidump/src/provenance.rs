@@ -1,5 +1,4 @@
-//! What a producer outside of the kernel did to a dump, or could not help: the records of it in a
-//! seal, and the lines of it in `info.N`.
+//! How a producer outside the kernel took a dump: records in the seal and lines in `info.N`.
 
 use byteorder::{ByteOrder as _, LittleEndian};
 
@@ -7,7 +6,7 @@ use crate::SealRecord;
 use livecore_defs::Field;
 use livecore_defs::seal as defs;
 
-/// Puts numbers into the fields of a record of `len` bytes.
+/// Encodes a record of `len` bytes with the given field values.
 fn record(len: usize, fields: &[(Field, u64)]) -> Vec<u8> {
     let mut bytes = vec![0; len];
     for (field, value) in fields {
@@ -17,20 +16,20 @@ fn record(len: usize, fields: &[(Field, u64)]) -> Vec<u8> {
     bytes
 }
 
-/// What changed while a dump was being taken.
+/// Pages that changed while a dump was taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Torn {
-    /// Pages that were watched: all of the dump.
+    /// Number of pages in the dump, all of which were checked.
     pub pages: u64,
-    /// Pages whose bytes may be of another instant than the rest.
+    /// Number of pages that may be inconsistent with the rest of the dump.
     pub torn: u64,
-    /// Pages that changed before they were written, and were read again.
+    /// Number of pages that changed before they were written, and were read again.
     pub again: u64,
-    /// Rounds of reading again.
+    /// Number of passes over changed pages.
     pub rounds: u32,
-    /// When the first page was read, nanoseconds since 1970.
+    /// Time at which the first page was read, in nanoseconds since 1970.
     pub start: u64,
-    /// When the last one was.
+    /// Time at which the last page was read.
     pub end: u64,
 }
 
@@ -50,7 +49,7 @@ impl Torn {
         )
     }
 
-    /// Reads a record; `None` if it is too short. What newer producers add behind is ignored.
+    /// Parses a record; `None` if it is too short. Ignores fields appended by newer producers.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..defs::TORN_LEN)?;
         let get = |field: Field| LittleEndian::read_uint(&bytes[field.offset..], field.len);
@@ -70,23 +69,23 @@ impl Torn {
     }
 }
 
-/// Why the memory of a dump is of one moment.
+/// How the dump became a consistent snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PauseHow {
-    /// Others had paused the machine, and it stayed so.
+    /// The guest was already paused and stayed paused.
     Found,
-    /// Its pages were copied while it ran, and compared while it was paused.
+    /// Pages were copied while the guest ran, and compared while it was paused.
     Compared,
-    /// All of it was read while it was paused.
+    /// All memory was read while the guest was paused.
     Read,
-    /// Its hypervisor stopped it, wrote its memory and let it go on.
+    /// The hypervisor stopped the guest, wrote its memory and resumed it.
     Hypervisor,
-    /// Something that a newer producer does.
+    /// A value of a newer producer.
     Unknown(u32),
 }
 
 impl PauseHow {
-    /// A word for it.
+    /// The name of the value.
     pub fn name(self) -> &'static str {
         match self {
             Self::Found => "found",
@@ -118,20 +117,20 @@ impl PauseHow {
     }
 }
 
-/// How a machine stood still for its dump.
+/// The pause of a guest for its dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pause {
-    /// How that came about.
+    /// Kind of the pause.
     pub how: PauseHow,
-    /// When it was paused, or found so: nanoseconds since 1970.
+    /// Time at which the guest was paused, or found paused, in nanoseconds since 1970.
     pub start: u64,
-    /// Nanoseconds until it went on; 0 if others have to let it go on.
+    /// Duration in nanoseconds; 0 if the guest was left paused.
     pub length: u64,
-    /// Pages of 4 KiB that had been copied and were compared.
+    /// Number of copied pages of 4 KiB that were compared during the pause.
     pub compared: u64,
-    /// Those of them that had changed, and were copied again.
+    /// Number of compared pages that had changed and were copied again.
     pub changed: u64,
-    /// Pages that were copied for the first time.
+    /// Number of pages copied for the first time during the pause.
     pub new: u64,
 }
 
@@ -151,7 +150,7 @@ impl Pause {
         )
     }
 
-    /// Reads a record; `None` if it is too short. What newer producers add behind is ignored.
+    /// Parses a record; `None` if it is too short. Ignores fields appended by newer producers.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..defs::PAUSE_LEN)?;
         let get = |field: Field| LittleEndian::read_uint(&bytes[field.offset..], field.len);
@@ -165,12 +164,12 @@ impl Pause {
         })
     }
 
-    /// Seconds of the pause.
+    /// Duration of the pause in seconds.
     pub fn seconds(&self) -> f64 {
         self.length as f64 / 1e9
     }
 
-    /// What was done, in words.
+    /// A description of the pause.
     pub fn sentence(&self) -> String {
         let seconds = self.seconds();
         match self.how {
@@ -187,19 +186,19 @@ impl Pause {
     }
 }
 
-/// Where a processor's registers were put.
+/// The variable to which the registers of a CPU were written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CpuPlace {
-    /// Nowhere: the kernel has no room for them.
+    /// None: the kernel has no variable for them.
     Nowhere,
-    /// `dumppcb`: its thread counts as the one that dumped.
+    /// `dumppcb`: debuggers show its thread as the one that dumped.
     Dumppcb,
-    /// `stoppcbs`: it counts as stopped.
+    /// `stoppcbs`: debuggers show the CPU as stopped.
     Stoppcbs,
 }
 
 impl CpuPlace {
-    /// The variable, or `nowhere`.
+    /// The name of the variable, or `nowhere`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nowhere => "nowhere",
@@ -209,32 +208,32 @@ impl CpuPlace {
     }
 }
 
-/// A processor whose registers a producer had.
+/// A CPU whose registers are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cpu {
-    /// Its number in the image.
+    /// Number of the CPU in the image.
     pub number: u32,
-    /// The kernel's number of it (`pc_cpuid`), if known.
+    /// Number of the CPU in the kernel (`pc_cpuid`), if known.
     pub cpuid: Option<u32>,
-    /// `td_tid` of the thread on it, if known.
+    /// `td_tid` of its current thread, if known.
     pub tid: Option<i32>,
-    /// Where its registers are.
+    /// Variable with its registers.
     pub place: CpuPlace,
 }
 
-/// What a producer did and could not help.
+/// How a producer took a dump.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provenance {
-    /// What changed meanwhile, if that was watched.
+    /// Pages that changed during the dump, if they were counted.
     pub torn: Option<Torn>,
-    /// How the machine stood still, if it did.
+    /// The pause of the guest, if it was paused.
     pub pause: Option<Pause>,
-    /// Whose registers were put into the dump.
+    /// CPUs whose registers were written into the dump.
     pub cpus: Vec<Cpu>,
 }
 
 impl Provenance {
-    /// The records of a seal.
+    /// Encodes the records for a seal.
     pub fn records(&self) -> Vec<(u32, Vec<u8>)> {
         let mut records = Vec::new();
         if let Some(torn) = &self.torn {
@@ -259,7 +258,7 @@ impl Provenance {
         records
     }
 
-    /// What a seal says. A record that cannot be read is as good as none.
+    /// Reads the records of a seal. Ignores records that cannot be parsed.
     pub fn of(seal: &SealRecord) -> Self {
         let cpus = seal.record(defs::RECORD_CPUS).unwrap_or_default();
         let (cpus, _) = cpus.as_chunks::<{ defs::CPU_LEN }>();
@@ -285,7 +284,7 @@ impl Provenance {
         }
     }
 
-    /// Lines for the end of `info.N`, in its form: savecore(8) writes none of them.
+    /// Formats lines to append to `info.N`. They are extensions: savecore(8) does not write them.
     pub fn info_lines(&self) -> String {
         let mut text = String::new();
         if let Some(torn) = &self.torn {
@@ -323,7 +322,7 @@ impl Provenance {
     }
 }
 
-/// Nanoseconds since 1970 as seconds.
+/// Formats nanoseconds since 1970 as seconds.
 fn instant(ns: u64) -> String {
     format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
 }
@@ -368,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_seal_is_told_it_tells() {
+    fn provenance_survives_a_seal() {
         let mut seal = SealRecord::default();
         seal.records.extend(sample().records());
         assert_eq!(seal.records[0].1.len(), 48);
@@ -386,12 +385,12 @@ mod tests {
     }
 
     #[test]
-    fn every_way_of_standing_still_is_kept_even_those_of_newer_producers() {
+    fn unknown_kinds_of_pause_are_preserved() {
         let pause = sample().pause.unwrap();
         for number in 0..6 {
             let mut bytes = pause.encode();
             bytes[0] = number;
-            // A newer producer says more.
+            // A newer producer may append fields.
             bytes.extend([9; 8]);
             let read = Pause::parse(&bytes).unwrap();
             assert_eq!(read.encode(), bytes[..48], "{number}");
@@ -401,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn info_says_it_in_lines_of_its_own_form() {
+    fn info_lines_have_the_format_of_info_files() {
         assert_eq!(
             sample().info_lines(),
             "  Torn Pages: 3 of 18716\n  \

@@ -1,4 +1,4 @@
-//! What a sealed file carries beside its data: a kerneldumpheader, how it was come by, records.
+//! The attachment of a seal: a kerneldumpheader, flags with its origin, and records.
 
 use std::ops::Range;
 
@@ -7,30 +7,30 @@ use byteorder::{ByteOrder as _, LittleEndian};
 use crate::{ByteOrder, Error, KernelDumpHeader};
 use livecore_defs::{kerneldump, seal as defs};
 
-/// Bytes of a range in the list.
+/// Size of a range in the list, in bytes.
 const RANGE_LEN: usize = 16;
 
 /// The attachment of a seal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SealRecord {
-    /// The header. `dumplength` is the stored length of the data frames, `dumpextent` the length
-    /// of the payload.
+    /// The header. `dumplength` is the stored size of the data frames, `dumpextent` the size of the
+    /// payload.
     pub header: KernelDumpHeader,
-    /// [`defs::FLAG_HEADER_FROM_INFO`] and kin; unknown ones are kept.
+    /// Flags such as [`defs::FLAG_HEADER_FROM_INFO`]. Unknown flags are preserved.
     pub flags: u32,
-    /// Records by type, in their order; unknown ones are kept.
+    /// Types and values of the records, in file order. Unknown records are preserved.
     pub records: Vec<(u32, Vec<u8>)>,
-    /// Ranges of the payload that no checksum proves: ascending, not touching. The seal keeps them
-    /// as a list, not in its attachment; [`Self::unproven`] counts them.
+    /// Ranges of the payload that no checksum proves, ascending and not adjacent. They are in a
+    /// separate list of the seal, not in the attachment; [`Self::unproven`] has their totals.
     pub unproven_ranges: Vec<Range<u64>>,
 }
 
-/// How much of a dump no checksum proves.
+/// Totals of data that no checksum proves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Unproven {
-    /// Pages of which no checksum proves every byte.
+    /// Number of pages with unproven bytes.
     pub pages: u64,
-    /// Bytes of sections that no checksum proves.
+    /// Number of unproven bytes in sections.
     pub section_bytes: u64,
 }
 
@@ -39,7 +39,8 @@ impl SealRecord {
     ///
     /// # Errors
     ///
-    /// [`Error::Broken`] if a record is not whole.
+    /// [`Error::Broken`] if the magic, the header or a record is invalid, [`Error::Unsupported`] if
+    /// the version is unknown.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let broken = |at: usize, found: String, expected: &str| {
             Error::broken("seal attachment", at as u64, found, expected)
@@ -83,7 +84,7 @@ impl SealRecord {
                 return Err(broken(
                     at,
                     format!("{} bytes left", bytes.len() - at),
-                    "a whole record",
+                    "a complete record",
                 ));
             };
             at += defs::RECORD_HEAD + record.1.len();
@@ -128,7 +129,7 @@ impl SealRecord {
                 None => {
                     return Err(wrong(
                         format!("{len:#x} bytes at {start:#x}"),
-                        "ranges that ascend and do not touch".into(),
+                        "ascending ranges that are not adjacent".into(),
                     ));
                 }
             }
@@ -137,14 +138,14 @@ impl SealRecord {
         Ok(())
     }
 
-    /// The list of unproven ranges, for the seal.
+    /// Encodes the list of unproven ranges for the seal.
     pub fn encode_ranges(&self) -> Vec<u8> {
         let entry = |range: &Range<u64>| [range.start, range.end - range.start];
         let numbers = self.unproven_ranges.iter().flat_map(entry);
         numbers.flat_map(u64::to_le_bytes).collect()
     }
 
-    /// How much of the dump no checksum proves, if the seal says that there is something.
+    /// Returns the totals of unproven data, if the seal records any.
     pub fn unproven(&self) -> Option<Unproven> {
         let record = self.record(defs::RECORD_UNPROVEN)?;
         let field = |field| ByteOrder::Little.field(record, field);
@@ -154,7 +155,7 @@ impl SealRecord {
         })
     }
 
-    /// Says how much of the dump no checksum proves, and which ranges of the payload these are.
+    /// Records the totals and the ranges of unproven data.
     pub fn set_unproven(&mut self, unproven: Unproven, ranges: Vec<Range<u64>>) {
         self.unproven_ranges = ranges;
         self.records.retain(|(k, _)| *k != defs::RECORD_UNPROVEN);
@@ -166,8 +167,8 @@ impl SealRecord {
         }
     }
 
-    /// Moves the unproven ranges to where a payload lies that has `by` bytes more before it; without
-    /// a number it is not known where they are now.
+    /// Moves the unproven ranges by `by` bytes. `None` removes them: their new offsets are not
+    /// known.
     pub(crate) fn move_ranges(&mut self, by: Option<u64>) {
         let Some(unproven) = self.unproven() else {
             return;
@@ -180,7 +181,7 @@ impl SealRecord {
         self.set_unproven(unproven, ranges.unwrap_or_default());
     }
 
-    /// The attachment's bytes. A record of 4 GiB or more does not exist.
+    /// Encodes the attachment. No record is 4 GiB or larger.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(defs::RECORDS_OFFSET);
         bytes.extend(defs::MAGIC);
@@ -197,7 +198,7 @@ impl SealRecord {
         bytes
     }
 
-    /// The first record of this type.
+    /// Returns the first record of this type.
     pub fn record(&self, kind: u32) -> Option<&[u8]> {
         self.records
             .iter()
@@ -205,7 +206,7 @@ impl SealRecord {
             .map(|(_, value)| value.as_slice())
     }
 
-    /// Puts a record in the place of all others of its type.
+    /// Appends a record after removing all others of its type.
     pub fn set_record(&mut self, kind: u32, value: Vec<u8>) {
         self.records.retain(|(k, _)| *k != kind);
         self.records.push((kind, value));
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_parsed_unknown_records_and_flags_included() {
+    fn parsing_restores_the_encoded_attachment_with_unknown_records_and_flags() {
         let bytes = record().encode();
         assert_eq!(bytes.len(), 528 + 3 * 8 + 5);
         assert_eq!(SealRecord::parse(&bytes).unwrap(), record());
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn unproven_ranges_come_back_and_move_with_the_payload() {
+    fn unproven_ranges_are_restored_and_moved() {
         let mut seal = record();
         let unproven = Unproven {
             pages: 3,
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_other_ranges_than_the_record_counts_are_broken() {
+    fn lists_that_do_not_match_the_record_are_broken() {
         let mut seal = record();
         let unproven = Unproven {
             pages: 2,
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_attachments_are_broken() {
+    fn truncated_attachments_are_broken() {
         let bytes = record().encode();
         let ends = [528, 528 + 11, 528 + 21];
         for len in (0..bytes.len()).filter(|len| !ends.contains(len)) {

@@ -162,11 +162,11 @@ impl Region {
 /// `base`.
 fn run(dump: &dyn DumpMemory, at: u64, base: u64) -> Region {
     let start = at - at % dump.page_size();
-    let stretch = dump.stretch(PhysAddr(start));
+    let run = dump.run_at(PhysAddr(start));
     Region {
         start: start.wrapping_add(base),
-        end: stretch.end.map_or(0, |end| end.wrapping_add(base)),
-        permissions: stretch.present.then_some(Permissions {
+        end: run.end.map_or(0, |end| end.wrapping_add(base)),
+        permissions: run.present.then_some(Permissions {
             write: false,
             execute: false,
         }),

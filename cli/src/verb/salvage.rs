@@ -107,7 +107,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let written = written.map_err(|failure| failure.about(&args.input))?;
     let mut report = found.report().clone();
     if report.is_whole() {
-        report.mended = errors_of(file, args, session)?;
+        report.corrections = errors_of(file, args, session)?;
     }
     let report = &report;
     if args.json {
@@ -254,7 +254,7 @@ fn value(path: &Path, report: &Report) -> Value {
             "lost_ranges": ranges,
         },
         "unplaced_size": report.unplaced,
-        "mended": report.mended,
+        "mended": report.corrections,
         "sections": sections,
         "damage": damage,
     })
@@ -299,8 +299,8 @@ fn tell(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std::io::
             pages.unknown
         )?;
     }
-    for field in &report.mended {
-        writeln!(out, "  repaired: {field}")?;
+    for correction in &report.corrections {
+        writeln!(out, "  repaired: {correction}")?;
     }
     for s in &report.sections {
         writeln!(out, "  {}: {} of {} bytes lost", s.section, s.lost, s.len)?;

@@ -163,11 +163,11 @@ fn kernel_map_of_a_full_dump_equals_the_minidumps() {
             let at = PhysAddr(range.start);
             let va = found.direct_map_of(at);
             assert_eq!(va, DumpMemory::direct_map_of(&mini, at), "{name} {at}");
-            let stretch = found.stretch(at);
-            assert!(stretch.present && stretch.end >= Some(range.end), "{name}");
+            let run = found.run_at(at);
+            assert!(run.present && run.end >= Some(range.end), "{name}");
         }
         assert_eq!(found.memory_end(), memory.ranges().last().unwrap().end);
-        assert!(!found.stretch(PhysAddr(found.memory_end())).present);
+        assert!(!found.run_at(PhysAddr(found.memory_end())).present);
     }
 }
 

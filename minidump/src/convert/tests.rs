@@ -35,7 +35,7 @@ fn all(dump: &Dump) -> Vec<u8> {
 }
 
 #[test]
-fn every_container_and_codec_turns_into_every_other_with_the_same_payload() {
+fn payload_is_the_same_after_conversion_between_any_containers_and_codecs() {
     let original = open(raw(3)).unwrap();
     for first in CONTAINERS {
         for codec in CODECS {
@@ -63,9 +63,9 @@ fn every_container_and_codec_turns_into_every_other_with_the_same_payload() {
     }
 }
 
-/// Where MEM_KERNELDUMP puts things: table in FreeBSD `sys/kern/kern_vnodedumper.c`'s notes.
+/// The layout is that of MEM_KERNELDUMP: FreeBSD `sys/kern/kern_vnodedumper.c`.
 #[test]
-fn a_raw_file_is_laid_out_as_the_kernel_lays_it_out() {
+fn raw_file_has_the_kernels_layout() {
     let dump = open(raw(3)).unwrap();
     for codec in CODECS {
         let (bytes, written) = converted(&dump, Container::Raw, codec);
@@ -92,7 +92,7 @@ fn a_raw_file_is_laid_out_as_the_kernel_lays_it_out() {
 }
 
 #[test]
-fn a_header_survives_the_seal_and_a_missing_one_is_marked_as_rebuilt() {
+fn seal_keeps_the_header_and_marks_a_missing_one_as_rebuilt() {
     let (bytes, _) = converted(&open(raw(3)).unwrap(), Container::Sealed, Codec::Zstd);
     let dump = open(bytes).unwrap();
     assert_eq!(*dump.envelope().header_origin(), HeaderOrigin::Seal);
@@ -122,7 +122,7 @@ fn a_header_survives_the_seal_and_a_missing_one_is_marked_as_rebuilt() {
 }
 
 #[test]
-fn a_short_dump_stays_as_it_is_and_its_seal_says_so() {
+fn short_dump_stays_short_and_is_marked_in_its_seal() {
     let whole = payload(3);
     let cut = &whole[..whole.len() - 5000];
     let dump = open(cut.to_vec()).unwrap();
@@ -144,7 +144,7 @@ fn a_short_dump_stays_as_it_is_and_its_seal_says_so() {
 }
 
 #[test]
-fn a_filled_tail_is_said_by_the_seal() {
+fn seal_records_a_zero_filled_tail() {
     let whole = payload(3);
     let cut = whole[..whole.len() - 5000].to_vec();
     let options = OpenOptions {
@@ -153,7 +153,7 @@ fn a_filled_tail_is_said_by_the_seal() {
     };
     let mut expected = cut.clone();
     expected.resize(whole.len(), 0);
-    // Bare, and as a foreign stream, whose end is known only when it is reached.
+    // Uncompressed, and as a gzip stream, whose length is known only after decoding it.
     let (foreign, _) = converted(&open(cut.clone()).unwrap(), Container::Saved, Codec::Gzip);
     for source in [cut.clone(), foreign] {
         let dump = Dump::from_source(Arc::new(source), &options).unwrap();
@@ -175,7 +175,7 @@ fn a_filled_tail_is_said_by_the_seal() {
 }
 
 #[test]
-fn a_damaged_foreign_stream_is_broken_and_not_short() {
+fn damaged_gzip_stream_is_broken_and_not_short() {
     let (mut bytes, _) = converted(&open(payload(3)).unwrap(), Container::Saved, Codec::Gzip);
     let len = bytes.len();
     bytes[len - 6] ^= 1;
@@ -192,7 +192,7 @@ fn a_damaged_foreign_stream_is_broken_and_not_short() {
 }
 
 #[test]
-fn the_same_dump_gives_the_same_bytes_for_any_number_of_threads() {
+fn output_does_not_depend_on_the_number_of_threads() {
     let dump = open(raw(3)).unwrap();
     for codec in CODECS {
         for container in CONTAINERS {

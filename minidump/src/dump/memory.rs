@@ -4,7 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 
 use super::Dump;
-use crate::memory::{DirectMap, DumpMemory, Stretch};
+use crate::memory::{DirectMap, DumpMemory, PageRun};
 use crate::mmu::{Tables, WalkEnd, not_mapped, section};
 use crate::{KernelMemory, Mapping, MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
@@ -94,7 +94,7 @@ impl DumpMemory for Dump {
         Dump::offset_of(self, at)
     }
 
-    fn stretch(&self, at: PhysAddr) -> Stretch {
+    fn run_at(&self, at: PhysAddr) -> PageRun {
         let page = self.layout.page_size();
         let start = at.0 - at.offset_in(page);
         let bit = self.ranges.bit_of(PhysAddr(start));
@@ -102,7 +102,7 @@ impl DumpMemory for Dump {
             let together = self.ranges.run_of(bit).map_or(1, |(_, pages)| pages);
             let pages = self.bitmap.run_at(bit, together);
             let len = (pages.end - pages.start).max(1).saturating_mul(page);
-            return Stretch::present(start.checked_add(len));
+            return PageRun::present(start.checked_add(len));
         }
         // The next page in the dump: that of the first set bit from this address.
         let next = (self.ranges.segments().iter())
@@ -112,7 +112,7 @@ impl DumpMemory for Dump {
                 let bit = self.bitmap.iter_from(self.ranges.bit_of(from)?).next()?;
                 self.ranges.addr_of(bit)
             });
-        Stretch::hole(next.map(|at| at.0))
+        PageRun::hole(next.map(|at| at.0))
     }
 
     fn memory_end(&self) -> u64 {

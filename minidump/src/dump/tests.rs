@@ -11,10 +11,10 @@ use crate::{
 };
 use livecore_compress::ReadAt;
 
-/// Memory whose every 8 bytes hold their own address, but for the page table at 0x3000.
+/// Memory in which every 8 bytes contain their own address, except the page table at 0x3000.
 struct Machine;
 
-/// The page table's entries: slot 5 maps 0x10_2000, slot 6 the hole 0x10_1000, slot 7 nothing.
+/// Page table: entry 5 maps 0x10_2000, entry 6 the hole 0x10_1000; entry 7 is invalid.
 fn table() -> Vec<u8> {
     let mut table = vec![0; 4096];
     table[40..48].copy_from_slice(&0x8000_0000_0010_2003_u64.to_le_bytes());
@@ -49,9 +49,8 @@ impl PhysMemory for Machine {
 const KERNBASE: u64 = 0xffff_fe00_0000_0000;
 const DMAP: u64 = 0xffff_f800_0000_0000;
 
-/// A dump of pages 1, 2, 3 and 0x100, 0x102, 0x103; kernel map: first 2 MiB by the table at
-/// 0x3000, second by a 2 MiB leaf at 0x20_0000 (whose pages are not there), third by a table that
-/// is not there.
+/// A dump of pages 1, 2, 3 and 0x100, 0x102, 0x103. The kernel map has the table at 0x3000, a 2 MiB
+/// leaf at 0x20_0000, whose pages are not in the dump, and a table that is not in the dump.
 pub(crate) fn payload(version: u32) -> Vec<u8> {
     let pages = [1, 2, 3, 0x100, 0x102, 0x103];
     let (ranges, bits) = if version == 3 {
@@ -119,7 +118,7 @@ pub(crate) fn raw(version: u32) -> Vec<u8> {
 }
 
 #[test]
-fn every_page_is_read_at_its_physical_and_its_direct_map_address() {
+fn pages_are_read_at_physical_and_direct_map_addresses() {
     for version in 1..=3 {
         let dump = open(payload(version)).unwrap();
         assert_eq!(dump.envelope().warnings(), []);
@@ -139,7 +138,7 @@ fn every_page_is_read_at_its_physical_and_its_direct_map_address() {
 }
 
 #[test]
-fn what_is_not_in_the_dump_is_a_hole_and_never_zeros() {
+fn reading_a_page_that_is_not_in_the_dump_is_an_error() {
     for version in 1..=3 {
         let dump = open(payload(version)).unwrap();
         for hole in [0, 0x4000, 0xf_f000, 0x10_1000, 0x10_4000, 1 << 40, u64::MAX] {
@@ -162,7 +161,7 @@ fn what_is_not_in_the_dump_is_a_hole_and_never_zeros() {
 }
 
 #[test]
-fn kernel_addresses_are_translated_by_the_tables_of_their_version() {
+fn kernel_addresses_are_translated_in_every_version() {
     let at = |slot: u64| VirtAddr(KERNBASE + slot * 4096 + 0x123);
     for version in 1..=3 {
         let dump = open(payload(version)).unwrap();
@@ -191,7 +190,7 @@ fn kernel_addresses_are_translated_by_the_tables_of_their_version() {
 }
 
 #[test]
-fn a_bare_file_that_ends_in_page_data_serves_what_is_there() {
+fn pages_before_the_cut_of_a_saved_file_are_readable() {
     let whole = payload(3);
     let cut = whole.len() - 4096 - 100;
     let dump = open(whole[..cut].to_vec()).unwrap();
@@ -223,7 +222,7 @@ fn a_bare_file_that_ends_in_page_data_serves_what_is_there() {
 }
 
 #[test]
-fn zero_tail_serves_zeros_and_says_so() {
+fn zero_tail_reads_zeros_with_a_warning() {
     let whole = payload(3);
     let options = OpenOptions {
         zero_tail: true,
@@ -240,12 +239,12 @@ fn zero_tail_serves_zeros_and_says_so() {
     assert_eq!(all[..whole.len() - 5000], whole[..whole.len() - 5000]);
     assert!(all[whole.len() - 5000..].iter().all(|b| *b == 0));
     assert_eq!(dump.payload().size().unwrap(), whole.len() as u64);
-    // Holes stay holes.
+    // A hole is still an error.
     assert!(dump.read_phys(PhysAddr(0x10_1000), &mut buf).is_err());
 }
 
 #[test]
-fn a_cut_before_the_page_data_is_broken_in_its_section() {
+fn file_cut_before_the_page_data_is_broken_in_that_section() {
     let whole = payload(3);
     for (len, region) in [
         (100, "minidump header"),
@@ -267,7 +266,7 @@ fn a_cut_before_the_page_data_is_broken_in_its_section() {
 }
 
 #[test]
-fn a_raw_file_gives_its_header_and_a_wrong_length_is_broken() {
+fn raw_file_has_a_header_and_a_wrong_length_is_broken() {
     let dump = open(raw(3)).unwrap();
     assert_eq!(dump.envelope().container(), Container::Raw);
     assert_eq!(dump.envelope().warnings(), []);
@@ -281,11 +280,11 @@ fn a_raw_file_gives_its_header_and_a_wrong_length_is_broken() {
         HeaderOrigin::File { offset }
     );
     assert_eq!(dump.payload().size().unwrap(), offset);
-    // Two pages lost in the middle: the header is there and states another length.
+    // Two pages are missing in the middle, so the length in the header is wrong.
     let mut short = raw(3);
     short.drain(30000..30000 + 8192);
     assert!(matches!(open(short), Err(Error::Broken { .. })));
-    // The header states the length that is there, the bitmap promises more.
+    // The length in the header is right, but the bitmap has more pages.
     let mut short = payload(3);
     short.truncate(short.len() - 4096);
     short.extend(header_for(&short).encode());
@@ -293,7 +292,7 @@ fn a_raw_file_gives_its_header_and_a_wrong_length_is_broken() {
 }
 
 #[test]
-fn headers_that_are_cleared_or_flipped_are_warned_of() {
+fn cleared_and_damaged_headers_cause_warnings() {
     let mut cleared = raw(3);
     let at = cleared.len() - 512;
     cleared[at..at + 20].copy_from_slice(b"Cleared Kernel Dump\0");
@@ -315,7 +314,7 @@ fn headers_that_are_cleared_or_flipped_are_warned_of() {
 #[test]
 fn a_bitmap_smaller_than_its_dump_avail_is_broken() {
     let mut bytes = payload(3);
-    // bitmapsize 0: everything behind it moves, but the claim comes first.
+    // bitmapsize 0 moves all later sections, but the size is checked first.
     bytes[32..36].fill(0);
     assert!(matches!(open(bytes), Err(Error::Broken { .. })));
     let mut bytes = payload(3);
@@ -326,7 +325,7 @@ fn a_bitmap_smaller_than_its_dump_avail_is_broken() {
 }
 
 #[test]
-fn stray_bits_behind_dump_avail_are_no_pages() {
+fn stray_bits_after_dump_avail_are_not_pages() {
     let mut bytes = payload(3);
     bytes[12288 + 1] = 1;
     let dump = open(bytes.clone()).unwrap();
@@ -345,10 +344,10 @@ fn stray_bits_behind_dump_avail_are_no_pages() {
     );
 }
 
-/// Every byte of header and lists takes telling values: an error or a dump, never a panic, and
-/// never more memory than the file is long.
+/// Sets every byte of the header and the lists to boundary values. The result is an error or a dump,
+/// without a panic or an allocation larger than the file.
 #[test]
-fn damaged_headers_are_errors_or_answer() {
+fn damaged_headers_do_not_panic() {
     let good = raw(3);
     let (mut opened, mut refused) = (0, 0);
     let tail = good.len() - 512..good.len();
@@ -377,7 +376,7 @@ fn damaged_headers_are_errors_or_answer() {
 }
 
 #[test]
-fn the_info_file_of_a_dump_has_its_length() {
+fn info_file_gives_the_length_of_its_dump() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = payload(3);
     let path = dir.path().join("vmcore.7");
@@ -419,7 +418,7 @@ fn the_info_file_of_a_dump_has_its_length() {
 }
 
 #[test]
-fn a_pipe_is_opened_like_a_file() {
+fn dump_is_read_from_a_pipe() {
     let bytes = raw(3);
     let dump = Dump::from_reader(
         &mut bytes.as_slice(),
@@ -432,7 +431,7 @@ fn a_pipe_is_opened_like_a_file() {
 }
 
 #[test]
-fn netdumpd_s_names_have_an_info_file_with_the_host_s_name() {
+fn info_file_of_netdumpd_is_found_by_host_name() {
     let dir = tempfile::tempdir().unwrap();
     for (name, info) in [
         ("vmcore.fw1.3", Some("info.fw1.3")),
@@ -454,7 +453,7 @@ fn netdumpd_s_names_have_an_info_file_with_the_host_s_name() {
 }
 
 #[test]
-fn a_minidump_is_one_while_clones_of_it_are_alive() {
+fn any_dump_is_a_minidump_while_clones_of_it_exist() {
     let dump = AnyDump::from_source(Arc::new(raw(3)), &OpenOptions::default()).unwrap();
     let clone = dump.clone();
     let mini = dump.into_minidump().unwrap();
@@ -462,7 +461,7 @@ fn a_minidump_is_one_while_clones_of_it_are_alive() {
 }
 
 #[test]
-fn a_bitmap_takes_at_most_half_of_the_memory_that_is_allowed() {
+fn bitmap_limit_is_half_of_the_memory_limit() {
     let stream = livecore_compress::OpenOptions::new().memory(100 << 20);
     let mut options = OpenOptions::new().stream(stream);
     assert_eq!(options.bitmap_limit, 50 << 20);

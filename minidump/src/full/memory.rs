@@ -1,4 +1,5 @@
-//! A full dump as an image of its machine: memory that the kernel's own tables lead through.
+//! The memory of a full dump as physical memory of a machine, to translate by the kernel's own page
+//! tables.
 
 use std::io;
 use std::ops::Range;
@@ -18,8 +19,8 @@ pub struct FullMemory {
 }
 
 impl FullMemory {
-    /// The memory of `dump`, as far as its file goes: a search must not follow lengths that the file
-    /// only claims. What of a range is no whole page is left out.
+    /// Creates the memory of `dump`. Ranges end where the file ends, so that a search does not
+    /// follow sizes that the file only states. Partial pages are left out.
     pub fn new(dump: Arc<FullDump>) -> Self {
         let page = dump.page_size();
         let there = readable(&*dump.payload(), dump.end());
@@ -45,8 +46,8 @@ impl FullMemory {
     }
 }
 
-/// How many of the first `end` bytes of `content` can be read. If a damaged stream does not tell its
-/// size, the place of the damage is looked for.
+/// Returns how many of the first `end` bytes of `content` can be read. If the size of a damaged
+/// stream is not known, searches for the offset of the damage.
 fn readable(content: &dyn ReadAt, end: u64) -> u64 {
     if let Ok(size) = content.size() {
         return size.min(end);

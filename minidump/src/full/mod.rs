@@ -1,4 +1,4 @@
-//! A full dump, opened: all of a machine's memory, as an ELF core.
+//! Full dumps: all memory of a machine in an ELF core.
 //!
 //! FreeBSD `sys/kern/kern_dump.c`, `dumpsys_generic`, for `debug.minidump=0`:
 //!
@@ -13,15 +13,15 @@
 //! | `e_version`       | 0                                                                          |
 //! | `PT_LOAD`         | one per range of `dump_avail`, `p_paddr` its address, `p_filesz` = `p_memsz`|
 //! | `p_vaddr`         | `p_paddr`; all ones on powerpc                                             |
-//! | `PT_DUMP_DELTA`   | arm: where the kernel is linked and where it lies                          |
+//! | `PT_DUMP_DELTA`   | arm: link address and physical address of the kernel                       |
 //!
-//! One that is made of a minidump has a `PT_NOTE` before its ranges and carries that minidump, as
-//! ELF cores for debuggers do ([`crate::elf::export`]): the ranges point into its pages, so they
-//! are there once.
+//! A full dump converted from a minidump has a `PT_NOTE` before its ranges and contains that
+//! minidump, as ELF cores for debuggers do ([`crate::elf::export`]). The ranges refer to the pages
+//! of the minidump, so each page is stored once.
 //!
-//! One that a kernel has written has no header of its own, no bitmap and no page tables but those
-//! in memory: which virtual address is where is found by the kernel's symbols, as in an image of a
-//! machine.
+//! A full dump written by a kernel has no header of its own, no bitmap and no page-table section.
+//! Virtual addresses are translated by the page tables in memory, which are located by the kernel's
+//! symbols, as in an image of a machine.
 
 mod memory;
 pub(crate) mod open;
@@ -38,32 +38,32 @@ use crate::mmu::WalkEnd;
 pub use memory::FullMemory;
 pub(crate) use open::arch_of;
 
-use crate::memory::{DirectMap, DumpMemory, Stretch};
+use crate::memory::{DirectMap, DumpMemory, PageRun};
 use crate::{Architecture, ByteOrder, Dump, KernelMemory, Mapping, PhysAddr, ReadError, VirtAddr};
 
-/// A range of physical memory and where it lies in the payload.
+/// A range of physical memory and its offset in the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
+pub struct MemoryRange {
     /// First physical address.
     pub start: u64,
-    /// Bytes.
+    /// Size in bytes.
     pub len: u64,
     /// Offset in the payload.
     pub offset: u64,
 }
 
-impl Range {
-    /// The first address behind it.
+impl MemoryRange {
+    /// First address after the range.
     pub fn end(&self) -> u64 {
-        // Opening has refused ranges that run over the end of the address space.
+        // Opening refuses ranges that exceed the address space.
         self.start + self.len
     }
 }
 
-/// A full dump, opened.
+/// An open full dump.
 ///
-/// Kept in memory: a few words per range, what the stream keeps, and what is kept of the minidump
-/// that it may carry. What it shares with dumps of other kinds is its [`Envelope`].
+/// Uses memory for a few words per range, for the stream, and for the minidump that it may contain.
+/// The parts common to all kinds of dumps are in its [`Envelope`].
 pub struct FullDump {
     envelope: Envelope,
     head: Head,
@@ -71,16 +71,16 @@ pub struct FullDump {
     page_size: u64,
     delta: Option<Segment>,
     /// Ascending by address, disjoint.
-    ranges: Vec<Range>,
+    ranges: Vec<MemoryRange>,
     segments: u64,
     end: u64,
-    /// Whether memory that the file has lost at its end reads as zeros.
+    /// Whether memory missing at the end of the file reads as zeros.
     zero_tail: bool,
     mini: Option<Arc<Dump>>,
 }
 
 impl FullDump {
-    /// What it lies in: container, stream, kerneldumpheader, info file, seal; and its warnings.
+    /// Container, stream, kerneldumpheader, info file, seal and warnings.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
@@ -90,8 +90,8 @@ impl FullDump {
         Arc::clone(&self.envelope.content)
     }
 
-    /// The minidump that it carries, whose pages are the same bytes: of those that
-    /// [`crate::convert::to_full`] has made.
+    /// The minidump in the dump, which shares its pages, if [`crate::convert::to_full`] wrote the
+    /// dump.
     pub fn minidump(&self) -> Option<&Arc<Dump>> {
         self.mini.as_ref()
     }
@@ -111,28 +111,28 @@ impl FullDump {
         self.head.order
     }
 
-    /// How many program headers there are.
+    /// Number of program headers.
     pub fn segments(&self) -> u64 {
         self.segments
     }
 
     /// The memory in the dump: ascending, disjoint.
-    pub fn ranges(&self) -> &[Range] {
+    pub fn ranges(&self) -> &[MemoryRange] {
         &self.ranges
     }
 
-    /// arm's `PT_DUMP_DELTA`: `vaddr` is the address that the kernel is linked at, `paddr` where
-    /// it lies.
+    /// `PT_DUMP_DELTA` of arm: `vaddr` is the link address of the kernel, `paddr` its physical
+    /// address.
     pub fn delta(&self) -> Option<&Segment> {
         self.delta.as_ref()
     }
 
-    /// Where the program headers say that the payload ends.
+    /// End of the payload according to the program headers.
     pub fn end(&self) -> u64 {
         self.end
     }
 
-    /// Where the byte at `at` lies in the payload, and how many behind it lie together.
+    /// Returns the payload offset of `at` and the number of contiguous bytes from there.
     pub fn extent_of(&self, at: PhysAddr) -> Option<(u64, u64)> {
         let after = self.ranges.partition_point(|range| range.end() <= at.0);
         let range = self.ranges.get(after).filter(|r| r.start <= at.0)?;
@@ -183,7 +183,7 @@ impl KernelMemory for FullDump {
             Some(mini) => mini.translate(at),
             None => Err(ReadError::NotMapped {
                 at,
-                why: "a full dump's page tables are found by its kernel's symbols",
+                why: "translation in a full dump needs the kernel's symbols",
             }),
         }
     }
@@ -194,14 +194,14 @@ impl DumpMemory for FullDump {
         Some(self.extent_of(at)?.0)
     }
 
-    fn stretch(&self, at: PhysAddr) -> Stretch {
+    fn run_at(&self, at: PhysAddr) -> PageRun {
         let after = self.ranges.partition_point(|range| range.end() <= at.0);
         let rest = &self.ranges[after..];
         let Some(first) = rest.first() else {
-            return Stretch::hole(None);
+            return PageRun::hole(None);
         };
         if at.0 < first.start {
-            return Stretch::hole(Some(first.start));
+            return PageRun::hole(Some(first.start));
         }
         let mut end = first.end();
         for range in &rest[1..] {
@@ -210,11 +210,11 @@ impl DumpMemory for FullDump {
             }
             end = range.end();
         }
-        Stretch::present(Some(end))
+        PageRun::present(Some(end))
     }
 
     fn memory_end(&self) -> u64 {
-        self.ranges.last().map_or(0, Range::end)
+        self.ranges.last().map_or(0, MemoryRange::end)
     }
 
     fn walk(&self, sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> Result<WalkEnd, ReadError> {

@@ -1,9 +1,9 @@
-//! Opening a full dump: what its program headers promise, against what is there.
+//! Opens full dumps: checks the program headers against the content of the file.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{FullDump, Range};
+use super::{FullDump, MemoryRange};
 use crate::container::Opened;
 use crate::dump::carried::{self, CarriedRange};
 use crate::dump::envelope::Port;
@@ -14,7 +14,8 @@ use crate::elf::core::{ElfCore, Head, Segment};
 use crate::{Architecture, Dump, Error, KernelMemory, PhysAddr};
 use livecore_defs::elf::{PT_DUMP_DELTA, PT_LOAD};
 
-/// `p_paddr` of the segments of a dump by virtual addresses, and `p_vaddr` of powerpc's other one.
+/// `p_paddr` of segments that have virtual addresses only; the second value is that of 32-bit
+/// powerpc.
 const NONE: [u64; 2] = [u64::MAX, 0xffff_ffff];
 
 impl FullDump {
@@ -27,7 +28,7 @@ impl FullDump {
         let core = ElfCore::parse(content.clone())?;
         let head = *core.head();
         let arch = arch_of(&head)?;
-        let limit = options.bitmap_limit / size_of::<Range>() as u64;
+        let limit = options.bitmap_limit / size_of::<MemoryRange>() as u64;
         let found = read_segments(&core, limit)?;
         let port = (arch, head.order);
         let mut envelope = Envelope::new(opened, info_file, port);
@@ -80,13 +81,13 @@ impl FullDump {
     }
 }
 
-/// The minidump at `place`, if it is one of this port and every range is where it has its pages;
-/// else why it is not used.
+/// Opens the minidump at `place`. It must be of the same port, and its pages must be where the
+/// program headers say. Returns the reason if it cannot be used.
 fn open_carried(
     envelope: &Envelope,
     place: CarriedRange,
     port: Port,
-    ranges: &[Range],
+    ranges: &[MemoryRange],
     options: &OpenOptions,
 ) -> Result<Dump, String> {
     let start = place.offset;
@@ -94,8 +95,8 @@ fn open_carried(
     let open = || {
         let mini = read_header(&*carried.content)?;
         if (mini.arch, mini.order) != port {
-            let found = format!("one of {}, {}-endian", mini.arch, mini.order.name());
-            let expected = format!("one of {}, {}-endian", port.0, port.1.name());
+            let found = format!("{}, {}-endian", mini.arch, mini.order.name());
+            let expected = format!("{}, {}-endian", port.0, port.1.name());
             return Err(Error::broken("carried minidump", start, found, expected));
         }
         Dump::build(envelope.around(carried, port), mini, options)
@@ -111,7 +112,7 @@ fn open_carried(
         if !lies_at(range.start, range.offset) || !lies_at(range.start + last, range.offset + last)
         {
             return Err(format!(
-                "its pages from {:#x} on are not where the program headers have them",
+                "pages from {:#x} on are not at the offsets in the program headers",
                 range.start
             ));
         }
@@ -120,7 +121,7 @@ fn open_carried(
     let pages = dump.bitmap().count();
     if pages.checked_mul(page) != Some(bytes) {
         return Err(format!(
-            "it has {pages} pages, but the program headers describe {bytes:#x} bytes"
+            "bitmap has {pages} pages, program headers describe {bytes:#x} bytes"
         ));
     }
     Ok(dump)
@@ -134,17 +135,17 @@ pub(crate) fn arch_of(head: &Head) -> Result<&'static Architecture, Error> {
     })
 }
 
-/// What the program headers say.
+/// Contents of the program headers.
 pub(crate) struct Found {
     /// Ascending by address, disjoint.
-    pub(crate) ranges: Vec<Range>,
+    pub(crate) ranges: Vec<MemoryRange>,
     pub(crate) delta: Option<Segment>,
     pub(crate) page_size: u64,
-    /// Where the last range ends in the payload.
+    /// End of the last range in the payload.
     pub(crate) end: u64,
 }
 
-/// Reads the program headers. More than `limit` ranges are refused.
+/// Reads the program headers. Refuses more than `limit` ranges.
 pub(crate) fn read_segments(core: &ElfCore, limit: u64) -> Result<Found, Error> {
     let head = core.head();
     let place = |number: u64| head.phoff + number * head.class.phdr as u64;
@@ -152,7 +153,7 @@ pub(crate) fn read_segments(core: &ElfCore, limit: u64) -> Result<Found, Error> 
         let region = format!("program header {number}, {field}");
         Error::broken(region, place(number), found, expected)
     };
-    let mut ranges: Vec<Range> = Vec::new();
+    let mut ranges: Vec<MemoryRange> = Vec::new();
     let (mut delta, mut page_size) = (None, 4096);
     let mut end = head.class.ehdr as u64;
     let mut failure = None;
@@ -160,7 +161,7 @@ pub(crate) fn read_segments(core: &ElfCore, limit: u64) -> Result<Found, Error> 
         match take(&segment, number, &broken) {
             Ok(Some(range)) if ranges.len() as u64 >= limit => {
                 failure = Some(Error::Options(format!(
-                    "full dump of more than {limit} ranges, at {:#x}",
+                    "range at {:#x} of the full dump exceeds the limit of {limit} ranges",
                     range.start
                 )));
             }
@@ -192,7 +193,7 @@ pub(crate) fn read_segments(core: &ElfCore, limit: u64) -> Result<Found, Error> 
             "program headers",
             head.phoff,
             format!(
-                "address {:#x} in two ranges, from {:#x} and from {:#x}",
+                "address {:#x} in two ranges, which start at {:#x} and {:#x}",
                 second.start, first.start, second.start
             ),
             "ranges that do not overlap",
@@ -206,18 +207,18 @@ pub(crate) fn read_segments(core: &ElfCore, limit: u64) -> Result<Found, Error> 
     })
 }
 
-/// The memory that a segment describes; `None` if it describes none.
+/// The memory range of a segment, or `None` if the segment has no memory.
 fn take(
     segment: &Segment,
     number: u64,
     broken: &dyn Fn(u64, &str, String, &str) -> Error,
-) -> Result<Option<Range>, Error> {
+) -> Result<Option<MemoryRange>, Error> {
     if segment.kind != PT_LOAD || segment.filesz == 0 {
         return Ok(None);
     }
     if NONE.contains(&segment.paddr) {
         return Err(Error::Unsupported {
-            what: "full dump by virtual addresses, as 32-bit powerpc's".into(),
+            what: "full dump with virtual addresses only (32-bit powerpc)".into(),
         });
     }
     if segment.filesz > segment.memsz {
@@ -234,10 +235,10 @@ fn take(
             number,
             "p_filesz",
             format!("{:#x}", segment.filesz),
-            "an end within the address space and the file",
+            "an end below 2^64 in memory and in the file",
         ));
     }
-    Ok(Some(Range {
+    Ok(Some(MemoryRange {
         start: segment.paddr,
         len: segment.filesz,
         offset: segment.offset,

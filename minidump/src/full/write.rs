@@ -1,4 +1,4 @@
-//! The headers of a full dump made of a minidump, which it carries.
+//! Headers of a full dump that is converted from a minidump and contains it.
 
 use crate::elf::core::Segment;
 use crate::elf::export::{own_notes, payload_note};
@@ -8,9 +8,8 @@ use livecore_defs::elf::{
     CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_DUMP_DELTA, PT_LOAD, PT_NOTE,
 };
 
-/// Everything before the minidump, which follows as it is and whose payload has `payload_len`
-/// bytes: ELF header, one program header per run of its pages, notes that say where it lies, zeros
-/// up to a page.
+/// Encodes everything before the minidump: ELF header, one program header per run of its pages,
+/// notes with its offset and size (`payload_len`), zeros up to a page boundary.
 pub(crate) fn head(dump: &Dump, payload_len: u64) -> Result<Vec<u8>, Error> {
     let mini = dump.header();
     let page = dump.layout().page_size();
@@ -85,8 +84,7 @@ pub(crate) fn head(dump: &Dump, payload_len: u64) -> Result<Vec<u8>, Error> {
         .map_or(0, |last| last.paddr.saturating_add(last.memsz));
     if !wide && end.max(highest) > u64::from(u32::MAX) {
         return Err(Error::Options(format!(
-            "a full dump of a 32-bit kernel has addresses and offsets below 4 GiB, this one would \
-             reach {:#x}",
+            "full dump would reach address or offset {:#x}: the limit for a 32-bit kernel is 4 GiB",
             end.max(highest)
         )));
     }

@@ -1,8 +1,8 @@
-//! `info.N`: what savecore(8) and netdumpd(8) write next to a dump.
+//! `info.N`, the text file that savecore(8) and netdumpd(8) write with each dump.
 //!
 //! savecore writes fourteen lines of text, `name: value`, all but the first indented by two spaces
-//! (FreeBSD `sbin/savecore/savecore.c`). The version string is as it is in the header and ends with a
-//! newline of its own; it may have others. [`Info::parse`] reads every form there is.
+//! (FreeBSD `sbin/savecore/savecore.c`). The version string is copied from the header: it ends with
+//! a newline and may contain more. [`Info::parse`] reads all known formats.
 
 mod parse;
 mod time;
@@ -17,7 +17,7 @@ use crate::kerneldump::Magic;
 /// The text of an info file, parsed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Info {
-    /// Where the dump came from: a device, `/dev/mem` for a live dump, the host of a network dump.
+    /// Origin of the dump: a device, `/dev/mem` for a live dump, the host of a network dump.
     pub device: String,
     /// The header's `architecture`.
     pub architecture: String,
@@ -27,20 +27,20 @@ pub struct Info {
     pub dump_length: u64,
     /// The header's `blocksize`.
     pub blocksize: u32,
-    /// The header's compression; `None` if the text names one that is not known. A kernel that compresses
-    /// no dumps has no such line, which is the same as `none`.
+    /// The header's compression; `None` if the name is unknown. Kernels without compressed dumps
+    /// have no such line, which means `none`.
     pub compression: Option<Codec>,
-    /// The time as it is printed.
+    /// The time of the dump as text.
     pub dumptime: String,
     /// The header's `hostname`.
     pub hostname: String,
     /// The header's magic.
     pub magic: String,
-    /// The header's `versionstring`, its newline included.
+    /// The header's `versionstring`, with its newline.
     pub version_string: String,
     /// The header's `panicstring`.
     pub panic_string: String,
-    /// The parity's four bytes, as the machine that ran savecore(8) loaded them.
+    /// The four bytes of the parity in the byte order of the machine that ran savecore(8).
     pub parity: Option<u32>,
     /// The number in the file's name.
     pub bounds: Option<u64>,
@@ -52,18 +52,18 @@ const DEVICE: &str = "Dump header from device: ";
 const VERSION: &str = "  Version String: ";
 const PANIC: &str = "  Panic String: ";
 
-/// The most bytes of an info file that are looked at.
+/// Maximum size of an info file in bytes.
 pub const MAX_LEN: u64 = 64 * 1024;
 
 impl Info {
-    /// When the dump was taken, in seconds since 1970 UTC. The form of 12.1 has no time zone: that
-    /// is taken for UTC.
+    /// Time of the dump in seconds since 1970 UTC. The format of 12.1 has no time zone; UTC is
+    /// assumed.
     pub fn seconds(&self) -> Option<u64> {
         time::seconds(&self.dumptime)
     }
 
-    /// A header with what the text says. `dumpextent` is what it does not say: the caller's
-    /// business; here it is `dumplength`.
+    /// Creates a header from the text. The text has no `dumpextent`, so it is set to `dumplength`;
+    /// callers that know the extent replace it.
     pub fn to_header(&self) -> KernelDumpHeader {
         KernelDumpHeader {
             magic: [Magic::Text, Magic::Cleared]
@@ -86,8 +86,8 @@ impl Info {
     }
 }
 
-/// The text of an info file for `header`. `dumptime` is the header's time in the caller's local
-/// time, as `%F %T %z` prints it; `status` is `good`, `bad` or `unknown`.
+/// Formats an info file for `header`. `dumptime` is the header's time in the caller's time zone,
+/// in the format `%F %T %z`; `status` is `good`, `bad` or `unknown`.
 pub fn render(
     header: &KernelDumpHeader,
     device: &str,
@@ -108,7 +108,7 @@ pub fn render(
             "Architecture Version",
             header.architectureversion.to_string(),
         ),
-        // Printed as a signed number, which matters to no dump.
+        // savecore prints a signed number; no dump is that large.
         ("Dump Length", header.dumplength.to_string()),
         ("Blocksize", header.blocksize.to_string()),
         ("Compression", compression.to_string()),
@@ -156,7 +156,7 @@ pub(crate) mod tests {
 ";
 
     #[test]
-    fn what_is_rendered_is_what_was_read() {
+    fn rendered_text_equals_parsed_text() {
         let info = Info::parse(TEXT).unwrap();
         let mut header = info.to_header();
         header.parity = 648_160_836_u32.to_ne_bytes();

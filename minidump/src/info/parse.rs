@@ -1,6 +1,6 @@
-//! Info files read: every form of them.
+//! Parses info files in all known formats.
 //!
-//! | form | written by |
+//! | format | written by |
 //! |------|------------|
 //! | `Dump header from device: DEV`, then `  Name: value` | savecore(8) since 11.0 |
 //! | `Dump header from device DEV`, `  Dump Length: 4096B (0 MB)`, no compression | savecore(8) up to 10.4 |
@@ -12,7 +12,7 @@ use livecore_compress::Codec;
 use super::Info;
 
 impl Info {
-    /// Parses an info file of any form; `None` if the text has none of them, or no length.
+    /// Parses an info file. Returns `None` if the format is unknown or the text has no length.
     pub fn parse(text: &str) -> Option<Self> {
         let mut info = Self {
             compression: Some(Codec::None),
@@ -40,7 +40,7 @@ impl Info {
                 "dumpparity" => info.parity = value.parse().ok(),
                 "bounds" => info.bounds = value.parse().ok(),
                 "dumpstatus" => info.status = value,
-                // netdumpd's word for the status of the header.
+                // The status of the header, as netdumpd names it.
                 "headerparitycheck" => {
                     info.status = if value == "Pass" { "good" } else { "bad" }.into();
                 }
@@ -52,7 +52,7 @@ impl Info {
     }
 }
 
-/// A name in whose letters all forms agree.
+/// Reduces a name to its lower-case letters, which are the same in all formats.
 fn plain(name: &str) -> String {
     let letters = name.chars().filter(char::is_ascii_alphabetic);
     letters.map(|c| c.to_ascii_lowercase()).collect()
@@ -72,14 +72,14 @@ fn codec(name: &str) -> Option<Codec> {
 
 type Pairs = Vec<(String, String)>;
 
-/// The lines of savecore and netdumpd.
+/// Parses the lines of savecore and netdumpd.
 fn lines(text: &str) -> Option<Pairs> {
     let (first, rest) = text.split_once('\n')?;
     let device = first.strip_prefix("Dump header from device");
     let device = device.map(|rest| rest.strip_prefix(':').unwrap_or(rest));
     let device = device.or_else(|| first.strip_prefix("Dump from"))?;
     let mut pairs = vec![("dump_device".into(), device.strip_prefix(' ')?.into())];
-    // The version string may have several lines: it ends where the panic string begins.
+    // The version string may have several lines and ends at the panic string.
     let find = |text: &str, names: [&str; 2]| {
         let places = names.map(|name| text.find(name).map(|at| (at, at + name.len())));
         places.into_iter().flatten().min()
@@ -95,11 +95,11 @@ fn lines(text: &str) -> Option<Pairs> {
         None => (rest, ""),
     };
     for line in before.lines().chain(after.lines()) {
-        // netdumpd's last line, if it could not write all.
+        // The last line of netdumpd if the dump is incomplete.
         if let Some(why) = line.strip_prefix("Dump incomplete") {
             pairs.push(("dump_status".into(), format!("incomplete{why}")));
         }
-        // A panic string may hold anything, but each line begins with its own name.
+        // A panic string may contain any text, but a value starts after the first `: `.
         if let Some((name, value)) = line.strip_prefix("  ").and_then(|l| l.split_once(": ")) {
             pairs.push((name.into(), value.into()));
         }
@@ -107,7 +107,7 @@ fn lines(text: &str) -> Option<Pairs> {
     Some(pairs)
 }
 
-/// libxo's JSON.
+/// Parses the JSON of libxo.
 fn json(text: &str) -> Option<Pairs> {
     let json: serde_json::Value = serde_json::from_str(text).ok()?;
     let fields = json.get("crashdump")?.as_object()?.iter();
@@ -121,7 +121,7 @@ fn json(text: &str) -> Option<Pairs> {
     Some(pairs.collect())
 }
 
-/// libxo's XML: elements without elements of their own.
+/// Parses the XML of libxo: elements without child elements.
 fn xml(text: &str) -> Option<Pairs> {
     let (_, mut rest) = text.split_once("<crashdump>")?;
     let mut pairs = Vec::new();
@@ -144,7 +144,7 @@ fn xml(text: &str) -> Option<Pairs> {
     None
 }
 
-/// An XML text, its five entities replaced.
+/// Replaces the five predefined XML entities.
 fn unescaped(text: &str) -> String {
     const ENTITIES: [(&str, &str); 5] = [
         ("&lt;", "<"),
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_is_read_and_a_version_may_have_two() {
+    fn all_lines_are_parsed_with_a_version_string_of_two() {
         let info = Info::parse(TEXT).unwrap();
         assert_eq!(info.device, "/dev/mem");
         assert_eq!(info.dump_length, 107_388_928);
@@ -187,10 +187,10 @@ mod tests {
         );
     }
 
-    /// What `info.N` of [`TEXT`] is in savecore's other forms; `--libxo` by libxo's rules for JSON and
-    /// XML, whose exact white space nothing depends on.
+    /// [`TEXT`] in the other formats of savecore: JSON and XML of `--libxo`. White space does not
+    /// matter.
     #[test]
-    fn json_and_xml_say_what_the_text_says() {
+    fn json_and_xml_equal_the_text() {
         let json = r#"{"crashdump": {"dump_device":"/dev/mem","architecture":"amd64",
             "architecture_version":2,"dump_length_bytes":107388928,"blocksize":4096,
             "compression":"zstd","dumptime":"2024-05-01 12:00:00 +0200",
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_10_4_is_read() {
+    fn format_of_10_4_is_parsed() {
         let text = "Dump header from device /dev/da0s1b
   Architecture: amd64
   Architecture Version: 2
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_netdumpd_is_read() {
+    fn format_of_netdumpd_is_parsed() {
         let text = "Dump from fw1 [192.0.2.7]
   Architecture: amd64
   Architecture version: 2
@@ -285,7 +285,7 @@ Dump complete
     }
 
     #[test]
-    fn other_texts_are_no_info() {
+    fn unknown_formats_are_rejected() {
         assert_eq!(Info::parse("Dump from host [1.2.3.4]\n"), None);
         assert_eq!(Info::parse("Dump header from device: x\n"), None);
         assert_eq!(Info::parse(&TEXT.replace("107388928", "-1")), None);

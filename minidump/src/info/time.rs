@@ -1,6 +1,7 @@
-//! The time of a dump, as an info file has it.
+//! Parses and formats the time of a dump.
 
-/// `2024-05-01 12:00:00 +0200`, or ctime(3)'s `Wed May  1 12:00:00 2024`.
+/// Parses `2024-05-01 12:00:00 +0200` or `Wed May  1 12:00:00 2024` (ctime(3)) into seconds since
+/// 1970.
 pub(super) fn seconds(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -42,7 +43,7 @@ pub(super) fn seconds(text: &str) -> Option<u64> {
     u64::try_from(days * 86400 + hour * 3600 + minute * 60 + second - offset).ok()
 }
 
-/// `2024-05-01 10:00:00 UTC` of seconds since 1970.
+/// Formats seconds since 1970 as `2024-05-01 10:00:00 UTC`.
 pub fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86400, seconds % 86400);
     // The calendar repeats every 400 years, which have 146097 days.
@@ -84,7 +85,7 @@ mod tests {
 
     /// Texts from GNU date: `date -u -d @951782399`.
     #[test]
-    fn seconds_are_shown_as_a_date() {
+    fn utc_formats_a_date() {
         for (seconds, text) in [
             (0, "1970-01-01 00:00:00 UTC"),
             (951_782_399, "2000-02-28 23:59:59 UTC"),
@@ -104,7 +105,7 @@ mod tests {
 
     /// Seconds from GNU date: `date -u -d '2024-05-01 10:00' +%s`, `date -u -d '2000-02-29' +%s`.
     #[test]
-    fn both_forms_of_time_are_read() {
+    fn both_time_formats_are_parsed() {
         assert_eq!(seconds("2024-05-01 12:00:00 +0200"), Some(1_714_557_600));
         assert_eq!(seconds("Wed May  1 10:00:00 2024"), Some(1_714_557_600));
         assert_eq!(seconds("2000-02-29 00:00:00 +0000"), Some(951_782_400));

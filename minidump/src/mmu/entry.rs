@@ -1,17 +1,17 @@
-//! What an entry of a page table says.
+//! Decodes page-table entries.
 
 use livecore_defs::paging::{Bits, Geometry, Level, Means};
 
 use super::mapping::Protection;
 
-/// What a page-table entry says.
+/// A decoded page-table entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
     /// Nothing is mapped.
     Invalid,
     /// The table of the next level is at this physical address.
     Table(u64),
-    /// A page or a block: a physical address, whose bits below the block's size mean nothing.
+    /// A page or a block at this physical address. Bits below the size of the block are undefined.
     Leaf(u64),
 }
 
@@ -24,14 +24,14 @@ pub(super) struct Leaf {
 }
 
 impl Leaf {
-    /// The physical address behind `at`, which the page maps.
+    /// The physical address that the page maps `at` to.
     pub(super) fn address(&self, at: u64) -> u64 {
         let inside = self.span - 1;
         (self.frame & !inside) | (at & inside)
     }
 }
 
-/// What `raw`, an entry of the level at `depth` below the root, says.
+/// Decodes `raw`, an entry of the level at `depth` below the root.
 pub fn decode(geometry: &Geometry, depth: usize, raw: u64) -> Entry {
     match geometry
         .levels
@@ -44,7 +44,7 @@ pub fn decode(geometry: &Geometry, depth: usize, raw: u64) -> Entry {
     }
 }
 
-/// The page that `raw`, an entry of `level`, maps, or why it maps none.
+/// Decodes the page that `raw`, an entry of `level`, maps. Returns the reason if it maps none.
 pub(super) fn leaf(geometry: &Geometry, level: &Level, raw: u64) -> Result<Leaf, &'static str> {
     let (span, execute) = match means(level, raw) {
         Some(Means::Leaf) => (level.span(), geometry.execute),
@@ -62,7 +62,7 @@ pub(super) fn leaf(geometry: &Geometry, level: &Level, raw: u64) -> Result<Leaf,
     })
 }
 
-/// What an entry of any level allows, as far as it says.
+/// Decodes the protection bits of an entry of any level.
 pub(super) fn protection(geometry: &Geometry, raw: u64) -> Protection {
     Protection {
         write: allows(geometry.write, raw),

@@ -1,8 +1,8 @@
-//! Hashed page tables, which powerpc64 has.
+//! Hashed page tables of powerpc64.
 //!
-//! Addresses of the kernel's file lie below the direct map and are moved to where it ran. The
-//! direct map is tested before the kernel map. The section is the whole hashed page table: groups
-//! of eight entries, two groups to look in for every page.
+//! Addresses in the kernel file are below the direct map and are relocated to the addresses of the
+//! running kernel. The direct map is checked before the kernel map. The section is the whole hashed
+//! page table: groups of eight entries. An entry for a page may be in either of two groups.
 
 use super::mapping::{Mapping, Protection, Sink, WalkEnd};
 use super::tables::{OUTSIDE, Tables, not_mapped};
@@ -15,7 +15,7 @@ use livecore_defs::powerpc64::{
     VSID_HASH_BITS, VSID_HASH_MULTIPLIER,
 };
 
-/// The physical address behind `at`.
+/// Translates `at` to a physical address.
 pub(super) fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
     let header = tables.header();
     let va = if at.0 < header.dmapbase {
@@ -33,9 +33,9 @@ pub(super) fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, R
     Ok(PhysAddr(frame + va % PAGE_SIZE))
 }
 
-/// The frame of the small page at `va`, which an entry maps; `None` if it maps a page of 16 MiB by
-/// another number than a small page has. Since 13 a page of 16 MiB in a segment of small pages has
-/// an entry for each of those.
+/// The frame of the small page at `va` in an entry. `None` for a page of 16 MiB whose size encoding
+/// is not that of a segment of small pages. Since 13, a page of 16 MiB in such a segment has an
+/// entry for each small page.
 fn small_frame(hi: u64, lo: u64, va: u64) -> Option<u64> {
     if hi & LPTE_BIG == 0 {
         return Some(lo & LPTE_RPGN);
@@ -76,8 +76,8 @@ fn lookup(tables: &dyn Tables, at: VirtAddr, va: u64) -> Result<u64, ReadError> 
     not_mapped(at, "no entry of the hashed page table maps it")
 }
 
-/// Walks the hashed page table. Of an entry's page number the lower 11 bits are in its place only:
-/// hardware has tables of 2048 groups and more for that reason, and smaller ones tell nothing.
+/// Walks the hashed page table. The lower 11 bits of a page number follow only from the index of the
+/// entry's group. Hardware therefore requires at least 2048 groups; a smaller table is not walked.
 pub(super) fn walk(tables: &dyn Tables, sink: &mut Sink<'_>) -> Result<WalkEnd, ReadError> {
     let header = tables.header();
     let groups = u64::from(header.pmapsize) / (LPTE_SIZE as u64 * LPTEG_ENTRIES);
@@ -126,9 +126,9 @@ pub(super) fn walk(tables: &dyn Tables, sink: &mut Sink<'_>) -> Result<WalkEnd, 
 /// Bits of a page number below its abbreviated index.
 const API_BELOW: u32 = 11;
 
-/// The segment whose identifier is `vsid`: the multiplier is odd, so it can be undone.
+/// The segment whose identifier is `vsid`. The multiplier is odd, so it has an inverse.
 fn esid_of(vsid: u64) -> u64 {
-    // Newton's iteration doubles the right bits of an inverse each time; odd numbers start with 3.
+    // Newton's iteration doubles the number of correct bits. The first value has 3.
     let mut inverse = VSID_HASH_MULTIPLIER;
     for _ in 0..5 {
         let error = VSID_HASH_MULTIPLIER.wrapping_mul(inverse);
@@ -136,6 +136,6 @@ fn esid_of(vsid: u64) -> u64 {
     }
     let mask = (1 << VSID_HASH_BITS) - 1;
     let turned = (vsid & mask).wrapping_mul(inverse) & mask;
-    // The segment's number was turned left by 8 of its 36 bits.
+    // Undo the rotation of the 36-bit segment number by 8 bits to the left.
     ((turned >> 8) | (turned << 28)) & mask
 }

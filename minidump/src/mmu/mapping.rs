@@ -1,18 +1,18 @@
-//! What a walk over page tables gives.
+//! Results of a walk over page tables.
 
 use std::ops::ControlFlow;
 
 use crate::{PhysAddr, VirtAddr};
 
-/// What the kernel may do with a page, besides reading it.
+/// Access of the kernel to a page, in addition to reading.
 ///
-/// Where a dump's format loses it (blocks that were written out as pages), it is what the format
-/// says: as a rule everything.
+/// If the dump format does not keep it (blocks written as pages), this is the default of the format:
+/// usually both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Protection {
-    /// Write to it.
+    /// The page is writable.
     pub write: bool,
-    /// Execute it.
+    /// The page is executable.
     pub execute: bool,
 }
 
@@ -23,20 +23,20 @@ pub struct Mapping {
     pub va: VirtAddr,
     /// First physical address.
     pub pa: PhysAddr,
-    /// Bytes: a page, or a superpage.
+    /// Size in bytes: that of a page or a superpage.
     pub len: u64,
-    /// What the kernel may do with it.
+    /// Access of the kernel.
     pub protection: Protection,
 }
 
-/// Takes mappings until it has enough.
+/// Receives mappings. Returns `Break` to stop the walk.
 pub type Sink<'a> = dyn FnMut(Mapping) -> ControlFlow<()> + 'a;
 
-/// How a walk has gone.
+/// The result of a walk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WalkEnd {
-    /// Page-table pages that are not in the dump; what they map is not known.
+    /// Number of page-table pages that are not in the dump. Their mappings are not known.
     pub tables_missing: u64,
-    /// Whether the sink has ended it.
+    /// Whether the sink stopped the walk.
     pub stopped: bool,
 }

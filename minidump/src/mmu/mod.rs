@@ -1,8 +1,8 @@
-//! The kernel's page tables: those of a dump and those in a machine's memory.
+//! Page tables of the kernel, in a dump or in the memory of a machine.
 //!
-//! How they are laid out is data ([`livecore_defs::paging`]). A minidump has a [`section`] of them, which
-//! may lead to tables that are ordinary pages. A machine has trees: a [`MachineView`] translates by
-//! them, and [`tree`] lists what they map.
+//! [`livecore_defs::paging`] describes their formats. A minidump has a [`section`] of page tables,
+//! whose entries may refer to tables in ordinary pages. A machine has trees of page tables:
+//! [`MachineView`] translates addresses by them, and [`tree`] lists their mappings.
 
 mod entry;
 mod hashed;

@@ -1,14 +1,14 @@
-//! Forms of page tables in a machine's memory.
+//! Page-table formats in the memory of a machine.
 
 use livecore_defs::paging::Geometry;
 use livecore_defs::{amd64, arm64, i386, riscv};
 
-/// A form of page tables.
+/// A page-table format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Paging {
-    /// amd64 from a PML4 down.
+    /// amd64, four levels (PML4).
     Amd64,
-    /// amd64 from a PML5 down.
+    /// amd64, five levels (PML5).
     Amd64La57,
     /// arm64 with pages of 4 KiB.
     Arm64,
@@ -20,15 +20,14 @@ pub enum Paging {
     Sv48,
     /// i386 without PAE.
     I386,
-    /// i386 with PAE, from the table of four pointers down (`IdlePDPT`).
+    /// i386 with PAE, with the table of four pointers as the root (`IdlePDPT`).
     I386Pae,
-    /// i386 with PAE, from its four directories down, which follow each other in memory
-    /// (`IdlePTD`).
+    /// i386 with PAE, with its four contiguous page directories as the root (`IdlePTD`).
     I386PaeDirectories,
 }
 
 impl Paging {
-    /// Its layout.
+    /// The layout of the format.
     pub fn geometry(self) -> &'static Geometry {
         match self {
             Self::Amd64 => &amd64::PAGING,
@@ -55,7 +54,7 @@ mod tests {
     use crate::mmu::{Entry, decode};
 
     #[test]
-    fn every_level_continues_where_the_next_one_ends() {
+    fn an_entry_spans_the_whole_table_of_the_next_level() {
         for paging in [
             Paging::Amd64,
             Paging::Amd64La57,
@@ -75,14 +74,14 @@ mod tests {
                 assert_eq!(upper.span(), lower.span() * lower.entries, "{paging:?}");
                 assert!(lower.entries.is_power_of_two());
             }
-            // Every table but the root of some is a page.
+            // Every table has the size of a page, except some roots.
             let bottom = geometry.bottom();
             assert_eq!(bottom.entries * geometry.entry_size as u64, bottom.span());
         }
     }
 
     #[test]
-    fn blocks_are_leaves_only_where_the_architecture_has_them() {
+    fn blocks_are_leaves_only_at_levels_that_support_them() {
         let arm64 = Paging::Arm64.geometry();
         let block = 0x8000_0000_0000_0701 | 0x4000_0000;
         assert_eq!(decode(arm64, 0, block), Entry::Invalid);

@@ -1,4 +1,4 @@
-//! The page-table section of a minidump: addresses translated, and every mapping listed.
+//! Translates addresses and lists mappings by the page-table section of a minidump.
 
 use livecore_defs::paging::{Direct, Geometry, Section, Window};
 
@@ -8,13 +8,13 @@ use super::mapping::{Mapping, Protection, Sink, WalkEnd};
 use super::tables::{OUTSIDE, Tables, not_mapped};
 use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
-const BELOW: &str = "it lies below the kernel map";
+const BELOW: &str = "the address is below the kernel map";
 
-/// The physical address behind the kernel virtual address `at`, by the tables of a dump.
+/// Translates the kernel virtual address `at` by the page tables of a dump.
 ///
 /// # Errors
 ///
-/// [`ReadError::NotMapped`] if no table maps it, and what reading the tables has failed with.
+/// [`ReadError::NotMapped`] if no table maps it, or the error of reading the tables.
 pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
     let header = tables.header();
     let section = header.section();
@@ -38,7 +38,7 @@ pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadErro
     }
 }
 
-/// The physical address behind an address of the direct map.
+/// Translates an address in the direct map.
 fn direct(header: &MinidumpHeader, at: VirtAddr) -> Result<Option<PhysAddr>, ReadError> {
     match header.arch.direct {
         Direct::None => Ok(None),
@@ -48,7 +48,7 @@ fn direct(header: &MinidumpHeader, at: VirtAddr) -> Result<Option<PhysAddr>, Rea
             }
             match (at.0 - header.dmapbase).checked_add(header.dmapphys) {
                 Some(found) => Ok(Some(PhysAddr(found))),
-                None => not_mapped(at, "the direct map runs over the end of physical memory"),
+                None => not_mapped(at, "the direct map exceeds the physical address space"),
             }
         }
         Direct::Windows(list) => {
@@ -66,7 +66,7 @@ fn windows<'a>(
     list.iter().filter(|window| header.is(window.when))
 }
 
-/// The address at which the kernel finds physical `at` without page tables, if there is one.
+/// The direct-map address of the physical address `at`, if there is one.
 pub fn direct_map_of(header: &MinidumpHeader, at: PhysAddr) -> Option<VirtAddr> {
     let va = match header.arch.direct {
         Direct::None => return None,
@@ -83,7 +83,7 @@ pub fn direct_map_of(header: &MinidumpHeader, at: PhysAddr) -> Option<VirtAddr> 
     Some(VirtAddr(va))
 }
 
-/// The physical address behind the address `offset` bytes above `kernbase`.
+/// Translates the address `at`, which is `offset` bytes above `kernbase`.
 fn lookup(
     tables: &dyn Tables,
     section: Section,
@@ -118,9 +118,9 @@ fn lookup(
     found(entry::leaf(geometry, bottom, raw), at)
 }
 
-/// The level above the last, and how far below the root it is.
+/// The level above the last one, and its depth below the root.
 fn directory(geometry: &Geometry) -> (usize, &livecore_defs::paging::Level) {
-    // A section of directories is of tables that have them.
+    // Formats with a section of directories have at least two levels.
     let depth = geometry.levels.len().saturating_sub(2);
     (depth, &geometry.levels[depth])
 }
@@ -132,12 +132,12 @@ fn found(leaf: Result<entry::Leaf, &'static str>, at: VirtAddr) -> Result<PhysAd
     }
 }
 
-/// Gives every mapping of the kernel map to `sink`: ascending, but for a hashed page table's, which
-/// come in the order of their hash. The direct map is none of them.
+/// Passes every mapping of the kernel map to `sink`, without the direct map. The order is ascending,
+/// except in a hashed page table, where it is the order of the hash.
 ///
 /// # Errors
 ///
-/// What reading the tables has failed with. Tables that are not in the dump are counted.
+/// The error of reading the tables. Tables that are not in the dump are counted.
 pub fn walk(tables: &dyn Tables, sink: &mut Sink<'_>) -> Result<WalkEnd, ReadError> {
     match tables.header().section() {
         Section::Pages(geometry) => pages(tables, geometry, sink),
@@ -178,11 +178,11 @@ fn pages(
     Ok(end)
 }
 
-/// Walks a section of page directories and the page tables behind them. A page may be written to and
-/// executed if both entries say so.
+/// Walks a section of page directories and the page tables that they refer to. A page is writable or
+/// executable if both entries allow it.
 ///
-/// Directories that name one table over and over would take a small dump for ever: of tables no more
-/// are read than the dump has pages.
+/// Reads at most as many tables as the dump has pages, so that directories of a damaged dump cannot
+/// refer to the same table without limit.
 fn directories(
     tables: &dyn Tables,
     geometry: &Geometry,

@@ -1,4 +1,4 @@
-//! A tree of page tables, walked: every mapping below its root.
+//! Walks a tree of page tables and lists its mappings.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -7,22 +7,22 @@ use super::mapping::{Mapping, Protection, Sink, WalkEnd};
 use super::view::Root;
 use crate::{KernelMemory, PhysAddr, ReadError, VirtAddr};
 
-/// What a walk covers.
+/// Limits of a walk.
 #[derive(Debug, Clone)]
 pub struct Map<'a> {
-    /// The virtual addresses that it covers.
+    /// The virtual addresses to list.
     pub addresses: RangeInclusive<u64>,
-    /// Addresses among them that it leaves out: the direct map.
+    /// Addresses to skip: the direct map.
     pub without: &'a Range<u64>,
-    /// The most tables that it reads: each is a page, so that there are no more of them than pages.
+    /// Maximum number of tables to read. A table is a page, so the number of pages is a limit.
     pub most_tables: u64,
 }
 
-/// Gives every mapping of `map` below `root` to `sink`, ascending. The tables are in `memory`.
+/// Passes every mapping of `map` below `root` to `sink`, ascending. The tables are in `memory`.
 ///
 /// # Errors
 ///
-/// What reading a table has failed with. Tables that memory lacks are counted.
+/// The error of reading a table. Tables that are not in memory are counted.
 pub fn walk(
     memory: &dyn KernelMemory,
     root: &Root,
@@ -56,7 +56,7 @@ struct Walk<'a, 's> {
 }
 
 impl Walk<'_, '_> {
-    /// The bytes of the table at `at`; `None` if memory lacks it, or if no table is left to be read.
+    /// Reads the table at `at`. `None` if it is not in memory or the limit of tables is reached.
     fn read(&mut self, at: u64, len: usize) -> Result<Option<Vec<u8>>, ReadError> {
         let Some(left) = self.tables_left.checked_sub(1) else {
             return Ok(None);
@@ -70,7 +70,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// What the table at `table`, `depth` levels below the root, maps of `from..=to`.
+    /// Lists the mappings of `from..=to` in the table at `table`, `depth` levels below the root.
     fn table(
         &mut self,
         table: u64,
@@ -90,7 +90,7 @@ impl Walk<'_, '_> {
         let mut at = from;
         loop {
             let last = (at | inside).min(to);
-            // An index is below the number of entries.
+            // `index` returns less than the number of entries.
             let raw = list[level.index(at) as usize];
             let own = protection(geometry, raw);
             let both = Protection {

@@ -1,4 +1,4 @@
-//! A machine's memory as its processor sees it: the kernel's page tables, walked.
+//! Translates kernel virtual addresses by the page tables in a machine's memory.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -8,39 +8,39 @@ use super::entry::{Entry, decode};
 use super::paging::Paging;
 use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
 
-/// A tree of page tables and the addresses that a processor translates by it.
+/// A tree of page tables and the addresses that it translates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
     /// Virtual addresses.
     pub covers: RangeInclusive<u64>,
     /// Physical address of the root table.
     pub table: u64,
-    /// Its form.
+    /// The page-table format.
     pub paging: Paging,
 }
 
-/// The kernel's address space of a machine: physical memory and the roots of its tables.
+/// The kernel's address space of a machine: physical memory and the roots of the page tables.
 #[derive(Clone)]
 pub struct MachineView {
     memory: Arc<dyn PhysMemory>,
-    /// The first that covers an address is asked.
+    /// The first one that covers an address translates it.
     roots: Vec<Root>,
     page_size: u64,
 }
 
-/// Where a walk of the tables has ended.
+/// The entry at which a walk of the tables ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
     /// Levels below the root.
     pub depth: usize,
-    /// The entry as it lies in memory.
+    /// The entry in memory.
     pub raw: u64,
-    /// What it says.
+    /// The decoded entry.
     pub entry: Entry,
 }
 
 impl MachineView {
-    /// The view through `roots`, whose pages have `page_size` bytes.
+    /// Creates a view that translates by `roots`, with pages of `page_size` bytes.
     pub fn new(memory: Arc<dyn PhysMemory>, roots: Vec<Root>, page_size: u64) -> Self {
         Self {
             memory,
@@ -59,12 +59,12 @@ impl MachineView {
         &self.roots
     }
 
-    /// The tree that `at` is translated by.
+    /// The tree that translates `at`.
     pub fn root_of(&self, at: u64) -> Option<&Root> {
         self.roots.iter().find(|root| root.covers.contains(&at))
     }
 
-    /// The entry for `at`, `depth` levels below the root, or above that where the tables end
+    /// Looks up the entry for `at`, `depth` levels below the root, or less if the tables end
     /// earlier.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl MachineView {
         }
     }
 
-    /// The bytes of the page at physical address `at`: a table.
+    /// Reads the page at the physical address `at`, which is a table.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl KernelMemory for MachineView {
         };
         let levels = root.paging.geometry().levels;
         let found = self.lookup(root, at.0, levels.len() - 1)?;
-        // A walk ends within the levels.
+        // `depth` is less than the number of levels.
         let level = &levels[found.depth];
         match found.entry {
             Entry::Leaf(frame) => Ok(PhysAddr(level.address(frame, at.0))),

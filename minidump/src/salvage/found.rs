@@ -1,4 +1,4 @@
-//! What can be made of what is left.
+//! A salvaged payload with its report and header.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use livecore_compress::ReadAt;
 use super::report::{PageCount, SectionLoss};
 use crate::KernelDumpHeader;
 
-/// What can be made of what is left.
+/// A salvaged payload with its report and header.
 pub(super) struct Found {
     pub(super) kind: &'static str,
     pub(super) page_size: u64,
@@ -20,8 +20,8 @@ pub(super) struct Found {
     pub(super) unproven_sections: u64,
     /// Ranges of the new payload that no checksum proves.
     pub(super) unproven: Vec<Range<u64>>,
-    /// What is not as it was, in words.
-    pub(super) mended: Vec<String>,
-    /// A header made of the payload.
+    /// Corrections, as text.
+    pub(super) corrections: Vec<String>,
+    /// A header created from the payload.
     pub(super) header: KernelDumpHeader,
 }

@@ -1,8 +1,8 @@
-//! What is left of a full dump: its headers say where every range of memory lies, so what is lost of
-//! one costs its own pages. Of the ranges only what is there is described anew.
+//! Salvages full dumps. The program headers give the offset of every range of memory, so lost bytes
+//! cost only their own pages. The new program headers describe the pages that are left.
 
 use std::io;
-use std::ops::Range as Span;
+use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_compress::salvage::{Piece, Proof};
@@ -19,15 +19,15 @@ use crate::elf::core::{ElfCore, Head, Segment};
 use crate::elf::export::Joined;
 use crate::elf::write::CoreHead;
 use crate::full::open::read_segments;
-use crate::full::{Range, arch_of};
+use crate::full::{MemoryRange, arch_of};
 use crate::{Architecture, Error, KernelDumpHeader, PhysAddr};
 use livecore_defs::elf::{ELFOSABI_STANDALONE, PF_R, PT_LOAD};
 use livecore_defs::foreign;
 
-/// The most runs of pages that are told apart.
+/// Maximum number of runs of pages.
 const RUNS: usize = 1 << 22;
 
-/// Whether what is left begins like an ELF core.
+/// Whether the payload begins with the header of an ELF core.
 pub(super) fn is_core(left: &Left) -> Result<bool, Error> {
     let mut head = [0; 64];
     if covered(left.pieces(), 0, 64).0 < 64 {
@@ -37,7 +37,7 @@ pub(super) fn is_core(left: &Left) -> Result<bool, Error> {
     Ok(Head::parse(&head).is_some_and(|head| head.is_core()))
 }
 
-/// Looks through an ELF core: for the minidump that it carries, else for its ranges of memory.
+/// Salvages an ELF core: the minidump in it, or else its ranges of memory.
 pub(super) fn examine(left: &mut Left, options: &Options, known: Known) -> Result<Found, Error> {
     if let Some(len) = known.len {
         left.place(len);
@@ -46,7 +46,7 @@ pub(super) fn examine(left: &mut Left, options: &Options, known: Known) -> Resul
     let standalone = core.head().osabi == ELFOSABI_STANDALONE;
     let place = match carried::find(&core) {
         Ok(place) => place,
-        // Of a full dump the ranges are left.
+        // The ranges of a full dump can still be salvaged.
         Err(_) if standalone => None,
         Err(error) => return Err(headers_lost(error)),
     };
@@ -82,20 +82,20 @@ fn headers_lost(error: Error) -> Error {
             "ELF header and program headers",
             0,
             source.to_string(),
-            "all of them: without them no page has an address",
+            "undamaged headers: pages have no addresses without them",
         ),
         error => error,
     }
 }
 
-/// A run of pages that is there.
+/// A run of pages that is left.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     pa: u64,
     len: u64,
-    /// Where it lies in the old payload.
+    /// Offset in the old payload.
     from: u64,
-    /// And in the new one, from the end of its headers on.
+    /// Offset in the new payload, from the end of its headers.
     to: u64,
 }
 
@@ -108,7 +108,7 @@ fn of_ranges(
 ) -> Result<Found, Error> {
     let head = *core.head();
     let arch = arch_of(&head)?;
-    let limit = options.open.bitmap_limit / size_of::<Range>() as u64;
+    let limit = options.open.bitmap_limit / size_of::<MemoryRange>() as u64;
     let found = read_segments(core, limit).map_err(headers_lost)?;
     if known.len.is_none() {
         left.place(found.end);
@@ -123,21 +123,20 @@ fn of_ranges(
     }
     let page = found.page_size;
     let (runs, pages) = survey(&found.ranges, &pieces, page)?;
-    // The note of a minidump that cannot be used is left out.
+    // The note of an unusable minidump is removed.
     let whole = pages.lost == 0 && place.is_none();
-    let mut mended = Vec::new();
+    let mut corrections = Vec::new();
     if place.is_some() {
-        mended
-            .push("PT_NOTE: the minidump that it promises cannot be used, and is left out".into());
+        corrections.push("PT_NOTE: removed, its minidump cannot be used".into());
     }
-    let behind = last.saturating_sub(found.end);
-    if behind > 0 {
-        mended.push(format!(
-            "payload: {behind} bytes after the last page are left out"
+    let trailing = last.saturating_sub(found.end);
+    if trailing > 0 {
+        corrections.push(format!(
+            "payload: removed {trailing} bytes after the last page"
         ));
     }
     let head_len = first_page(&head, page, &runs, found.delta.is_some());
-    // Nothing is described anew of a dump that is whole.
+    // A complete dump keeps its headers.
     let unproven = unproven(&runs, &pieces, |run| match whole {
         true => run.from,
         false => head_len + run.to,
@@ -146,7 +145,7 @@ fn of_ranges(
         Arc::new(Window::new(left.content(), 0, found.end))
     } else {
         let head = new_head(&head, arch, page, &runs, found.delta);
-        let body = Arc::new(Kept {
+        let body = Arc::new(PageRuns {
             runs,
             content: left.content(),
         });
@@ -160,13 +159,14 @@ fn of_ranges(
         sections: Vec::new(),
         unproven_sections: 0,
         unproven,
-        mended,
+        corrections,
         header: KernelDumpHeader::of_port(arch, head.order, page),
     })
 }
 
-/// Which ranges of the new payload no checksum proves; `to` says where a run begins in it.
-fn unproven(runs: &[Run], pieces: &[Piece], to: impl Fn(&Run) -> u64) -> Vec<Span<u64>> {
+/// Returns the ranges of the new payload that no checksum proves. `to` returns the offset of a run
+/// in it.
+fn unproven(runs: &[Run], pieces: &[Piece], to: impl Fn(&Run) -> u64) -> Vec<Range<u64>> {
     let mut ranges = Vec::new();
     for run in runs {
         let first = pieces.partition_point(|piece| piece.content.end <= run.from);
@@ -182,9 +182,9 @@ fn unproven(runs: &[Run], pieces: &[Piece], to: impl Fn(&Run) -> u64) -> Vec<Spa
     ranges
 }
 
-/// Pieces that touch, as one.
-fn joined(pieces: &[Piece]) -> Vec<Span<u64>> {
-    let mut spans: Vec<Span<u64>> = Vec::new();
+/// Joins adjacent pieces.
+fn joined(pieces: &[Piece]) -> Vec<Range<u64>> {
+    let mut spans: Vec<Range<u64>> = Vec::new();
     for piece in pieces {
         match spans.last_mut() {
             Some(last) if last.end >= piece.content.start => {
@@ -196,8 +196,12 @@ fn joined(pieces: &[Piece]) -> Vec<Span<u64>> {
     spans
 }
 
-/// Which pages of the ranges are there, in runs, and what became of all.
-fn survey(ranges: &[Range], pieces: &[Piece], page: u64) -> Result<(Vec<Run>, PageCount), Error> {
+/// Returns the runs of pages that are left of `ranges`, and the page counts.
+fn survey(
+    ranges: &[MemoryRange],
+    pieces: &[Piece],
+    page: u64,
+) -> Result<(Vec<Run>, PageCount), Error> {
     let there = joined(pieces);
     let unproven: Vec<Piece> = pieces
         .iter()
@@ -217,7 +221,7 @@ fn survey(ranges: &[Range], pieces: &[Piece], page: u64) -> Result<(Vec<Run>, Pa
             steps += 1;
             if steps > RUNS {
                 return Err(Error::Options(format!(
-                    "what is left of the full dump is more than {RUNS} pieces"
+                    "full dump is damaged into more than {RUNS} pieces, the limit"
                 )));
             }
             // Whole pages; the last one of a range may be shorter.
@@ -249,8 +253,8 @@ fn survey(ranges: &[Range], pieces: &[Piece], page: u64) -> Result<(Vec<Run>, Pa
     Ok((runs, pages))
 }
 
-/// Counts the pages of `range` in `gone` of the payload as lost.
-fn lose(pages: &mut PageCount, range: &Range, gone: Span<u64>, page: u64) {
+/// Counts the pages of `range` at the payload offsets `gone` as lost.
+fn lose(pages: &mut PageCount, range: &MemoryRange, gone: Range<u64>, page: u64) {
     if gone.is_empty() {
         return;
     }
@@ -265,8 +269,8 @@ fn lose(pages: &mut PageCount, range: &Range, gone: Span<u64>, page: u64) {
     }
 }
 
-/// How many pages of `run`, whose first byte begins one, any of `spans` touches.
-fn touched(spans: &[Span<u64>], run: Span<u64>, page: u64) -> u64 {
+/// Number of pages of `run` that overlap any of `spans`. A page begins at the start of `run`.
+fn touched(spans: &[Range<u64>], run: Range<u64>, page: u64) -> u64 {
     let first = spans.partition_point(|span| span.end <= run.start);
     let inside = spans[first..].iter().take_while(|s| s.start < run.end);
     inside
@@ -289,13 +293,13 @@ fn new_core(old: &Head) -> CoreHead {
     }
 }
 
-/// Where the first page of the new payload lies.
+/// Offset of the first page in the new payload.
 fn first_page(old: &Head, page: u64, runs: &[Run], delta: bool) -> u64 {
     let count = runs.len() as u64 + u64::from(delta);
     new_core(old).len(count).next_multiple_of(page)
 }
 
-/// The new payload's headers, up to its first page.
+/// Encodes the headers of the new payload, up to its first page.
 fn new_head(
     old: &Head,
     arch: &'static Architecture,
@@ -320,19 +324,19 @@ fn new_head(
     });
     let segments: Vec<Segment> = delta.into_iter().chain(loads).collect();
     let mut bytes = head.encode(segments.into_iter());
-    // At most what the runs take in memory.
+    // At most the size of the runs in memory.
     bytes.resize(usize::try_from(start).unwrap_or(usize::MAX), 0);
     bytes
 }
 
-/// The pages that are there, one run behind the other.
-struct Kept {
-    /// Ascending by where they are.
+/// The pages that are left, one run after the other.
+struct PageRuns {
+    /// Ascending by offset.
     runs: Vec<Run>,
     content: Arc<dyn ReadAt>,
 }
 
-impl ReadAt for Kept {
+impl ReadAt for PageRuns {
     fn size(&self) -> io::Result<u64> {
         Ok(self.runs.last().map_or(0, |run| run.to + run.len))
     }
@@ -353,19 +357,19 @@ impl ReadAt for Kept {
 mod tests {
     use super::*;
 
-    fn piece(content: Span<u64>, proof: Proof) -> Piece {
+    fn piece(content: Range<u64>, proof: Proof) -> Piece {
         Piece { content, proof }
     }
 
     #[test]
-    fn pages_that_are_not_whole_are_lost_and_the_others_keep_their_addresses() {
+    fn partial_pages_are_lost_and_other_pages_keep_their_addresses() {
         let ranges = [
-            Range {
+            MemoryRange {
                 start: 0x1000,
                 len: 0x4000,
                 offset: 0x1000,
             },
-            Range {
+            MemoryRange {
                 start: 0x10_0000,
                 len: 0x2800,
                 offset: 0x5000,

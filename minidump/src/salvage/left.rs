@@ -1,4 +1,4 @@
-//! What is left of a payload: all of what a stream holds, or the part of it that is a minidump.
+//! The bytes that are left of a payload: the content of a stream, or the minidump in it.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use livecore_compress::{ReadAt, Window};
 
 use super::options::Options;
 
-/// What is left of a payload.
+/// The bytes that are left of a payload.
 pub(super) struct Left {
     pub(super) stored: Stored,
-    /// Where the part begins in the stream's content, and its length; all of it if there is none.
+    /// Offset and size of the payload in the content of the stream; `None` for the whole content.
     part: Option<(u64, u64)>,
     pieces: Vec<Piece>,
 }
 
 impl Left {
-    /// All of what `stored` holds.
+    /// The whole content of `stored`.
     pub(super) fn new(stored: Stored) -> Self {
         Self {
             pieces: stored.pieces().to_vec(),
@@ -25,13 +25,13 @@ impl Left {
         }
     }
 
-    /// From now on the `len` bytes at `start` are the payload.
+    /// Makes the `len` bytes at `start` the payload.
     pub(super) fn narrow(&mut self, start: u64, len: u64) {
         self.part = Some((start, len));
         self.cut();
     }
 
-    /// From now on everything is the payload again.
+    /// Makes the whole content the payload again.
     pub(super) fn widen(&mut self) {
         self.part = None;
         self.cut();
@@ -50,12 +50,12 @@ impl Left {
         self.pieces = self.stored.pieces().iter().filter_map(inside).collect();
     }
 
-    /// What can be had of it, ascending.
+    /// The readable pieces, ascending.
     pub(super) fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
-    /// Its bytes; a read of what was lost is an error.
+    /// The bytes of the payload. Reading lost bytes is an error.
     pub(super) fn content(&self) -> Arc<dyn ReadAt> {
         match self.part {
             None => self.stored.content(),
@@ -63,9 +63,10 @@ impl Left {
         }
     }
 
-    /// Says how long it was, which may tell where what lies behind a gap belongs.
+    /// Sets the original size of the payload. With it, the offset of data after a gap may become
+    /// known.
     pub(super) fn place(&mut self, len: u64) {
-        // Behind a part there is nothing in what we write.
+        // In files that Livecore writes, nothing follows the minidump.
         let start = self.part.map_or(0, |(start, _)| start);
         if let Some(len) = start.checked_add(len) {
             self.stored.place(len);
@@ -74,13 +75,14 @@ impl Left {
     }
 }
 
-/// The pieces that are good enough.
+/// The pieces that `options` accept.
 pub(super) fn good(left: &Left, options: &Options) -> Vec<Piece> {
     let admits = |p: &&Piece| !options.proven || p.proof == Proof::Checksum;
     left.pieces().iter().filter(admits).cloned().collect()
 }
 
-/// How many bytes from `offset` on are covered, at most `len`, and by what.
+/// Returns how many of the `len` bytes at `offset` are covered, counted from the first, and the
+/// weakest proof among them.
 pub(super) fn covered(pieces: &[Piece], offset: u64, len: u64) -> (u64, Proof) {
     let mut at = offset;
     let mut proof = Proof::Checksum;

@@ -1,8 +1,8 @@
-//! Where payload and header lie in what is left of a container.
+//! Locates the payload and the header in a damaged container.
 //!
-//! In this order: a payload at the front, with or without a header at the end; a seal at the end of
-//! something whose front is damaged; a dump device, by its last header, by its first one, or by the
-//! payload that begins somewhere in it.
+//! In this order: a payload at the start of the file, with or without a header at the end; a seal at
+//! the end of a file whose start is damaged; a dump device, by its last header, by its first header,
+//! or by a payload at any sector.
 
 use livecore_defs::foreign::{self, HEAD};
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, MinidumpHeader};
 use livecore_defs::kerneldump::SIZE;
 
-/// Sector sizes of dump devices, and what raw files are padded to.
+/// Sector sizes of dump devices, and block sizes that raw files are padded to.
 const SECTORS: [u64; 6] = [512, 1024, 2048, 4096, 8192, 16384];
 /// Headers and payloads begin at multiples of this.
 const STEP: usize = 512;
-/// Bytes that are searched at a time.
+/// Size of one read of the search.
 const PIECE: usize = 1 << 20;
 
-/// What was found.
+/// Location of payload and header.
 pub(super) struct Located {
-    /// The header, if one is left that can be believed.
+    /// The header, if a valid one is left.
     pub(super) header: Option<(KernelDumpHeader, HeaderFrom)>,
     container: &'static str,
     start: u64,
     len: u64,
-    /// What is wrong with a header that is not believed, or not in all.
+    /// What is wrong with the header, which is not used or used only in part.
     doubt: Option<&'static str>,
 }
 
 impl Located {
-    /// What the container seems to be.
+    /// The probable container.
     pub(super) fn container(&self) -> &'static str {
         self.container
     }
@@ -44,12 +44,12 @@ impl Located {
         self.doubt
     }
 
-    /// Where the payload as stored begins.
+    /// Offset of the stored payload.
     pub(super) fn start(&self) -> u64 {
         self.start
     }
 
-    /// The payload as stored.
+    /// The stored payload.
     pub(super) fn window(&self, source: &Arc<dyn ReadAt>) -> Arc<dyn ReadAt> {
         Arc::new(Window::new(Arc::clone(source), self.start, self.len))
     }
@@ -67,10 +67,9 @@ pub(super) fn locate(source: &Arc<dyn ReadAt>) -> Result<Located, Error> {
     if let Some((header, _)) = &trailing {
         if header.magic == Magic::Text {
             return Err(Error::Unsupported {
-                what:
-                    "a text dump; `livecore` reads minidumps and full dumps, and what savecore(8) \
-                       saves of a text dump is a tar archive"
-                        .into(),
+                what: "a text dump, which savecore(8) saves as a tar archive; `livecore` reads \
+                       minidumps and full dumps"
+                    .into(),
             });
         }
         if header.dumpkeysize != 0 && header.parity_ok {
@@ -98,7 +97,7 @@ pub(super) fn locate(source: &Arc<dyn ReadAt>) -> Result<Located, Error> {
     search(&**source, size)
 }
 
-/// A payload that begins where the file does.
+/// A payload at the start of the file.
 fn at_front(size: u64, trailing: Option<(KernelDumpHeader, u64)>) -> Located {
     let Some((header, at)) = trailing else {
         return Located {
@@ -118,11 +117,13 @@ fn at_front(size: u64, trailing: Option<(KernelDumpHeader, u64)>) -> Located {
     let fits = ends(header.dumplength);
     Located {
         doubt: match (believable(&header), fits) {
-            (false, _) => Some("kerneldumpheader: its parity is wrong"),
-            (true, false) => Some("kerneldumpheader, dumplength: not the length of the data"),
+            (false, _) => Some("kerneldumpheader: parity does not match"),
+            (true, false) => {
+                Some("kerneldumpheader, dumplength: differs from the size of the data")
+            }
             (true, true) => None,
         },
-        // What is behind the stated length is padding, if the statement fits.
+        // Bytes after the stated length are padding if the length is right.
         len: match fits {
             true => header.dumplength,
             false => at,
@@ -133,8 +134,8 @@ fn at_front(size: u64, trailing: Option<(KernelDumpHeader, u64)>) -> Located {
     }
 }
 
-/// Whether a header says what the kernel wrote: its parity holds, or savecore(8) has marked it and
-/// that is what breaks it.
+/// Whether a header is as the kernel wrote it: its parity matches, or savecore(8) has cleared the
+/// magic, which changes the parity.
 fn believable(header: &KernelDumpHeader) -> bool {
     header.parity_ok || header.magic == Magic::Cleared
 }
@@ -151,7 +152,7 @@ fn trailing(source: &dyn ReadAt, size: u64) -> Result<Option<(KernelDumpHeader, 
     Ok(None)
 }
 
-/// The header at `at`; one of a version that is not known is none.
+/// The header at `at`; `None` also for an unknown version.
 fn header_at(source: &dyn ReadAt, at: u64) -> Result<Option<KernelDumpHeader>, Error> {
     let mut block = [0; SIZE];
     if source.read_full_at(&mut block, at)? < SIZE {
@@ -171,7 +172,7 @@ fn is_payload(head: &[u8]) -> bool {
     MinidumpHeader::probe(head) || Codec::sniff(head) != Codec::None || core()
 }
 
-/// Looks for the first header of a device, else for a payload.
+/// Searches for the first header of a device, or else for a payload.
 fn search(source: &dyn ReadAt, size: u64) -> Result<Located, Error> {
     let mut payload = None;
     let mut piece = vec![0; PIECE];
@@ -198,7 +199,7 @@ fn search(source: &dyn ReadAt, size: u64) -> Result<Located, Error> {
         Some(start) => Ok(Located {
             header: None,
             container: "device",
-            doubt: Some("kerneldumpheader: both are lost"),
+            doubt: Some("kerneldumpheader: both copies are lost"),
             start,
             len: size - start,
         }),
@@ -214,7 +215,8 @@ fn search(source: &dyn ReadAt, size: u64) -> Result<Located, Error> {
     }
 }
 
-/// The dump behind the header at `place`, if that is a device's first: block, key, payload.
+/// The dump after the header at `place`, if that is the first header of a device: block, key,
+/// payload.
 fn under_leading(source: &dyn ReadAt, size: u64, place: u64) -> Result<Option<Located>, Error> {
     let Some(header) = header_at(source, place)? else {
         return Ok(None);
@@ -231,7 +233,7 @@ fn under_leading(source: &dyn ReadAt, size: u64, place: u64) -> Result<Option<Lo
         start,
         len: header.dumplength.min(size - start),
         container: "device",
-        doubt: Some("kerneldumpheader: the last one is lost"),
+        doubt: Some("kerneldumpheader: the last copy is lost"),
         header: Some((header, HeaderFrom::Leading)),
     }))
 }

@@ -1,30 +1,30 @@
-//! A damaged or truncated dump made into the best sound one that can be had.
+//! Salvages damaged and truncated dumps: writes a valid dump with all data that can be recovered.
 //!
-//! Three questions, one file each: where payload and header lie in what is left of the container
-//! (`locate`), which pages that leaves (`survey`), and what the new payload is (`payload`). Of full
-//! dumps `full` answers the last two. What carries a minidump is salvaged as that, which knows more.
+//! Salvage has three steps: locate payload and header in the container (`locate`), find the pages
+//! that are left (`survey`), and create the new payload (`payload`). For full dumps, `full` does the
+//! last two. A file that contains a minidump is salvaged as a minidump, which has more information.
 //!
-//! A page that was lost becomes a *hole*: its bit in the bitmap is cleared and the pages behind it
-//! move up. It never becomes a page of zeros. The sections in front of the pages are a different
-//! matter:
+//! A lost page becomes a *hole*: its bit in the bitmap is cleared and the pages after it move up. It
+//! never becomes a page of zeros. The other parts of a dump:
 //!
-//! | lost                              | what becomes of it                                         |
+//! | lost                              | result                                                     |
 //! |-----------------------------------|------------------------------------------------------------|
-//! | minidump header, `dump_avail`     | nothing can be had: no page has an address                 |
-//! | a part of the bitmap              | pages before that part keep their place; those behind it, if the payload's length is known |
-//! | message buffer, a part            | zeros, which its readers skip; the report says how many    |
-//! | page tables, a part               | entries of zero, which map nothing; the report says so     |
-//! | ELF header, program headers       | of a full dump nothing can be had                          |
-//! | kerneldumpheader                  | the other one's of a device, the seal's, the info file's, or one from the payload |
+//! | minidump header, `dump_avail`     | an error: the pages have no addresses                      |
+//! | a part of the bitmap              | pages before that part are kept; pages after it only if the size of the payload is known |
+//! | message buffer, a part            | zeros, which its readers skip; the report has their number |
+//! | page tables, a part               | zero entries, which map nothing; the report has their number |
+//! | ELF header, program headers       | an error, for a full dump                                  |
+//! | kerneldumpheader                  | the other copy of a dump device, that of the seal or of the info file, or a new one from the payload |
 //!
-//! What is uncompressed and has no seal has no checksums: all that is there is kept, and nothing
-//! says whether it is right. The report tells such pages from those that a checksum proves.
+//! Uncompressed data without a seal has no checksums: all of it is kept, but may be wrong. The
+//! report counts such pages as unproven.
 
+mod correct;
 mod found;
 mod full;
 mod left;
 mod locate;
-mod mend;
+
 mod options;
 mod payload;
 mod report;
@@ -51,7 +51,7 @@ use options::Known;
 pub use options::Options;
 pub use report::{HeaderFrom, PageCount, Report, SectionLoss};
 
-/// A dump that has been looked through, ready to be written anew.
+/// A salvaged dump, ready to be written.
 pub struct Salvage {
     payload: Arc<dyn ReadAt>,
     page_size: u64,
@@ -60,15 +60,13 @@ pub struct Salvage {
 }
 
 impl Salvage {
-    /// Looks through `source` for what is left of a dump. Decodes everything once.
-    ///
-    /// [`Error::NotADump`] and [`Error::Unsupported`] as with any dump; [`Error::Broken`] if what
-    /// is lost is what all else hangs on.
+    /// Searches `source` for the remains of a dump. Decodes all data once.
     ///
     /// # Errors
     ///
-    /// [`Error::NotADump`] if nothing of a dump is found, [`Error::Io`] if the source cannot be read,
-    /// [`Error::Cancelled`] if `progress` ends it.
+    /// [`Error::NotADump`] if there is no part of a dump, [`Error::Unsupported`] for a kind of dump
+    /// that cannot be read, [`Error::Broken`] if the headers are lost, [`Error::Io`] if the source
+    /// cannot be read, [`Error::Cancelled`] if `progress` cancels.
     pub fn examine(
         source: Arc<dyn ReadAt>,
         options: &Options,
@@ -93,12 +91,12 @@ impl Salvage {
         };
         let stored = left.stored;
         let (header, from) = header_of(&located, seal.as_ref(), options, &found.header);
-        let mut mended = found.mended;
-        let header = mend_header(header, &found.header, &mut mended);
-        mended.extend(located.doubt().map(Into::into));
+        let mut corrections = found.corrections;
+        let header = correct_header(header, &found.header, &mut corrections);
+        corrections.extend(located.doubt().map(Into::into));
         let mut record = seal.unwrap_or_default();
         record.header = header;
-        // What was missing is a hole now, and so is what was made up.
+        // Missing pages and pages filled with zeros are holes now.
         record.flags &= !FLAG_SHORT;
         if known.filled_from.is_some() {
             record.flags &= !FLAG_ZERO_TAIL;
@@ -123,10 +121,10 @@ impl Salvage {
             sections: found.sections,
             damage: stored.damage().to_vec(),
             start: located.start(),
-            mended,
+            corrections,
             unplaced: stored.unplaced(),
         };
-        // What nothing proves now was not proven by the seal that is left, either.
+        // This includes what the old seal lists as unproven: its pieces have no proof.
         record.set_unproven(
             Unproven {
                 pages: report.pages.unproven,
@@ -146,22 +144,21 @@ impl Salvage {
         })
     }
 
-    /// What was found and what was lost.
+    /// The report of kept and lost data.
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// The new payload's length.
+    /// Size of the new payload in bytes.
     ///
     /// # Errors
     ///
-    /// [`Error`] if the plan of the new dump is not valid.
+    /// [`Error::Io`] if the size cannot be determined.
     pub fn payload_len(&self) -> Result<u64, Error> {
         Ok(self.payload.size()?)
     }
 
-    /// The dump as a raw live file, which is not written anywhere: for those who check it before
-    /// they write it.
+    /// The dump in the raw container, to check it before it is written.
     ///
     /// # Errors
     ///
@@ -176,24 +173,24 @@ impl Salvage {
             dumpextent: len,
             dumpkeysize: 0,
             compression: 0,
-            blocksize: page as u32, // a page is far below 4 GiB
+            blocksize: page as u32, // a page is smaller than 4 GiB
             ..self.record.header.clone()
         };
         let mut tail = vec![0; pad as usize]; // less than a page
         tail.extend(header.with_parity().encode());
-        Ok(Arc::new(Ended {
+        Ok(Arc::new(RawFile {
             payload: Arc::clone(&self.payload),
             len,
             tail,
         }))
     }
 
-    /// Writes the dump as `target` says.
+    /// Writes the dump to `out` as `target` specifies.
     ///
     /// # Errors
     ///
-    /// [`Error`] if the source cannot be read or the output not be written, [`Error::Cancelled`] if `progress`
-    /// ends it.
+    /// [`Error`] if the source cannot be read or the output cannot be written, [`Error::Cancelled`]
+    /// if `progress` cancels.
     pub fn write(
         &self,
         target: &Target,
@@ -211,14 +208,14 @@ impl Salvage {
     }
 }
 
-/// A payload and what follows it.
-struct Ended {
+/// A payload with padding and header after it.
+struct RawFile {
     payload: Arc<dyn ReadAt>,
     len: u64,
     tail: Vec<u8>,
 }
 
-impl ReadAt for Ended {
+impl ReadAt for RawFile {
     fn size(&self) -> std::io::Result<u64> {
         Ok(self.len + self.tail.len() as u64)
     }
@@ -233,27 +230,27 @@ impl ReadAt for Ended {
     }
 }
 
-/// The header with the fields right that the payload and the system know better.
-fn mend_header(
+/// Corrects the fields of `header` that differ from `made`, the header created from the payload.
+fn correct_header(
     header: KernelDumpHeader,
     made: &KernelDumpHeader,
-    mended: &mut Vec<String>,
+    corrections: &mut Vec<String>,
 ) -> KernelDumpHeader {
     let mut new = header.clone();
     if header.architecture != made.architecture {
         new.architecture.clone_from(&made.architecture);
-        mended.push("kerneldumpheader, architecture: not the payload's".into());
+        corrections.push("kerneldumpheader, architecture: differs from the payload".into());
     }
     if header.architectureversion != made.architectureversion {
         new.architectureversion = made.architectureversion;
-        mended.push(format!(
+        corrections.push(format!(
             "kerneldumpheader, architectureversion: {:#x}, now {:#x}",
             header.architectureversion, made.architectureversion
         ));
     }
     if !header.blocksize.is_power_of_two() || header.blocksize < 512 {
         new.blocksize = made.blocksize;
-        mended.push(format!(
+        corrections.push(format!(
             "kerneldumpheader, blocksize: {:#x}, now {:#x}",
             header.blocksize, made.blocksize
         ));
@@ -261,14 +258,14 @@ fn mend_header(
     new
 }
 
-/// Where made-up zeros begin, if a seal says that there are some, and where.
+/// Offset from which zeros were filled in, if the seal records it.
 fn filled_from(seal: &SealRecord) -> Option<u64> {
     let record = seal.record(RECORD_SOURCE_LENGTH)?;
     let from = crate::ByteOrder::Little.uint(record)?;
     (seal.flags & FLAG_ZERO_TAIL != 0).then_some(from)
 }
 
-/// The record's content: pages kept, pages lost, bytes of sections lost.
+/// Encodes the record of losses: pages kept, pages lost, bytes of sections lost.
 fn lost_record(report: &Report) -> Vec<u8> {
     let pages = &report.pages;
     let sections: u64 = report.sections.iter().map(|s| s.lost).sum();
@@ -279,8 +276,8 @@ fn lost_record(report: &Report) -> Vec<u8> {
         .collect()
 }
 
-/// The payload's length as a header states it whose own check holds: it tells where pages behind a
-/// gap belong.
+/// Size of the payload from a header whose checksum or parity matches. With it, the offsets of pages
+/// after a gap are known.
 fn trusted_len(located: &Located, seal: Option<&SealRecord>, stored: &Stored) -> Option<u64> {
     if let Some(len) = stored.stated_len() {
         return Some(len);
@@ -288,7 +285,7 @@ fn trusted_len(located: &Located, seal: Option<&SealRecord>, stored: &Stored) ->
     if let Some(seal) = seal {
         return Some(seal.header.dumpextent).filter(|len| *len > 0);
     }
-    // The extent of a compressed dump may be all that a device had.
+    // The extent of a compressed dump may be the size of the device.
     let (header, _) = located.header.as_ref()?;
     let raw = header.parity_ok && located.container() == "raw";
     raw.then_some(header.dumpextent)

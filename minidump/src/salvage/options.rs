@@ -1,26 +1,26 @@
-//! What salvage is asked for, and what is known before a payload's sections are read.
+//! Options of salvage, and facts known before the sections of a payload are read.
 
 use crate::OpenOptions;
 use crate::info::Info;
 
-/// How a dump is salvaged.
+/// Options for salvaging a dump.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// How its stream is read, and how large its bitmap may be.
+    /// Options for reading the stream, and the limit of the bitmap.
     pub open: OpenOptions,
-    /// Whether only pages are kept that a checksum proves.
+    /// Whether to keep only pages that a checksum proves.
     pub proven: bool,
-    /// The info file beside the dump.
+    /// The info file of the dump.
     pub info: Option<Info>,
 }
 
-/// What is known of a payload before its sections are read.
+/// Facts about a payload that are known before its sections are read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
-    /// Its length.
+    /// Size in bytes.
     pub(super) len: Option<u64>,
-    /// Whether it has less than its bitmap promises.
+    /// Whether it has fewer pages than its bitmap.
     pub(super) short: bool,
-    /// Where zeros begin that were made up when it was sealed.
+    /// Offset from which zeros were filled in when the dump was sealed.
     pub(super) filled_from: Option<u64>,
 }

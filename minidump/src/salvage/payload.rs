@@ -1,5 +1,5 @@
-//! The new payload: the old one's sections, a bitmap without the pages that were lost, and the
-//! pages that are left.
+//! The new payload: the sections of the old one, a bitmap without the lost pages, and the pages that
+//! are left.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::options::{Known, Options};
 use super::survey::Survey;
 use crate::{Error, KernelDumpHeader};
 
-/// What can be made of a minidump.
+/// Salvages a minidump.
 pub(super) fn mini(left: &mut Left, options: &Options, known: Known) -> Result<Found, Error> {
     let survey = Survey::new(left, options, known)?;
     Ok(Found {
@@ -22,13 +22,13 @@ pub(super) fn mini(left: &mut Left, options: &Options, known: Known) -> Result<F
         sections: survey.losses().to_vec(),
         unproven_sections: survey.unproven_sections(),
         unproven: survey.unproven().to_vec(),
-        mended: survey.mended().to_vec(),
+        corrections: survey.corrections().to_vec(),
         header: KernelDumpHeader::from_payload(survey.header()),
         payload: Arc::new(Patched::new(survey, left.content())),
     })
 }
 
-/// The new payload, read at any offset.
+/// The new payload, readable at any offset.
 pub(super) struct Patched {
     survey: Survey,
     content: Arc<dyn ReadAt>,
@@ -39,13 +39,13 @@ impl Patched {
         Self { survey, content }
     }
 
-    /// Bytes of the sections, zeros where they are lost.
+    /// Reads bytes of the sections at `offset` of the old payload. Lost bytes are zeros.
     fn section(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
             let left = buf.len() - done;
-            // Both are at most what is left.
+            // Both are at most `left`.
             let there = self.survey.there(at, left as u64).0 as usize;
             let n = match there {
                 0 => self.survey.gone(at, left as u64).max(1) as usize,
@@ -61,7 +61,8 @@ impl Patched {
         Ok(())
     }
 
-    /// Bytes at `at` of the page section, at most to the end of a run of pages; how many.
+    /// Reads bytes at `at` of the page section, up to the end of a run of pages. Returns their
+    /// number.
     fn pages(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         let layout = self.survey.layout();
         let page = layout.page_size();
@@ -72,8 +73,8 @@ impl Patched {
             let run = bitmap.run_at(bit, wanted);
             Some((self.survey.old_offset(bit)?, run.end - run.start))
         });
-        // Every bit of the new bitmap was taken from the old one, with its place.
-        let (offset, pages) = found.ok_or_else(|| io::Error::other("a page without an offset"))?;
+        // Every bit of the new bitmap is also set in the old one, which gives its offset.
+        let (offset, pages) = found.ok_or_else(|| io::Error::other("page has no offset"))?;
         let n = buf.len().min((pages * page - skip) as usize);
         self.content.read_exact_at(&mut buf[..n], offset + skip)?;
         Ok(n)
@@ -83,13 +84,13 @@ impl Patched {
 impl ReadAt for Patched {
     fn size(&self) -> io::Result<u64> {
         let layout = self.survey.new_layout();
-        // As many pages as a 32-bit count has, at most.
+        // A bitmap has at most 2^32 - 1 set bits.
         Ok(layout.data_offset() + self.survey.bitmap().count() * layout.page_size())
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let (old, new) = (self.survey.layout(), self.survey.new_layout());
-        let mend = self.survey.mend();
+        let corrected = self.survey.corrected();
         let end = self.size()?;
         let left = end.saturating_sub(offset).min(buf.len() as u64) as usize;
         let buf = &mut buf[..left];
@@ -119,12 +120,13 @@ impl ReadAt for Patched {
                 let within = at - new.bitmap_offset();
                 self.survey.form().encode(self.survey.bitmap(), within, out);
             } else if at >= new.dump_avail_offset() {
-                mend.dump_avail
+                corrected
+                    .dump_avail
                     .read_exact_at(out, at - new.dump_avail_offset())?;
             } else if at >= new.msgbuf_offset() {
                 self.section(out, at)?;
             } else {
-                mend.page.read_exact_at(out, at)?;
+                corrected.page.read_exact_at(out, at)?;
             }
             done += n;
         }

@@ -1,25 +1,25 @@
-//! What salvage found and what was lost.
+//! The report of salvage: kept and lost data.
 
 use livecore_compress::Codec;
 use livecore_compress::salvage::Damage;
 
 use crate::PhysAddr;
 
-/// Ranges of lost pages that are kept for the report.
+/// Maximum number of ranges of lost pages in a report.
 pub(super) const RANGES: usize = 1024;
 
-/// Where the kerneldumpheader of a salvaged dump is from.
+/// Origin of the kerneldumpheader of a salvaged dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderFrom {
     /// The last header of the file.
     Trailing,
-    /// The first header of a dump device, whose last one is lost or broken.
+    /// The first header of a dump device whose last header is lost or broken.
     Leading,
     /// The seal.
     Seal,
-    /// The info file beside the dump.
+    /// The info file of the dump.
     Info,
-    /// Made from the payload: without names and time.
+    /// Created from the payload, without host name, strings and time.
     Payload,
 }
 
@@ -39,68 +39,68 @@ impl HeaderFrom {
 /// Bytes of a section that are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SectionLoss {
-    /// The section.
+    /// Name of the section.
     pub section: &'static str,
-    /// Its length.
+    /// Size of the section in bytes.
     pub len: u64,
-    /// How many bytes of it are lost.
+    /// Number of lost bytes.
     pub lost: u64,
 }
 
-/// What became of a dump's pages.
+/// Counts of kept and lost pages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageCount {
-    /// Pages that the bitmap promised, as far as it could be read.
+    /// Pages in the readable part of the bitmap.
     pub promised: u64,
-    /// Pages that are in the salvaged dump.
+    /// Pages in the salvaged dump.
     pub kept: u64,
-    /// Of those, pages that no checksum proves.
+    /// Kept pages that no checksum proves.
     pub unproven: u64,
-    /// Pages that are lost: holes now.
+    /// Lost pages, which are holes in the salvaged dump.
     pub lost: u64,
     /// The first lost pages, as ranges of physical addresses.
     pub ranges: Vec<(PhysAddr, PhysAddr)>,
-    /// Pages of `dump_avail` of which the bitmap no longer says whether they were in the dump.
+    /// Pages of `dump_avail` whose bits in the bitmap are lost.
     pub unknown: u64,
 }
 
-/// What was found and what was lost.
+/// The report of a salvaged dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// What is made of it: `minidump` or `full`.
+    /// Kind of the salvaged dump: `minidump` or `full`.
     pub kind: &'static str,
-    /// What the container seems to have been: `saved`, `raw`, `sealed` or `device`.
+    /// Probable container of the source: `saved`, `raw`, `sealed` or `device`.
     pub container: &'static str,
     /// The codec.
     pub codec: Codec,
-    /// Where the header is from.
+    /// Origin of the header.
     pub header: HeaderFrom,
     /// The payload's pages.
     pub pages: PageCount,
-    /// Sections of which something is lost.
+    /// Sections with lost bytes.
     pub sections: Vec<SectionLoss>,
-    /// What is wrong with the stored bytes; offsets are in the payload as stored.
+    /// Damage to the stored bytes, with offsets in the stored payload.
     pub damage: Vec<Damage>,
-    /// Where the payload as stored begins in the file.
+    /// Offset of the stored payload in the file.
     pub start: u64,
-    /// Fields that were wrong and are right now, in words.
-    pub mended: Vec<String>,
-    /// Content bytes that are good but whose place is not known.
+    /// Corrections, as text.
+    pub corrections: Vec<String>,
+    /// Size of undamaged content whose offset is not known, in bytes.
     pub unplaced: u64,
 }
 
 impl Report {
-    /// Whether nothing was lost and nothing is in doubt.
+    /// Whether nothing is lost, damaged or corrected.
     pub fn is_whole(&self) -> bool {
         self.pages.lost == 0
             && self.pages.unknown == 0
             && self.sections.is_empty()
             && self.unplaced == 0
             && self.damage.is_empty()
-            && self.mended.is_empty()
+            && self.corrections.is_empty()
     }
 
-    /// Whether something of the dump's content is lost.
+    /// Whether content of the dump is lost.
     pub fn has_losses(&self) -> bool {
         self.pages.lost > 0 || self.pages.unknown > 0 || !self.sections.is_empty()
     }

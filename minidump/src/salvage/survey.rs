@@ -1,28 +1,28 @@
-//! Which pages and which parts of the sections are left.
+//! Finds the pages and the parts of the sections that are left of a minidump.
 
 use std::ops::Range;
 
 use livecore_compress::ReadAt;
 use livecore_compress::salvage::{Piece, Proof};
 
+use super::correct::{Corrected, bitmap_size};
 use super::left::{Left, covered, good};
-use super::mend::{Mend, bitmap_size};
 use super::options::{Known, Options};
 use super::report::{PageCount, RANGES, SectionLoss};
 use crate::bitmap_section::WordForm;
 use crate::header::HEADER_BYTES;
 use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
-/// The most bytes of a `dump_avail` section; kernels have one page.
+/// Maximum size of a `dump_avail` section. Kernels write one page.
 const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
 
-/// The most bytes of lost page tables that are written as zeros, which map nothing.
+/// Maximum size of lost page tables that are written as zeros, which map nothing.
 const LOST_TABLES_MOST: u64 = 64 << 20;
 
-/// Unproven ranges that are told apart: 16 MiB of memory.
+/// Maximum number of unproven ranges, which use 16 MiB of memory.
 const UNPROVEN_MOST: usize = 1 << 20;
 
-/// A dump's sections, and what is left of them.
+/// The sections of a dump and what is left of them.
 pub(super) struct Survey {
     /// Of the new payload.
     header: MinidumpHeader,
@@ -30,15 +30,15 @@ pub(super) struct Survey {
     layout: Layout,
     /// Of the new one, without its pages.
     new_layout: Layout,
-    mend: Mend,
-    /// What is not as it was, in words.
-    mended: Vec<String>,
+    corrected: Corrected,
+    /// Corrections, as text.
+    corrections: Vec<String>,
     form: WordForm,
-    /// What the old bitmap says, bits that are lost being clear.
+    /// The old bitmap, with lost bits clear.
     old: Bitmap,
-    /// Bits that are lost: from the first to the last of them.
+    /// Range from the first to the last lost bit.
     lost_bits: Option<(u64, u64)>,
-    /// Set bits among the lost ones, if the payload's length tells.
+    /// Number of lost bits that were set, if it follows from the size of the payload.
     lost_count: Option<u64>,
     /// The pages of the new dump.
     new: Bitmap,
@@ -51,7 +51,7 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Reads the sections. If they tell the payload's length, `stored` is told.
+    /// Reads the sections. Sets the size of the payload in `stored` if it follows from them.
     pub(super) fn new(stored: &mut Left, options: &Options, known: Known) -> Result<Self, Error> {
         if let Some(len) = known.len {
             stored.place(len);
@@ -59,12 +59,12 @@ impl Survey {
         let stated = header(stored, options)?;
         let reading = Reading::of(stored, options, known, &stated)?;
         let (layout, found) = (reading.layout, reading.found);
-        // Kernels write the pages of stray bits, too.
+        // Kernels also write pages for bits after the last page of `dump_avail`.
         let end = layout.end() + found.stray.unwrap_or(0) * layout.page_size();
         if known.len.is_none() && found.lost.is_none() {
             stored.place(end);
         }
-        let mend = Mend::new(stored, options, &stated, &reading.header, &reading.ranges)?;
+        let corrected = Corrected::new(stored, options, &stated, &reading.header, &reading.ranges)?;
         let lost_count = match (found.lost, found.stray) {
             (None, _) => Some(0),
             (Some((from, to)), Some(stray)) if !known.short => known
@@ -82,13 +82,13 @@ impl Survey {
                 last.content.end = last.content.end.min(end);
             }
         }
-        let behind = pieces
+        let trailing = pieces
             .last()
             .map_or(0, |p| p.content.end.saturating_sub(end));
-        let mut mended = mend.fields.clone();
-        if behind > 0 && found.lost.is_none() {
-            mended.push(format!(
-                "payload: {behind} bytes after the last page are left out"
+        let mut corrections = corrected.corrections.clone();
+        if trailing > 0 && found.lost.is_none() {
+            corrections.push(format!(
+                "payload: removed {trailing} bytes after the last page"
             ));
         }
         let form = WordForm {
@@ -96,12 +96,12 @@ impl Survey {
             long_size: stated.long_size(),
         };
         let mut survey = Self {
-            header: mend.header.clone(),
-            new_layout: Layout::new(&mend.header, 0).with_pmap_len(layout.pmap_len()),
+            header: corrected.header.clone(),
+            new_layout: Layout::new(&corrected.header, 0).with_pmap_len(layout.pmap_len()),
             layout,
             form,
-            mend,
-            mended,
+            corrected,
+            corrections,
             old: found.bits,
             lost_bits: found.lost,
             lost_count,
@@ -123,19 +123,19 @@ impl Survey {
         &self.header
     }
 
-    /// Where the sections lie in the new payload; it has no pages.
+    /// The layout of the new payload, without pages.
     pub(super) fn new_layout(&self) -> Layout {
         self.new_layout
     }
 
     /// The new header and `dump_avail`.
-    pub(super) fn mend(&self) -> &Mend {
-        &self.mend
+    pub(super) fn corrected(&self) -> &Corrected {
+        &self.corrected
     }
 
-    /// What is not as it was, in words.
-    pub(super) fn mended(&self) -> &[String] {
-        &self.mended
+    /// The corrections, as text.
+    pub(super) fn corrections(&self) -> &[String] {
+        &self.corrections
     }
 
     /// Where sections and pages lie in the old payload.
@@ -143,7 +143,7 @@ impl Survey {
         self.layout
     }
 
-    /// How the bitmap is written.
+    /// The word format of the bitmap.
     pub(super) fn form(&self) -> WordForm {
         self.form
     }
@@ -153,12 +153,12 @@ impl Survey {
         &self.new
     }
 
-    /// What became of the pages.
+    /// The counts of kept and lost pages.
     pub(super) fn pages(&self) -> &PageCount {
         &self.pages
     }
 
-    /// What is lost of the sections.
+    /// The losses of the sections.
     pub(super) fn losses(&self) -> &[SectionLoss] {
         &self.losses
     }
@@ -168,12 +168,12 @@ impl Survey {
         &self.unproven
     }
 
-    /// Bytes of the sections among them.
+    /// Size of the unproven ranges in the sections, in bytes.
     pub(super) fn unproven_sections(&self) -> u64 {
         self.unproven_sections
     }
 
-    /// Where the page of `bit` lies in the old payload.
+    /// Offset of the page of `bit` in the old payload.
     pub(super) fn old_offset(&self, bit: u64) -> Option<u64> {
         let before = self.old.rank(bit)?;
         let rank = match self.lost_bits {
@@ -184,13 +184,13 @@ impl Survey {
         self.layout.data_offset().checked_add(within)
     }
 
-    /// How many of the `len` bytes at `offset` of the old payload are there, from the front, and
-    /// what proves them.
+    /// Returns how many of the `len` bytes at `offset` of the old payload are left, counted from the
+    /// first, and the weakest proof among them.
     pub(super) fn there(&self, offset: u64, len: u64) -> (u64, Proof) {
         covered(&self.pieces, offset, len)
     }
 
-    /// How many of the `len` bytes at `offset` are lost, from the front.
+    /// Returns how many of the `len` bytes at `offset` are lost, counted from the first.
     pub(super) fn gone(&self, offset: u64, len: u64) -> u64 {
         let next = self.pieces.partition_point(|p| p.content.end <= offset);
         let start = self.pieces.get(next).map_or(u64::MAX, |p| p.content.start);
@@ -236,11 +236,11 @@ impl Survey {
             let offset = self.old_offset(bit);
             let (there, proof) = offset.map_or((0, Proof::None), |at| self.there(at, page));
             if there == page {
-                // The word is there: `bit` is one of the old bitmap's, which has as many.
+                // In bounds: `bit` is a bit of the old bitmap, which has as many words.
                 words[(bit / 64) as usize] |= 1 << (bit % 64);
                 if proof == Proof::None {
                     count.unproven += 1;
-                    // As many pages as a 32-bit count has, at most.
+                    // A bitmap has at most 2^32 - 1 set bits.
                     let start = self.new_layout.data_offset() + count.kept * page;
                     add(&mut self.unproven, start..start + page);
                 }
@@ -284,17 +284,17 @@ impl Survey {
     }
 }
 
-/// Adds a range behind the others, joined with the last one if they touch.
+/// Appends a range, or extends the last one if they are adjacent.
 pub(super) fn add(ranges: &mut Vec<Range<u64>>, new: Range<u64>) {
     let full = ranges.len() >= UNPROVEN_MOST;
     match ranges.last_mut() {
-        // Of too many the last one is made to reach further: more is unproven than need be.
+        // At the limit, extend the last range: it then covers proven bytes too.
         Some(last) if last.end >= new.start || full => last.end = last.end.max(new.end),
         _ => ranges.push(new),
     }
 }
 
-/// How many of the `len` bytes at `offset` are covered, wherever.
+/// Returns how many of the `len` bytes at `offset` are covered in total.
 fn total(pieces: &[Piece], offset: u64, len: u64) -> u64 {
     let end = offset.saturating_add(len);
     let first = pieces.partition_point(|p| p.content.end <= offset);
@@ -308,8 +308,8 @@ fn lost(region: &'static str, offset: u64, len: u64) -> Error {
     Error::broken(
         region,
         offset,
-        format!("less than its {len:#x} bytes"),
-        "all of it: without it no page has an address",
+        "lost bytes",
+        format!("{len:#x} undamaged bytes: pages have no addresses without them"),
     )
 }
 
@@ -344,7 +344,7 @@ fn ranges(
     DumpAvail::parse(&bytes, header.order, layout.page_size(), offset)
 }
 
-/// The sections as one header has them lie.
+/// The sections as located by one candidate header.
 struct Reading {
     header: MinidumpHeader,
     layout: Layout,
@@ -353,9 +353,9 @@ struct Reading {
 }
 
 impl Reading {
-    /// The reading that goes with the payload's length: of the sizes that the header states, else
-    /// of the sizes that follow from `dump_avail` and the page size. If none does, these are
-    /// believed before the header.
+    /// Returns the reading whose end matches the size of the payload. Tries the sizes in the header
+    /// first, then those that follow from `dump_avail` and the page size. If neither matches,
+    /// prefers the latter.
     fn of(
         stored: &Left,
         options: &Options,
@@ -365,7 +365,7 @@ impl Reading {
         let there = stored.pieces().last().map(|piece| piece.content.end);
         let expected = known.len.or(there);
         let mut headers = vec![stated.clone()];
-        // A page is far below 4 GiB.
+        // A page is smaller than 4 GiB.
         let page = stated.page_size() as u32;
         if stated.has_dump_avail() && stated.dumpavailsize != page {
             headers.push(MinidumpHeader {
@@ -433,9 +433,9 @@ impl Reading {
         })
     }
 
-    /// The same with page tables of another size, if those that the header states end behind the
-    /// payload: of the size that the payload's length leaves for them; if that is not known, and what is
-    /// there is far less than they would be, of what is there.
+    /// Returns the reading with smaller page tables if those in the header exceed the payload. Their
+    /// size then follows from the size of the payload. If that is not known and the file ends far
+    /// before the end of the tables, it follows from the size of the file.
     fn with_tables_that_fit(
         self,
         stored: &Left,
@@ -462,26 +462,26 @@ impl Reading {
             return Ok(self);
         };
         let header = MinidumpHeader {
-            // Less than what the header states.
+            // Smaller than the 32-bit size in the header.
             pmapsize: u32::try_from(len).unwrap_or(self.header.pmapsize),
             ..self.header
         };
         Self::under(stored, options, known.len, header, self.ranges)
     }
 
-    /// Where the payload ends, the pages of stray bits included.
+    /// End of the payload, with the pages of stray bits.
     fn end(&self) -> u64 {
         self.layout.end() + self.found.stray.unwrap_or(0) * self.layout.page_size()
     }
 }
 
-/// A bitmap, as far as it is left.
+/// What is left of a bitmap.
 struct Bits {
-    /// Its bits, lost ones clear.
+    /// The bits; lost bits are clear.
     bits: Bitmap,
-    /// From the first to the last of the lost ones.
+    /// Range from the first to the last lost bit.
     lost: Option<(u64, u64)>,
-    /// Bits that are set in the kernel's last word behind the last page; `None` if that is lost.
+    /// Number of bits set after the last page in the kernel's last word; `None` if the word is lost.
     stray: Option<u64>,
 }
 
@@ -496,7 +496,7 @@ fn bitmap(
     let needed = bits.div_ceil(64) * 8;
     if needed > options.open.bitmap_limit {
         return Err(Error::Options(format!(
-            "page bitmap needs {needed:#x} bytes, the limit is {:#x}",
+            "page bitmap needs {needed:#x} bytes of memory, limit is {:#x}",
             options.open.bitmap_limit
         )));
     }
@@ -522,17 +522,17 @@ fn bitmap(
         done += n as u64;
     }
     if let Some((from, to)) = gap {
-        // Between the first and the last lost word nothing has a place.
+        // Pages between the first and the last lost word have no known offset.
         words[(from / 64) as usize..(to.div_ceil(64)) as usize].fill(0);
     }
     let long_bits = form.long_size as u64 * 8;
-    let behind = bits.next_multiple_of(long_bits) - bits;
+    let spare = bits.next_multiple_of(long_bits) - bits;
     let stray = match gap {
         Some((_, to)) if to + long_bits > bits => None,
-        _ if behind == 0 => Some(0),
+        _ if spare == 0 => Some(0),
         _ => words.last().map(|last| {
             let from = bits % 64;
-            let mask = (u64::MAX << from) & (u64::MAX >> (64 - from - behind));
+            let mask = (u64::MAX << from) & (u64::MAX >> (64 - from - spare));
             u64::from((last & mask).count_ones())
         }),
     };

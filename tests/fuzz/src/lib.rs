@@ -105,7 +105,7 @@ pub fn dump(bytes: Vec<u8>) {
         Ok(AnyDump::Full(full)) => {
             for range in full.ranges().iter().take(8) {
                 let _ = full.offset_of(PhysAddr(range.start));
-                let _ = full.stretch(PhysAddr(range.start));
+                let _ = full.run_at(PhysAddr(range.start));
             }
             let Some(mini) = full.minidump() else { return };
             Arc::clone(mini)

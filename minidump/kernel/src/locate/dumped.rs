@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use livecore_minidump::full::FullMemory;
-use livecore_minidump::memory::{DirectMap, Stretch};
+use livecore_minidump::memory::{DirectMap, PageRun};
 use livecore_minidump::mmu::WalkEnd;
 use livecore_minidump::mmu::tree::{self, Map};
 use livecore_minidump::{
@@ -78,8 +78,8 @@ impl DumpMemory for DumpedMachine {
         self.dump.offset_of(at)
     }
 
-    fn stretch(&self, at: PhysAddr) -> Stretch {
-        self.dump.stretch(at)
+    fn run_at(&self, at: PhysAddr) -> PageRun {
+        self.dump.run_at(at)
     }
 
     fn memory_end(&self) -> u64 {

@@ -1,16 +1,17 @@
-//! Any open dump into any container and codec; and the end that producers and conversions share:
-//! payload, padding, header, seal.
+//! Writes dumps: converts an open dump to another container and codec, and writes the payload,
+//! padding, header and seal of a new one.
 //!
 //! | container | what is written                                                                  |
 //! |-----------|----------------------------------------------------------------------------------|
-//! | saved     | the payload in one piece                                                         |
-//! | raw       | the payload in one piece, zeros up to a page, the header                         |
-//! | sealed    | the payload in frames, then the seal, whose attachment holds the header          |
+//! | saved     | the payload as a single stream                                                   |
+//! | raw       | the payload as a single stream, zeros up to a page boundary, the header          |
+//! | sealed    | the payload in frames, then the seal, whose attachment contains the header       |
 //!
-//! The header's lengths, compression and parity are made here, from what was really written.
-//! A foreign stream is decoded in order by one thread and encoded by the others. A compressed
-//! stream that becomes bytes in one piece is decoded in order, by all threads if it has frames, and
-//! written as it comes. Everything else is read by the encoder's workers at their own offsets.
+//! The lengths, the compression and the parity of the header are computed here from the bytes
+//! written. A stream without an index is decoded in order by one thread and encoded by the others.
+//! A compressed stream that becomes uncompressed bytes is decoded in order, by all threads if it
+//! has frames, and written as it is decoded. Everything else is read by the encoder's workers, each
+//! at its own offset.
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -35,31 +36,31 @@ use livecore_defs::seal::{
     RECORD_SOURCE_LENGTH,
 };
 
-/// What a dump is to be written as.
+/// Container and encoding of a dump to write.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     /// The container.
     pub container: Container,
-    /// Codec, level, frames, workers.
+    /// Codec, level, frame size and number of workers.
     pub encoding: Encoding,
 }
 
 impl Target {
-    /// Whether the options make sense. Whoever wants to know before a file is made can ask.
+    /// Checks the options. A caller can do so before it creates a file.
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if the container cannot have the codec.
+    /// [`Error::Options`] if the container does not support the codec.
     pub fn check(&self) -> Result<(), Error> {
         if self.container == Container::Device {
             return Err(Error::Options(
-                "a dump device is written by a kernel only".into(),
+                "cannot write a dump device: only a kernel does".into(),
             ));
         }
         Ok(self.encoding.check(self.shape())?)
     }
 
-    /// The same with a second copy of the first `len` bytes, if it has a seal.
+    /// Returns the target with a second copy of the first `len` bytes, if it has a seal.
     fn copying(&self, len: u64) -> Self {
         Self {
             encoding: self.encoding.copy(len),
@@ -67,7 +68,7 @@ impl Target {
         }
     }
 
-    /// Whether what is written is the content and nothing else, but for a header behind it.
+    /// Whether the content is written unencoded, with at most a header after it.
     fn is_plain(&self) -> bool {
         self.encoding.codec == Codec::None && self.shape() == Shape::Single
     }
@@ -80,28 +81,28 @@ impl Target {
     }
 }
 
-/// What was written.
+/// Sizes, header and provenance of a dump that has been written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// Bytes of the payload.
+    /// Size of the payload in bytes.
     pub payload_len: u64,
-    /// Bytes of the payload as it is stored.
+    /// Size of the stored (encoded) payload in bytes.
     pub stored_len: u64,
-    /// Bytes in all: with padding and header, or with the seal.
+    /// Size of the file in bytes, with padding and header or with the seal.
     pub file_len: u64,
-    /// The header that the dump has now, in it or to be put beside it.
+    /// The new header of the dump: in the file, or for a separate `info.N`.
     pub header: KernelDumpHeader,
-    /// What its producer did to it: in its seal, and for `info.N`.
+    /// How the dump was produced: recorded in the seal and in `info.N`.
     pub provenance: Provenance,
 }
 
-/// Writes `payload` as `target` says, under `header`, whose lengths, compression and parity are
-/// filled in.
+/// Writes `payload` to `out` as `target` specifies. Fills in the lengths, the compression and the
+/// parity of `header`.
 ///
 /// # Errors
 ///
-/// [`Error`] if the payload cannot be read or the output not be written, [`Error::Cancelled`] if `progress`
-/// ends it.
+/// [`Error`] if the payload cannot be read or the output cannot be written, [`Error::Cancelled`] if
+/// `progress` cancels.
 pub fn finish(
     payload: &dyn ReadAt,
     header: KernelDumpHeader,
@@ -112,8 +113,8 @@ pub fn finish(
     finish_with(payload, header, &Provenance::default, target, out, progress)
 }
 
-/// [`finish`], with what the producer has to say for itself. It is asked when every byte of the
-/// payload has been read: not before that does it know what changed meanwhile.
+/// [`finish`] with a provenance. `provenance` is called after the whole payload has been read,
+/// because only then does the producer know which pages changed during the read.
 ///
 /// # Errors
 ///
@@ -129,9 +130,8 @@ pub fn finish_with(
     target.check()?;
     let mut head = [0; HEADER_BYTES];
     let got = payload.read_full_at(&mut head, 0)?;
-    // What is no minidump has pages of 4 KiB: full dumps.
+    // Other payloads are full dumps, with pages of 4 KiB.
     let page_size = MinidumpHeader::parse(&head[..got]).map_or(4096, |h| h.page_size());
-    // What changed while the pages were read is known when they have been.
     let record = || SealRecord {
         header,
         records: provenance().records(),
@@ -140,8 +140,8 @@ pub fn finish_with(
     finish_record(payload, record, page_size, target, out, progress)
 }
 
-/// The same under a header with all that a seal keeps beside it. `record` is asked for when the
-/// payload has been written.
+/// [`finish`] with the whole attachment of a seal. `record` is called after the payload has been
+/// written.
 pub(crate) fn finish_record(
     payload: &dyn ReadAt,
     record: impl FnOnce() -> SealRecord,
@@ -156,16 +156,16 @@ pub(crate) fn finish_record(
     close(stored, record(), page_size, target, out)
 }
 
-/// Writes what an open dump holds as `target` says. The payload's bytes are the same, but for the
-/// zeros that [`crate::OpenOptions::zero_tail`] adds.
+/// Writes an open minidump to `out` as `target` specifies. The payload does not change, except for
+/// the zeros that [`crate::OpenOptions::zero_tail`] appends.
 ///
-/// A header that the dump lacks is the info file's, else one made from the payload; a seal says so.
-/// A raw file states its length, so a dump whose page data is cut short becomes one only with its
-/// tail filled.
+/// If the dump has no header, the header comes from the info file, or else from the payload; the
+/// seal records which. A raw file states its length, so a truncated dump can be written as one only
+/// if the missing tail is filled with zeros.
 ///
 /// # Errors
 ///
-/// Those of [`finish`], and [`Error::Options`] if the target cannot hold the dump.
+/// Those of [`finish`], and [`Error::Options`] if the target cannot contain the dump.
 pub fn convert(
     dump: &Dump,
     target: &Target,
@@ -203,7 +203,7 @@ pub fn convert(
     close(stored, record, dump.layout().page_size(), target, out)
 }
 
-/// Writes a full dump as `target` says, its payload byte for byte.
+/// Writes a full dump to `out` as `target` specifies. The payload does not change.
 ///
 /// # Errors
 ///
@@ -243,7 +243,7 @@ pub fn convert_full(
     close(stored, record, dump.page_size(), target, out)
 }
 
-/// Writes a full dump as the ELF core that was planned: [`crate::elf::export::export_full`].
+/// Writes a full dump as an ELF core planned by [`crate::elf::export::export_full`].
 ///
 /// # Errors
 ///
@@ -260,12 +260,12 @@ pub fn full_to_elf(
     let shape = target.shape();
     let stored = encode_at(&*export.core, &target.encoding, shape, out, progress)?;
     let mut record = record_of_full(dump, stored.content_len.saturating_sub(export.head_len));
-    // The core has the pages in another order.
+    // The pages are in another order in the core.
     record.move_ranges(None);
     close(stored, record, dump.page_size(), target, out)
 }
 
-/// The attachment of a full dump that is being written, with so many bytes of its payload.
+/// The attachment for a full dump of which `content_len` bytes of payload were written.
 fn record_of_full(dump: &FullDump, content_len: u64) -> SealRecord {
     let port = || KernelDumpHeader::of_port(dump.arch(), dump.order(), dump.page_size());
     let mut record = dump.envelope().seal().cloned().unwrap_or_default();
@@ -281,7 +281,7 @@ fn record_of_full(dump: &FullDump, content_len: u64) -> SealRecord {
     record
 }
 
-/// Writes a dump of any kind as `target` says, as the kind that it is: [`convert()`] or
+/// Writes a dump of either kind to `out` as `target` specifies, by [`convert()`] or
 /// [`convert_full`].
 ///
 /// # Errors
@@ -299,13 +299,13 @@ pub fn convert_any(
     }
 }
 
-/// Writes a minidump as a full dump: an ELF core with one segment per run of pages that are in the
-/// dump, at their physical addresses.
+/// Writes a minidump as a full dump: an ELF core with one segment for each run of contiguous pages
+/// in the dump, at their physical addresses.
 ///
-/// The segments point into the minidump, which stands behind the headers as it is; a note says
-/// where ([`FullDump::minidump`]). A reader that does not know the note finds physical addresses,
-/// and virtual ones only as far as the tables that lead to them happened to be in the dump: a
-/// minidump's page tables are a section of its own, and no memory of the machine's.
+/// The minidump follows the headers unchanged, and the segments refer to its pages; a note gives
+/// its offset ([`FullDump::minidump`]). A reader that does not know the note can read physical
+/// addresses. It can translate virtual addresses only where the page tables in memory are part of
+/// the dump: the page tables of a minidump are a separate section, not memory of the machine.
 ///
 /// # Errors
 ///
@@ -320,7 +320,7 @@ pub fn to_full(
     if let Some(len) = dump.envelope().known_len() {
         refuse_short_raw(dump, target, len)?;
     }
-    // Of a stream in one piece it decodes it to its end.
+    // This decodes a stream without an index to its end.
     let payload_len = dump.payload().size()?;
     let head = crate::full::write::head(dump, payload_len)?;
     let head_len = head.len() as u64;
@@ -344,7 +344,7 @@ pub fn to_full(
     close(stored, record, dump.layout().page_size(), target, out)
 }
 
-/// Writes a planned ELF core ([`crate::elf::export`]) of `dump` as `target` says.
+/// Writes an ELF core of `dump` planned by [`crate::elf::export`].
 ///
 /// # Errors
 ///
@@ -362,12 +362,13 @@ pub fn to_elf(
     let stored = encode_at(&*export.core, &target.encoding, shape, out, progress)?;
     let mut record = record_of(dump, stored.content_len.saturating_sub(export.head_len))?;
     move_source_len(&mut record, |len| len.checked_add(export.head_len));
-    // The core has the pages in another order.
+    // The pages are in another order in the core.
     record.move_ranges(None);
     close(stored, record, dump.layout().page_size(), target, out)
 }
 
-/// What was there of a dump whose tail was filled is said in the offsets of what is written.
+/// Converts the recorded source length of a dump with a zero-filled tail to an offset in the
+/// written payload.
 fn move_source_len(record: &mut SealRecord, moved: impl FnOnce(u64) -> Option<u64>) {
     let len = record
         .record(RECORD_SOURCE_LENGTH)
@@ -377,8 +378,8 @@ fn move_source_len(record: &mut SealRecord, moved: impl FnOnce(u64) -> Option<u6
     }
 }
 
-/// Refuses content that ends before its end at `end` and is followed by something: that may be the
-/// rest of it, damaged.
+/// Refuses content that stops before `end` although data follows it: that data may be the damaged
+/// rest.
 fn refuse_interrupted(stream: &Stream, len: u64, end: u64) -> Result<(), Error> {
     match stream.interruption() {
         Some(why) if len < end => Err(why.into()),
@@ -391,8 +392,8 @@ fn refuse_cut_raw(target: &Target, len: u64, end: u64) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Options(format!(
-        "a raw file states its length, and this dump ends at {len:#x} of {end:#x}: another \
-         container must be chosen"
+        "dump is truncated at {len:#x} of {end:#x} and a raw file states its length: choose \
+         another container"
     )))
 }
 
@@ -410,12 +411,12 @@ fn refuse_short_raw(dump: &Dump, target: &Target, len: u64) -> Result<(), Error>
         return Ok(());
     }
     Err(Error::Options(format!(
-        "a raw file states its length, and this dump ends at {len:#x} of {end:#x}: its tail must \
-         be filled with zeros, or another container chosen"
+        "dump is truncated at {len:#x} of {end:#x} and a raw file states its length: fill the \
+         missing tail with zeros or choose another container"
     )))
 }
 
-/// The attachment of the dump that is being written: its header, and how that was come by.
+/// The attachment for a written minidump: its header, the origin of that header, and records.
 fn record_of(dump: &Dump, content_len: u64) -> Result<SealRecord, Error> {
     let mut record = dump.envelope().seal().cloned().unwrap_or_default();
     record.header = dump
@@ -425,7 +426,7 @@ fn record_of(dump: &Dump, content_len: u64) -> Result<SealRecord, Error> {
         .unwrap_or_else(|| KernelDumpHeader::from_payload(dump.header()));
     record.flags |= header_flags(dump.envelope().header_origin());
     if dump.zero_tail() {
-        // A foreign stream has been decoded to its end by now.
+        // A stream without an index has been decoded to its end by now.
         if let Some(short) = dump.shortness()? {
             record.flags |= FLAG_ZERO_TAIL;
             record.flags &= !FLAG_SHORT;
@@ -438,7 +439,7 @@ fn record_of(dump: &Dump, content_len: u64) -> Result<SealRecord, Error> {
     Ok(record)
 }
 
-/// Padding and header, or seal, behind what was stored.
+/// Writes padding and header, or the seal, after the stored payload.
 fn close(
     mut stored: Stored,
     mut record: SealRecord,
@@ -453,12 +454,12 @@ fn close(
     header.dumpkeysize = 0;
     header.compression = KernelDumpHeader::compression_of(target.encoding.codec);
     if target.container == Container::Raw {
-        // The header is found by this; a page is far below 4 GiB.
+        // Readers find the header by this field. A page is smaller than 4 GiB.
         header.blocksize = page_size as u32;
     }
     record.header = record.header.with_parity();
     let write = |e| Error::io("write", e);
-    let behind = match target.container {
+    let added = match target.container {
         // [`Target::check`] has refused a device.
         Container::Saved | Container::Device => 0,
         Container::Raw => {
@@ -476,24 +477,23 @@ fn close(
     Ok(Written {
         payload_len: stored.content_len,
         stored_len: stored.stored_len,
-        file_len: stored.stored_len + behind,
+        file_len: stored.stored_len + added,
         provenance: Provenance::of(&record),
         header: record.header,
     })
 }
 
-/// Whether `stream` is decoded from its front to become what `target` says: one that can be read in
-/// no other way, and one of which nothing is to be made but its content.
+/// Whether to decode `stream` from its start: if it has no index, or if `target` is unencoded.
 fn goes_in_order(stream: &Stream, target: &Target) -> bool {
     match (stream.kind(), stream.frames()) {
         (StreamKind::Plain, _) => false,
         (_, None) => true,
-        // All the frames: what is cut off is for those who read at offsets.
+        // Only with all frames: the rest of a truncated stream is read at offsets.
         (_, Some(_)) => target.is_plain() && stream.known_len().is_some(),
     }
 }
 
-/// Stores what `stream` holds, decoding it from its front.
+/// Decodes `stream` from its start and stores the content.
 fn store_decoded(
     stream: &Stream,
     splice: Splice,
@@ -508,7 +508,7 @@ fn store_decoded(
     }
 }
 
-/// Progress of bytes that are written as they are decoded: as many stored as there is content.
+/// Progress of content that is stored unencoded: stored and content bytes are equal.
 struct Copied<'a>(&'a dyn Progress);
 
 impl Progress for Copied<'_> {
@@ -521,7 +521,7 @@ impl Progress for Copied<'_> {
     }
 }
 
-/// Decodes `stream` and writes what comes out as it is.
+/// Decodes `stream` and writes its content unencoded.
 fn copy_decoded(
     stream: &Stream,
     splice: Splice,
@@ -552,23 +552,23 @@ fn copy_decoded(
     Ok(Stored::plain(len))
 }
 
-/// Zeros that are written at once.
+/// Size of one write of zeros.
 const PADDING: usize = 1 << 20;
 
-/// Pieces that may wait between the thread that decodes and the one that encodes.
+/// Capacity of the channel from the decoding thread to the encoder.
 const PIECES: usize = 4;
 
-/// What is done with a decoded stream before it is stored.
+/// What to add to a decoded stream before it is stored.
 #[derive(Debug, Default)]
 struct Splice {
-    /// Bytes that come before it.
+    /// Bytes to put before it.
     head: Vec<u8>,
-    /// The length that is stored at least, filled with zeros.
+    /// Minimum length; zeros are appended up to it.
     pad_to: u64,
 }
 
-/// Decodes `stream` in order on a thread of its own and stores what comes out. Memory: [`PIECES`]
-/// pieces of the decoder's, and the encoder's own.
+/// Decodes `stream` in order on a separate thread and encodes its content. Uses memory for
+/// [`PIECES`] pieces of the decoder, in addition to that of the encoder.
 fn encode_decoded(
     stream: &Stream,
     splice: Splice,
@@ -581,7 +581,7 @@ fn encode_decoded(
         let splice = &splice;
         let decode = move || {
             let mut sink = |_: u64, piece: &[u8]| {
-                // Nobody listens any more: the encoder has failed, and says why itself.
+                // The receiver is gone: the encoder has failed and returns its own error.
                 let sent = sender.send(Piece::Bytes(piece.to_vec()));
                 sent.map_err(|_| livecore_compress::Error::Cancelled)
             };
@@ -589,7 +589,7 @@ fn encode_decoded(
                 Ok(_) => Piece::End,
                 Err(error) => Piece::Failed(error.into()),
             };
-            // Again: if nobody listens, nobody needs to know.
+            // As above: the encoder returns its own error.
             let _ = sender.send(end);
         };
         let thread = std::thread::Builder::new().spawn_scoped(scope, decode);
@@ -603,7 +603,7 @@ fn encode_decoded(
             pad_to: splice.pad_to,
         };
         let stored = encode_read(&mut pipe, &target.encoding, target.shape(), out, progress);
-        // The decoder must not wait for a reader that is gone.
+        // Close the channel so that the decoder does not block.
         drop(pipe);
         Ok(stored?)
     })
@@ -635,7 +635,7 @@ impl Read for Pipe {
                 }
                 Ok(Piece::End) => self.ended = true,
                 Ok(Piece::Failed(error)) => return Err(error),
-                Err(_) => return Err(io::Error::other("the decoding thread has panicked")),
+                Err(_) => return Err(io::Error::other("decoding thread panicked")),
             }
         }
         let rest = &self.current[self.at..];

@@ -135,7 +135,7 @@ fn table(file: &dyn ReadAt, region: &str, offset: u64, len: u64) -> Result<Vec<u
             region,
             offset,
             format!("{len:#x} bytes"),
-            &format!("end within the file's {size:#x} bytes"),
+            &format!("an end of at most {size:#x}, the file size"),
         ));
     }
     let len = usize::try_from(len.min(TABLE_LIMIT + 1)).unwrap_or(usize::MAX);
