@@ -73,7 +73,7 @@ impl Header {
                 "LiME header",
                 at,
                 format!("addresses {start:#x} to {last:#x}"),
-                "a last address after the first",
+                "a last address at or after the first",
             ));
         };
         Ok(Self {

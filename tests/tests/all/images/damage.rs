@@ -118,7 +118,7 @@ fn errors_name_region_offset_found_and_expected() {
         line(lime.clone()),
         format!(
             "LiME header at offset {second:#x}: found addresses 0x100000 to 0xfffff, expected a \
-             last address that is not before the first"
+             last address at or after the first"
         )
     );
     set(&mut lime, second + 16, 1 << 50);
