@@ -529,7 +529,12 @@ fn wrong_program_headers_fail_with_one_line() {
         lying[note..note + 8].copy_from_slice(&there.wrapping_add(wrong + 4).to_le_bytes());
         fs::write(&file, lying).unwrap();
         let info = run(["info", name]).expect(3);
-        assert!(info.err.contains("carries is not used"), "{}", info.err);
+        assert!(
+            info.err
+                .contains("the minidump in the full dump is not used"),
+            "{}",
+            info.err
+        );
         let report = run(["verify", "-q", name]);
         assert!([1, 2].contains(&report.code), "{}", report.text());
         run(["compare", name, name]).expect(4);

@@ -297,10 +297,12 @@ impl Foreign {
 
     /// Decodes to the end. Returns the length of the readable content, and the error after it.
     pub(super) fn readable(&self) -> Result<(u64, Option<Error>), Error> {
-        if let Some(len) = self.whole.get() {
+        let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(len) = self.whole.get()
+            && !state.dropped
+        {
             return Ok((*len, None));
         }
-        let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
         while self.advance(&mut state)? {}
         let len = self.spooled() + state.filled as u64;
         Ok(match self.failure.get() {
@@ -408,6 +410,9 @@ impl Job for Foreign {
 
 impl ReadAt for Foreign {
     fn size(&self) -> io::Result<u64> {
+        if let Some(len) = self.whole.get() {
+            return Ok(*len);
+        }
         match self.readable()? {
             (_, Some(error)) => Err(error.into()),
             (len, None) => Ok(len),
