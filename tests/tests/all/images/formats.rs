@@ -219,11 +219,7 @@ fn vmware_registers_are_read_from_tags_or_not_at_all() {
     // Registers in a block of unknown layout are not read, and a note says so.
     let image = open(mkimage::vmss_with_memory(&memory)).unwrap();
     assert!(image.cpus.is_empty());
-    assert!(
-        image.notes[0].contains("0 of 1 processors"),
-        "{:?}",
-        image.notes
-    );
+    assert!(image.notes[0].contains("0 of 1 CPUs"), "{:?}", image.notes);
     check("vmware", &*image.memory, &memory);
 
     let bytes = mkimage::vmss_with_cpus(&memory, 1);
@@ -236,11 +232,7 @@ fn vmware_registers_are_read_from_tags_or_not_at_all() {
     without[tag(b"r13") + 2] = b'X';
     let image = open(without).unwrap();
     assert!(image.cpus.is_empty());
-    assert!(
-        image.notes[0].contains("0 of 1 processors"),
-        "{:?}",
-        image.notes
-    );
+    assert!(image.notes[0].contains("0 of 1 CPUs"), "{:?}", image.notes);
     // A duplicate register or an impossible processor number: memory is still read.
     for (name, at, byte, note) in [
         (&b"r13"[..], 2, b'2', "another r12 of processor 0"),
@@ -535,7 +527,7 @@ fn memory_file_and_state_file_open_the_same_image() {
         std::fs::remove_file(path(vmem)).unwrap();
         let error = image::open(path(state), &Options::default()).unwrap_err();
         assert!(
-            error.to_string().contains("in the same directory"),
+            error.to_string().contains("into the same directory"),
             "{error}"
         );
     }
