@@ -235,7 +235,7 @@ fn vmware_registers_are_read_from_tags_or_not_at_all() {
     assert!(image.notes[0].contains("0 of 1 CPUs"), "{:?}", image.notes);
     // A duplicate register or an impossible processor number: memory is still read.
     for (name, at, byte, note) in [
-        (&b"r13"[..], 2, b'2', "another r12 of processor 0"),
+        (&b"r13"[..], 2, b'2', "a second r12 of processor 0"),
         (b"r15", 5, 0xff, "numbers below 4096"),
         (b"halted", 7, 0x10, "numbers"),
     ] {
@@ -532,7 +532,7 @@ fn memory_file_and_state_file_open_the_same_image() {
         );
     }
     let error = image::open(std::path::Path::new("-"), &Options::default()).unwrap_err();
-    assert!(error.to_string().contains("save it to a file"), "{error}");
+    assert!(error.to_string().contains("copy it to a file"), "{error}");
 
     // Below 3 GiB a bhyve guest has only low memory.
     let low = Memory::parse("0x0 300 mix 4");
