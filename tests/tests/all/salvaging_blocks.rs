@@ -86,6 +86,7 @@ fn pages_in(dump: &Dump, ranges: &[Range<u64>]) -> BTreeSet<u64> {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "--nocapture prints the counts")]
 fn damaged_block_loses_only_the_pages_of_its_own_frames() {
     let built = mkdump::build_all(MACHINE).unwrap();
     for codec in CODECS {

@@ -236,8 +236,8 @@ fn vmware_registers_are_read_from_tags_or_not_at_all() {
     // A duplicate register or an impossible processor number: memory is still read.
     for (name, at, byte, note) in [
         (&b"r13"[..], 2, b'2', "a second r12 of processor 0"),
-        (b"r15", 5, 0xff, "numbers below 4096"),
-        (b"halted", 7, 0x10, "numbers"),
+        (b"r15", 5, 0xff, "a number below 4096"),
+        (b"halted", 7, 0x10, ""),
     ] {
         let mut wrong = bytes.clone();
         wrong[tag(name) + at] = byte;
