@@ -12,7 +12,7 @@ use super::found::Found;
 use super::left::{Left, covered, good};
 use super::options::{Known, Options};
 use super::payload;
-use super::report::{PageCount, RANGES};
+use super::report::PageCount;
 use super::survey::add;
 use crate::dump::carried::{self, CarriedRange};
 use crate::elf::core::{ElfCore, Head, Segment};
@@ -260,13 +260,7 @@ fn lose(pages: &mut PageCount, range: &MemoryRange, gone: Range<u64>, page: u64)
     }
     pages.lost += (gone.end - gone.start).div_ceil(page);
     let at = |offset: u64| PhysAddr(range.start + (offset - range.offset));
-    let (start, end) = (at(gone.start), at(gone.end));
-    let room = pages.ranges.len() < RANGES;
-    match pages.ranges.last_mut() {
-        Some(last) if last.1 == start => last.1 = end,
-        _ if room => pages.ranges.push((start, end)),
-        _ => {}
-    }
+    pages.add_lost_range(at(gone.start), at(gone.end));
 }
 
 /// Number of pages of `run` that overlap any of `spans`. A page begins at the start of `run`.

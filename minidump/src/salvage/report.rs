@@ -6,7 +6,7 @@ use livecore_compress::salvage::Damage;
 use crate::PhysAddr;
 
 /// Maximum number of ranges of lost pages in a report.
-pub(super) const RANGES: usize = 1024;
+const RANGES: usize = 1024;
 
 /// Origin of the kerneldumpheader of a salvaged dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,18 @@ pub struct PageCount {
     pub ranges: Vec<(PhysAddr, PhysAddr)>,
     /// Pages of `dump_avail` whose bits in the bitmap are lost.
     pub unknown: u64,
+}
+
+impl PageCount {
+    /// Adds the lost pages from `start` to `end` to the ranges, unless these are [`RANGES`] already.
+    pub(super) fn add_lost_range(&mut self, start: PhysAddr, end: PhysAddr) {
+        let has_space = self.ranges.len() < RANGES;
+        match self.ranges.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ if has_space => self.ranges.push((start, end)),
+            _ => {}
+        }
+    }
 }
 
 /// The report of a salvaged dump.

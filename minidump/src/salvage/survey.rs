@@ -8,7 +8,7 @@ use livecore_compress::salvage::{Piece, Proof};
 use super::correct::{Corrected, bitmap_size};
 use super::left::{Left, covered, good};
 use super::options::{Known, Options};
-use super::report::{PageCount, RANGES, SectionLoss};
+use super::report::{PageCount, SectionLoss};
 use crate::bitmap_section::WordForm;
 use crate::header::HEADER_BYTES;
 use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
@@ -252,12 +252,7 @@ impl Survey {
                 continue;
             };
             let end = crate::PhysAddr(at.0.saturating_add(page));
-            let room = count.ranges.len() < RANGES;
-            match count.ranges.last_mut() {
-                Some(last) if last.1 == at => last.1 = end,
-                _ if room => count.ranges.push((at, end)),
-                _ => {}
-            }
+            count.add_lost_range(at, end);
         }
         let bits = self.old.bits();
         self.new = Bitmap::from_words(words, bits).map_err(|e| Error::Options(e.to_string()))?;
