@@ -2,37 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use crate::habits::made;
 use crate::harness::{livecore, machine, run};
-
-struct Made {
-    dir: tempfile::TempDir,
-}
-
-impl Made {
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).to_str().unwrap().into()
-    }
-}
-
-/// A machine's kernel and its dump.
-fn made() -> &'static Made {
-    static MADE: OnceLock<Made> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let made = Made {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        let tiny = machine("tiny");
-        let tiny = tiny.to_str().unwrap();
-        let (out, dump) = (made.path("machine"), made.path("vmcore.0.zst"));
-        run(["synth", "-q", tiny, "-o", &out]).expect(0);
-        run(["take", "-q", "--machine", tiny, "-o", &dump]).expect(0);
-        made
-    })
-}
 
 #[test]
 fn program_without_arguments_prints_its_help() {
@@ -46,7 +20,7 @@ fn program_without_arguments_prints_its_help() {
 #[test]
 fn digits_name_the_level_and_t_the_threads() {
     let dir = tempfile::tempdir().unwrap();
-    let dump = made().path("vmcore.0.zst");
+    let dump = made().path("vmcore.3.zst");
     let convert = |options: &[&str]| {
         let out = dir.path().join("out.zst");
         let args = ["convert", "-q", "-f", &dump, out.to_str().unwrap()];
@@ -61,7 +35,7 @@ fn digits_name_the_level_and_t_the_threads() {
 #[test]
 fn suffix_of_a_compression_that_cannot_be_written_is_a_usage_error() {
     let dir = tempfile::tempdir().unwrap();
-    let dump = made().path("vmcore.0.zst");
+    let dump = made().path("vmcore.3.zst");
     for suffix in ["xz", "bz2", "lz4", "7z", "zip"] {
         let out = dir.path().join(format!("x.{suffix}"));
         let out = out.to_str().unwrap();
@@ -79,7 +53,7 @@ fn suffix_that_contradicts_the_compression_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("x.zst");
     let out = out.to_str().unwrap();
-    let done = run(["convert", "--gzip", &made().path("vmcore.0.zst"), out]).expect(0);
+    let done = run(["convert", "--gzip", &made().path("vmcore.3.zst"), out]).expect(0);
     assert!(done.err.contains("does not match"), "{}", done.err);
     assert_eq!(fs::read(out).unwrap()[..2], [0x1f, 0x8b]);
 }
@@ -87,7 +61,7 @@ fn suffix_that_contradicts_the_compression_is_reported() {
 #[test]
 fn container_has_a_short_option() {
     let dir = tempfile::tempdir().unwrap();
-    let dump = made().path("vmcore.0.zst");
+    let dump = made().path("vmcore.3.zst");
     let write = |option: &str| {
         let out = dir.path().join("out");
         run([
@@ -108,8 +82,8 @@ fn container_has_a_short_option() {
 #[test]
 fn environment_names_a_kernel_or_where_to_look_for_one() {
     let dir = tempfile::tempdir().unwrap();
-    let dump = dir.path().join("vmcore.0.zst");
-    fs::copy(made().path("vmcore.0.zst"), &dump).unwrap();
+    let dump = dir.path().join("vmcore.3.zst");
+    fs::copy(made().path("vmcore.3.zst"), &dump).unwrap();
     let kernel = made().path("machine/kernel");
     let expected = run([
         "ps".as_ref(),
@@ -137,7 +111,7 @@ fn environment_names_a_kernel_or_where_to_look_for_one() {
 
 #[test]
 fn symbol_is_read_in_its_own_size() {
-    let (dump, kernel) = (made().path("vmcore.0.zst"), made().path("machine/kernel"));
+    let (dump, kernel) = (made().path("vmcore.3.zst"), made().path("machine/kernel"));
     let read = |args: &[&str]| {
         let all = ["read", &dump, "-k", &kernel, "--json"];
         let answer = run(all.iter().chain(args)).expect(0);
@@ -155,7 +129,7 @@ fn symbol_is_read_in_its_own_size() {
 fn progress_is_lines_of_json_for_programs() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out.zst");
-    let dump = made().path("vmcore.0.zst");
+    let dump = made().path("vmcore.3.zst");
     let args = [
         "convert",
         "-q",
@@ -184,7 +158,7 @@ fn progress_is_lines_of_json_for_programs() {
 
 #[test]
 fn color_follows_its_option_also_where_there_is_no_terminal() {
-    let dump = made().path("vmcore.0.zst");
+    let dump = made().path("vmcore.3.zst");
     let escape = |args: &[&str]| {
         let all = ["verify", "-v", &dump];
         run(all.iter().chain(args))
@@ -206,7 +180,7 @@ fn reports_of_several_dumps_come_in_their_order_for_any_number_of_threads() {
     for (n, name) in names.iter().enumerate() {
         match n {
             5 => fs::write(name, b"no dump").unwrap(),
-            _ => symlink(made().path("vmcore.0.zst"), name).unwrap(),
+            _ => symlink(made().path("vmcore.3.zst"), name).unwrap(),
         }
     }
     let verify = |threads: &str| {

@@ -9,18 +9,18 @@ use serde_json::Value;
 
 use crate::harness::{Run, livecore, machine, run};
 
-struct Made {
+pub(crate) struct Made {
     dir: tempfile::TempDir,
 }
 
 impl Made {
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_str().unwrap().into()
     }
 }
 
 /// A machine, its kernel and its dump.
-fn made() -> &'static Made {
+pub(crate) fn made() -> &'static Made {
     static MADE: OnceLock<Made> = OnceLock::new();
     MADE.get_or_init(|| {
         let made = Made {
