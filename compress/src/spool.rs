@@ -1,4 +1,4 @@
-//! Temporary files without a name, and what is said where none can be had.
+//! Unlinked temporary files, and the error if a directory has no space for them or cannot be written.
 
 use std::fs::File;
 use std::io;

@@ -117,7 +117,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         crate::json::print(&value, &mut session.out)?;
     } else {
         let mut text = Vec::new();
-        tell(&args.input, report, &mut text)?;
+        print_text(&args.input, report, &mut text)?;
         let text = String::from_utf8_lossy(&text);
         // If the dump goes to standard output, the report goes to standard error.
         match destination.is_stdout() {
@@ -260,7 +260,7 @@ fn value(path: &Path, report: &Report) -> Value {
     })
 }
 
-fn tell(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+fn print_text(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std::io::Result<()> {
     let pages = &report.pages;
     let codec = match report.codec {
         livecore_compress::Codec::None => "uncompressed".to_string(),

@@ -79,7 +79,7 @@ pub fn has_seal(source: &dyn ReadAt) -> Result<bool, Error> {
     Ok(found.is_some_and(|seal| seal.parsed.header.seal_start() == Some(seal.start)))
 }
 
-/// Maximum number of entries of damage; one more entry stands for the rest.
+/// Maximum number of entries of damage; one more entry represents the rest.
 const DAMAGE_MAX: usize = 4096;
 
 impl Salvage {

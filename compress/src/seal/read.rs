@@ -169,7 +169,7 @@ pub(crate) enum Rest {
 /// Searches for the header of an uncompressed stream's seal whose end is cut off or damaged, at
 /// multiples of [`SEARCH_STEP`].
 pub(crate) fn search(source: &dyn ReadAt, len: u64) -> Result<Option<Rest>, Error> {
-    // Room for an attachment and the index entries of frames of at least 768 KiB.
+    // Space for an attachment and the index entries of frames of at least 768 KiB.
     let reach = 2 * ATTACHMENT_MAX as u64 + (len >> 16);
     let mut at = len / SEARCH_STEP * SEARCH_STEP;
     loop {

@@ -13,7 +13,7 @@ use goblin::elf::sym::{STT_FILE, STT_FUNC, STT_SECTION};
 use super::code;
 use super::description::Description;
 use super::error::Error;
-use super::kernel::{Kernel, Place, Variable};
+use super::kernel::{Kernel, Section, Variable};
 use super::layout::Layout;
 use super::processor::Space;
 use super::source;
@@ -150,7 +150,7 @@ fn read(bytes: Vec<u8>, wanted: &[Variable]) -> Result<Kernel, Error> {
     for variable in wanted {
         let found = symbols.get(variable.name).copied();
         let fits = found.is_some_and(|symbol| {
-            symbol.absolute == (variable.place == Place::Absolute)
+            symbol.absolute == (variable.section == Section::Absolute)
                 && (symbol.absolute || symbol.size == variable.size)
         });
         if !fits {

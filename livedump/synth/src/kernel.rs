@@ -12,7 +12,7 @@ use super::truth::Symbol;
 
 /// The section of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Section {
     /// `.rodata`.
     Constant,
     /// `.data`.
@@ -27,7 +27,7 @@ pub(crate) enum Place {
 #[derive(Clone, Debug)]
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
-    pub(crate) place: Place,
+    pub(crate) section: Section,
     pub(crate) global: bool,
     pub(crate) size: u64,
     /// Its bytes in the file; the value of an absolute symbol.
@@ -38,7 +38,7 @@ impl Variable {
     pub(crate) fn zero(name: &'static str, size: u64) -> Self {
         Self {
             name,
-            place: Place::Zero,
+            section: Section::Zero,
             global: true,
             size,
             bytes: Vec::new(),
@@ -49,7 +49,7 @@ impl Variable {
         let bytes = bytes.into();
         Self {
             name,
-            place: Place::Data,
+            section: Section::Data,
             global: true,
             size: bytes.len() as u64,
             bytes,
@@ -58,14 +58,14 @@ impl Variable {
 
     pub(crate) fn int(name: &'static str, value: u32) -> Self {
         Self {
-            place: Place::Constant,
+            section: Section::Constant,
             ..Self::data(name, value.to_le_bytes())
         }
     }
 
     pub(crate) fn absolute(name: &'static str, value: u64) -> Self {
         Self {
-            place: Place::Absolute,
+            section: Section::Absolute,
             size: 0,
             ..Self::data(name, value.to_le_bytes())
         }
@@ -307,10 +307,10 @@ pub(crate) fn symbols(
     }];
     let mut at = etext;
     let mut edata = etext;
-    for (i, (place, name)) in [
-        (Place::Constant, ".rodata"),
-        (Place::Data, ".data"),
-        (Place::Zero, ".bss"),
+    for (i, (section, name)) in [
+        (Section::Constant, ".rodata"),
+        (Section::Data, ".data"),
+        (Section::Zero, ".bss"),
     ]
     .into_iter()
     .enumerate()
@@ -318,7 +318,7 @@ pub(crate) fn symbols(
         let base = page(at);
         let mut bytes = Vec::new();
         let mut size = 0u64;
-        for variable in variables.iter().filter(|v| v.place == place) {
+        for variable in variables.iter().filter(|v| v.section == section) {
             let align = match variable.size {
                 0..4 => 1,
                 4..8 => 4,
@@ -329,7 +329,7 @@ pub(crate) fn symbols(
                 _ => 4096,
             };
             size = size.next_multiple_of(align);
-            if place != Place::Zero {
+            if section != Section::Zero {
                 bytes.resize(size as usize, 0);
                 bytes.extend(&variable.bytes);
                 bytes.resize((size + variable.size) as usize, 0);
@@ -350,15 +350,15 @@ pub(crate) fn symbols(
             pa: base - start + load,
             bytes,
             size,
-            write: place != Place::Constant,
+            write: section != Section::Constant,
             execute: false,
         });
         at = base + size;
-        if place == Place::Data {
+        if section == Section::Data {
             edata = at;
         }
     }
-    for variable in variables.iter().filter(|v| v.place == Place::Absolute) {
+    for variable in variables.iter().filter(|v| v.section == Section::Absolute) {
         let mut value = [0; 8];
         value.copy_from_slice(&variable.bytes);
         symbols.push(elf::Symbol {

@@ -19,7 +19,7 @@ const DAEMON: u32 = 30;
 const SECURITY: u32 = 118;
 
 /// Its location, which is chosen before its text.
-pub(crate) struct Place {
+pub(crate) struct Location {
     pub(crate) pa: u64,
     /// Its virtual address.
     pub(crate) va: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Place {
 }
 
 /// Allocates its memory: contiguous through the direct map, or mapped.
-pub(crate) fn place(b: &mut Builder<'_>) -> Result<Place, Error> {
+pub(crate) fn place(b: &mut Builder<'_>) -> Result<Location, Error> {
     let len = b.description.msgbuf.size.0;
     let pa = b.frames.block("msgbuf", len, b.space.page_size)?;
     let va = if b.description.architecture.row().msgbuf_in_direct_map {
@@ -40,7 +40,7 @@ pub(crate) fn place(b: &mut Builder<'_>) -> Result<Place, Error> {
         b.kva = va + len;
         va
     };
-    Ok(Place { pa, va, len })
+    Ok(Location { pa, va, len })
 }
 
 /// Returns the lines of a boot, then those of a server's log, until there are `len` bytes.
@@ -111,12 +111,12 @@ fn lines(version: &str, hostname: &str, len: usize, seed: u64) -> Vec<u8> {
 /// Writes the ring and the structure.
 pub(crate) fn build(
     b: &mut Builder<'_>,
-    place: &Place,
+    location: &Location,
     version: &str,
     panic: Option<&str>,
 ) -> Result<MessageBuffer, Error> {
     let header = u64::from(b.layout.msgbuf_size);
-    let size = (place.len - header) as usize;
+    let size = (location.len - header) as usize;
     let description = b.description;
     let wanted = if description.msgbuf.wrapped {
         size + size / 3
@@ -155,9 +155,9 @@ pub(crate) fn build(
     let rseq = ((total - unread) % modulus) as u32;
     let cksum = ring.iter().map(|&byte| u32::from(byte)).sum::<u32>();
 
-    let ring_va = place.va;
+    let ring_va = location.va;
     let va = ring_va + size as u64;
-    b.store.write(place.pa, &ring);
+    b.store.write(location.pa, &ring);
     b.poke_word(va, ring_va)?;
     let behind = u64::from(b.layout.word);
     for (i, word) in [

@@ -36,7 +36,7 @@ pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> 
         Variable::data("osreldate", release.osreldate().to_le_bytes()),
         // A second copy of the version, which every kernel has for what(1).
         Variable {
-            place: super::kernel::Place::Constant,
+            section: super::kernel::Section::Constant,
             ..Variable::data("sccs", text(&format!("@(#){version}")))
         },
         Variable::data("hz", 1000u32.to_le_bytes()),

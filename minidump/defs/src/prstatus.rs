@@ -3,8 +3,8 @@
 //! FreeBSD `sys/sys/procfs.h` and `sys/*/include/reg.h`; Linux `include/linux/elfcore.h` and
 //! `arch/*/include/uapi/asm/ptrace.h`. Names are GDB's.
 
-/// Consecutive bytes of a structure: a register's name and its size. A name without a register stands
-/// for zeros.
+/// Consecutive bytes of a structure: a register's name and its size. A name without a register
+/// represents zeros.
 pub type Slot = (&'static str, usize);
 
 /// One architecture's `NT_PRSTATUS`.

@@ -91,7 +91,7 @@ pub(crate) fn frame(
     encoder.finish()
 }
 
-/// Stands in for encryption: no reader decrypts the bytes, so they only have to differ from the
+/// Replaces encryption: no reader decrypts the bytes, so they only have to differ from the
 /// plain ones.
 fn scramble(bytes: &mut [u8]) {
     for (i, chunk) in bytes.chunks_mut(8).enumerate() {

@@ -631,7 +631,7 @@ impl Mini {
         let Some(header) = &self.header else { return };
         facts.architecture = Some(header.architecture());
         facts.version = Some(header.version);
-        // A bit behind the last page of dump_avail stands for no page.
+        // A bit after the last page of dump_avail represents no page.
         let pages = self.bits.below(self.avail.bits());
         facts.pages = self.bitmap_done.then_some(pages);
         if self.sections_done && self.walk_tables {

@@ -14,7 +14,7 @@ use crate::chains::{self, Names};
 use crate::code::{self, Code};
 use crate::description::{Description, Kernphys};
 use crate::error::Error;
-use crate::kernel::{Kernel, Place, Variable};
+use crate::kernel::{Kernel, Section, Variable};
 use crate::layout::{Layout, Release};
 use crate::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
 use crate::tables::Format;
@@ -224,7 +224,7 @@ impl Processor for Amd64 {
         variables.push(match description.kernphys() {
             Kernphys::Absolute => Variable::absolute("kernphys", MIB2),
             Kernphys::Variable => Variable {
-                place: Place::Data,
+                section: Section::Data,
                 ..Variable::data("kernphys", [0; 8])
             },
         });
