@@ -285,6 +285,17 @@ fn wrong_checksum_of_a_foreign_stream_fails_every_verb_that_read_it() {
         let answer = of("dmesg", &wrong).expect(2);
         assert_eq!(answer.out, text);
         one_line(&answer, tool);
+        // Physical memory as well.
+        let read = |path: &Path| {
+            let args = ["read", "-q", "--phys", "--raw"].map(AsRef::as_ref);
+            let more = [path.as_os_str(), "0x1000".as_ref(), "64".as_ref()];
+            run(args.into_iter().chain(more))
+        };
+        let memory = read(&whole).expect(0).out;
+        assert_eq!(memory.len(), 64);
+        let answer = read(&wrong).expect(2);
+        assert_eq!(answer.out, memory);
+        one_line(&answer, tool);
         // The answer comes first, from the start of the file.
         let answer = of("info", &wrong).expect(2);
         assert!(answer.text().contains("payload:"), "{}", answer.text());
@@ -297,4 +308,26 @@ fn wrong_checksum_of_a_foreign_stream_fails_every_verb_that_read_it() {
             assert!(!out.exists(), "{kind}");
         }
     }
+}
+
+/// RFC 8878, 3.1.1.1.2: the window descriptor follows the frame header descriptor.
+#[test]
+fn zstd_window_that_is_too_small_is_broken_in_every_verb_and_salvaged_by_its_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dump(dir.path(), "own", "--none", "saved");
+    let [narrow, kept] = ["narrow.zst", "kept"].map(|name| dir.path().join(name));
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.include_checksum(true).unwrap();
+    std::io::copy(&mut fs::File::open(&own).unwrap(), &mut encoder).unwrap();
+    let mut bytes = encoder.finish().unwrap();
+    assert_eq!(bytes[4] & 0x20, 0, "the frame has a window descriptor");
+    bytes[5] = 0;
+    fs::write(&narrow, &bytes).unwrap();
+    for verb in ["verify", "info", "dmesg"] {
+        run([verb.as_ref(), narrow.as_os_str()]).expect(2);
+    }
+    let files = [narrow.as_os_str(), kept.as_os_str()];
+    run(["convert".as_ref(), files[0], files[1]]).expect(2);
+    run(["salvage".as_ref(), files[0], files[1]]).expect(3);
+    run(["compare".as_ref(), own.as_os_str(), kept.as_os_str()]).expect(0);
 }

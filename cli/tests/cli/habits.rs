@@ -274,3 +274,22 @@ fn crashinfo_finds_an_exported_dump_with_an_honest_info_file() {
     run(["export", "--force", &plain, &crash]).expect(0);
     assert_eq!(fs::read_to_string(in_crash("bounds")).unwrap(), "9\n");
 }
+
+#[test]
+fn memory_image_from_a_pipe_is_refused_in_one_line() {
+    let kernel = made().path("machine/kernel");
+    for image in ["-", "/dev/stdin"] {
+        let refused = run([
+            "take",
+            "--image",
+            image,
+            "--kernel",
+            &kernel,
+            "-o",
+            "/dev/null",
+        ]);
+        assert!([1, 63].contains(&refused.code), "{image}: {}", refused.err);
+        assert_eq!(refused.err.lines().count(), 1, "{}", refused.err);
+        assert!(!refused.err.contains("No such file"), "{}", refused.err);
+    }
+}
