@@ -258,14 +258,19 @@ impl KernelArgs {
         })
     }
 
+    /// The files and directories to search, from the command line, else from the environment.
+    pub fn places<'a>(&'a self, env: &'a Env) -> &'a [PathBuf] {
+        match &self.kernel_path[..] {
+            [] => &env.kernel_path,
+            places => places,
+        }
+    }
+
     fn search(&self, dump: &AnyDump, name: &Path, session: &mut Session<'_>) -> Found {
         // Another user may own the dump's directory, so skip paths that a debugger would interpret
         // as more than a path.
         let plain = |path: &Path| command::plain(path).map(drop);
-        let places = match &self.kernel_path[..] {
-            [] => &session.env.kernel_path,
-            places => places,
-        };
+        let places = self.places(&session.env);
         let search = KernelSearch::new().next_to(name).places(places);
         let found = search.filter(&plain).find(dump);
         if !found.rejected.is_empty() && found.pair.is_some() {

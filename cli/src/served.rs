@@ -32,7 +32,7 @@ pub fn open(
     check(&opened, dump, session)?;
     warn_of_lost_memory(&opened, dump, session);
     let elf = Arc::clone(pair.elf());
-    let served = Served::new(pair, dump, &kernel.kernel_path)?;
+    let served = Served::new(pair, dump, kernel.places(&session.env))?;
     let name = dump.to_owned();
     let served = served.with_check(Box::new(move |depth| check_dump(&name, &elf, depth)));
     for problem in served.problems() {
