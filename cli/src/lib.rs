@@ -96,7 +96,7 @@ pub fn run(
     let show = match cli.progress.as_str() {
         "bar" => Show::Bar,
         "json" => Show::JsonLines,
-        "auto" if env.stderr_is_terminal && !cli.quiet => Show::Bar,
+        "auto" if env.stderr_is_terminal && !cli.quiet => Show::DelayedBar,
         _ => Show::Nothing,
     };
     let detail = match (cli.quiet, cli.verbose) {

@@ -20,6 +20,8 @@ pub struct Bar {
     hidden: AtomicBool,
     /// The time of the next line of JSON, in milliseconds since the start.
     next_line: Option<AtomicU64>,
+    /// How long the bar stays hidden.
+    delay: Duration,
     /// Whether it counts stored bytes instead of content.
     counts_stored: bool,
 }
@@ -29,7 +31,9 @@ pub struct Bar {
 pub enum Show {
     /// None.
     Nothing,
-    /// A bar.
+    /// As a bar, if the work takes a while.
+    DelayedBar,
+    /// As a bar, at once.
     Bar,
     /// Lines of JSON.
     JsonLines,
@@ -40,7 +44,7 @@ impl Show {
     #[must_use]
     pub fn unless(self, silent: bool) -> Self {
         match self {
-            Self::Bar if silent => Self::Nothing,
+            Self::DelayedBar if silent => Self::Nothing,
             other => other,
         }
     }
@@ -70,7 +74,12 @@ impl Bar {
             work,
             bar,
             interrupt,
-            hidden: AtomicBool::new(show == Show::Bar),
+            hidden: AtomicBool::new(matches!(show, Show::DelayedBar | Show::Bar)),
+            delay: if show == Show::Bar {
+                Duration::ZERO
+            } else {
+                DELAY
+            },
             next_line: (show == Show::JsonLines).then(|| AtomicU64::new(BETWEEN_LINES)),
             counts_stored: false,
         }
@@ -91,10 +100,10 @@ impl Bar {
         }
     }
 
-    /// Shows the bar after [`DELAY`]; short work needs none.
+    /// Shows the bar after its delay; short work needs none.
     fn show(&self) {
         if self.hidden.load(Ordering::Relaxed)
-            && self.work.began.elapsed() >= DELAY
+            && self.work.began.elapsed() >= self.delay
             && self.hidden.swap(false, Ordering::Relaxed)
         {
             clear_line_on_exit(true);

@@ -1,7 +1,7 @@
 //! Debugger connections: TCP, Unix sockets, standard input and output.
 //!
 //! Each debugger has its own thread and [`Session`]; they share the dump. Up to [`CLIENTS_MAX`] are
-//! served at once. Up to [`TURNED_AWAY_MAX`] more get an error packet, further ones are
+//! served at once. Up to `TURNED_AWAY_MAX` more get an error packet, further ones are
 //! disconnected. A debugger that sends nothing, or does not read its answers, is disconnected to
 //! free its slot.
 

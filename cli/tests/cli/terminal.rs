@@ -104,7 +104,10 @@ fn bars_fit_80_columns_and_show_a_percentage() {
         return;
     }
     let dump = long_dump().to_str().unwrap();
-    let [verify, compare] = [format!("verify {dump}"), format!("compare {dump} {dump}")];
+    let [verify, compare] = [
+        format!("verify --progress bar {dump}"),
+        format!("compare --progress bar {dump} {dump}"),
+    ];
     for (words, label) in [(&verify, "verify "), (&compare, "compare ")] {
         let mut child = on_terminal(words);
         let out = read_until(&mut child, None);
@@ -127,7 +130,7 @@ fn an_interrupt_clears_the_bar_and_says_what_ended_the_program() {
     if !have("script") {
         return;
     }
-    let mut child = on_terminal(&format!("verify {}", long_dump().display()));
+    let mut child = on_terminal(&format!("verify --progress bar {}", long_dump().display()));
     let began = read_until(&mut child, Some(" % "));
     assert!(lines(&began).iter().any(|line| is_bar(line)));
     // The terminal turns it into a signal for the programs in its foreground.
