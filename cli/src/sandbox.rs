@@ -117,9 +117,10 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         Verb::Triage(args) => files.dump_and_kernel(&args.dump, &args.kernel),
         Verb::Serve(args) => {
             files.dump_and_kernel(&args.dump, &args.kernel);
-            // The name of the socket is removed in the end. Without --unix it is in one of these.
+            // The name of a Unix socket is removed in the end. Without --unix it is in one of these.
             match &args.unix {
                 Some(path) => files.0.remove.push(parent(path).to_owned()),
+                None if args.stdio || args.listen.is_some() => {}
                 None => {
                     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
                     files.0.remove.extend(runtime);
