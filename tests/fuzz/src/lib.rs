@@ -99,7 +99,10 @@ pub fn dump(bytes: Vec<u8>) {
         &NoProgress,
     );
     let sound = report.verdict.exit_code() == 0;
-    let opened = AnyDump::from_source(source, &livecore_minidump::OpenOptions::new().stream(options()));
+    let opened = AnyDump::from_source(
+        source,
+        &livecore_minidump::OpenOptions::new().stream(options()),
+    );
     let dump = match opened {
         Ok(AnyDump::Mini(dump)) => dump,
         Ok(AnyDump::Full(full)) => {
