@@ -102,71 +102,18 @@ pub(super) fn prepare<'a>(
     observer: &mut dyn Observer,
 ) -> Result<Prepared<'a>, TakeError> {
     let status = guest.status()?;
-    let prepared = prepare_for(
-        status.running,
-        guest,
-        pausing,
-        guard,
+    let job = Job {
         elf,
         options,
-        observer,
-    );
-    prepared.map_err(|error| match error {
-        TakeError::Locate(LocateError::NoKernel { .. }) if status.word == "prelaunch" => {
-            TakeError::NotStarted
-        }
-        error => error,
-    })
-}
-
-fn prepare_for<'a>(
-    running: bool,
-    guest: &'a mut Guest,
-    pausing: Option<Pausing>,
-    guard: Command,
-    elf: &KernelElf,
-    options: &RunOptions,
-    observer: &mut dyn Observer,
-) -> Result<Prepared<'a>, TakeError> {
-    let job = Job { elf, options };
-    match (guest.shared_ram()?, pausing) {
-        (Ok(ram), Some(Pausing::Compare)) if running => {
-            let taken = job.compared(guest, guard, ram, observer)?;
-            Ok(complete(taken))
-        }
-        (Ok(ram), Some(Pausing::Read)) if running => {
-            let start = now();
-            let mut paused = guest.pause(guard)?;
-            let cpus = paused.guest().registers()?;
-            let taken = job.planned(ram, &cpus)?;
-            Ok(Prepared {
-                taken,
-                changing: false,
-                pause: Some(OpenPause { paused, start }),
-            })
-        }
-        (Ok(ram), _) if running => {
-            if options.cpu.is_some() {
-                return Err(TakeError::RunningCpu);
+        running: status.running,
+    };
+    job.prepared(guest, pausing, guard, observer)
+        .map_err(|error| match error {
+            TakeError::Locate(LocateError::NoKernel { .. }) if status.word == "prelaunch" => {
+                TakeError::NotStarted
             }
-            observer
-                .say("the guest runs while it is dumped; use --pause for a consistent snapshot");
-            Ok(Prepared {
-                taken: job.planned(ram, &[])?,
-                changing: true,
-                pause: None,
-            })
-        }
-        // It was paused before, and stays paused.
-        (Ok(ram), _) => {
-            let cpus = guest.registers()?;
-            let mut taken = job.planned(ram, &cpus)?;
-            taken.paused(pause(PauseHow::Found, now(), None));
-            Ok(complete(taken))
-        }
-        (Err(why), None) if running => Err(TakeError::MustPause { why }),
-        (Err(_), _) => Ok(complete(job.written_by_qemu(guest, running, observer)?)),
-    }
+            error => error,
+        })
 }
 
 fn complete<'a>(taken: Taken) -> Prepared<'a> {
@@ -180,9 +127,63 @@ fn complete<'a>(taken: Taken) -> Prepared<'a> {
 struct Job<'a> {
     elf: &'a KernelElf,
     options: &'a RunOptions,
+    /// Whether the guest runs.
+    running: bool,
 }
 
 impl Job<'_> {
+    fn prepared<'a>(
+        &self,
+        guest: &'a mut Guest,
+        pausing: Option<Pausing>,
+        guard: Command,
+        observer: &mut dyn Observer,
+    ) -> Result<Prepared<'a>, TakeError> {
+        match (guest.shared_ram()?, pausing) {
+            (Ok(ram), Some(Pausing::Compare)) if self.running => {
+                let taken = self.compared(guest, guard, ram, observer)?;
+                Ok(complete(taken))
+            }
+            (Ok(ram), Some(Pausing::Read)) if self.running => {
+                let start = now();
+                let mut paused = guest.pause(guard)?;
+                let cpus = paused.guest().registers()?;
+                let taken = self.planned(ram, &cpus)?;
+                Ok(Prepared {
+                    taken,
+                    changing: false,
+                    pause: Some(OpenPause { paused, start }),
+                })
+            }
+            (Ok(ram), _) if self.running => {
+                if self.options.cpu.is_some() {
+                    return Err(TakeError::RunningCpu);
+                }
+                observer.say(
+                    "the guest runs while it is dumped; use --pause for a consistent snapshot",
+                );
+                Ok(Prepared {
+                    taken: self.planned(ram, &[])?,
+                    changing: true,
+                    pause: None,
+                })
+            }
+            // It was paused before, and stays paused.
+            (Ok(ram), _) => {
+                let cpus = guest.registers()?;
+                let mut taken = self.planned(ram, &cpus)?;
+                taken.paused(pause(PauseHow::Found, now(), None));
+                Ok(complete(taken))
+            }
+            (Err(why), None) if self.running => Err(TakeError::MustPause { why }),
+            (Err(_), _) => Ok(complete(self.written_by_qemu(
+                guest,
+                self.running,
+                observer,
+            )?)),
+        }
+    }
+
     fn plan_options(&self) -> &PlanOptions {
         &self.options.plan
     }
