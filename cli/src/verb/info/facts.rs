@@ -197,7 +197,7 @@ impl Frames {
 
 impl Facts {
     /// The facts of `dump`, whose name is `path`.
-    pub fn of(dump: &Dump, path: &Path) -> Self {
+    pub fn of(dump: &Dump, path: &Path, warnings: Vec<String>) -> Self {
         let stream = dump.envelope().stream();
         let size = dump.envelope().known_len();
         let stored = stream.data_len();
@@ -289,12 +289,7 @@ impl Facts {
                 seal.records.iter().map(record).collect()
             }),
             short,
-            warnings: dump
-                .envelope()
-                .warnings()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            warnings,
         }
     }
 }

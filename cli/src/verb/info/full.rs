@@ -43,7 +43,7 @@ pub(super) struct FullFacts {
     /// Ranges beyond [`RANGES`].
     #[serde(skip_serializing_if = "is_zero")]
     ranges_left_out: usize,
-    pub(super) warnings: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// The ELF header.
@@ -73,7 +73,7 @@ struct Range {
 
 impl FullFacts {
     /// The facts of `dump`, whose name is `path`.
-    pub(super) fn of(dump: &FullDump, path: &Path) -> Self {
+    pub(super) fn of(dump: &FullDump, path: &Path, warnings: Vec<String>) -> Self {
         let stream = dump.envelope().stream();
         let (size, stored) = (dump.envelope().known_len(), stream.data_len());
         let head = dump.head();
@@ -122,12 +122,7 @@ impl FullFacts {
                 .collect(),
             memory: dump.ranges().iter().map(|range| range.len).sum(),
             ranges_left_out: dump.ranges().len().saturating_sub(RANGES),
-            warnings: dump
-                .envelope()
-                .warnings()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            warnings,
         }
     }
 }

@@ -111,21 +111,21 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
     if checked.failed {
         return Ok(());
     }
+    let warnings = dump.envelope().warnings().iter().map(ToString::to_string);
+    let warnings = warnings.chain(checked.warnings).collect();
     session.out.write_all(before.as_bytes())?;
     match &dump {
         AnyDump::Mini(dump) => {
-            let mut facts = Facts::of(dump, path);
+            let facts = Facts::of(dump, path, warnings);
             if json {
-                facts.warnings.extend(checked.warnings);
                 crate::json::print(&facts, &mut session.out)?;
             } else {
                 text::print(&facts, &mut session.out)?;
             }
         }
         AnyDump::Full(dump) => {
-            let mut facts = full::FullFacts::of(dump, path);
+            let facts = full::FullFacts::of(dump, path, warnings);
             if json {
-                facts.warnings.extend(checked.warnings);
                 crate::json::print(&facts, &mut session.out)?;
             } else {
                 full::print(&facts, &mut session.out)?;
