@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use livecore_compress::{Codec, Encoding, Progress};
 use livecore_livedump::publish::{self, Destination, free};
 use livecore_minidump::convert::{self, Target};
+use livecore_minidump::dump::name_after_prefix;
 use livecore_minidump::{AnyDump, Container, HeaderOrigin, KernelDumpHeader};
 
 use crate::failure::Failure;
@@ -23,17 +24,8 @@ const EXTRA: u64 = 16 << 20;
 /// The number in a dump's name (`vmcore.3.zst`); 0 if it has none.
 pub(crate) fn number_of(dump: &Path) -> u32 {
     let name = dump.file_name().map(|name| name.to_string_lossy());
-    let number = name.as_deref().and_then(|name| {
-        let rest = ["vmcore.", "livecore."]
-            .iter()
-            .find_map(|prefix| name.strip_prefix(prefix))?;
-        let rest = [".gz", ".zst"]
-            .iter()
-            .find_map(|suffix| rest.strip_suffix(suffix))
-            .unwrap_or(rest);
-        rest.parse().ok()
-    });
-    number.unwrap_or(0)
+    let number = name.as_deref().and_then(name_after_prefix);
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// Size of the uncompressed dump: the known size, or else the size according to its headers.

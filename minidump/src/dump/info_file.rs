@@ -13,6 +13,18 @@ pub(crate) struct InfoFile {
     pub(crate) info: Result<Info, String>,
 }
 
+/// The part of a dump's file name after `vmcore.` or `livecore.`, without a codec's suffix: `N`, or
+/// `HOST.N` of netdumpd(8). `None` if the name has another prefix.
+pub fn name_after_prefix(name: &str) -> Option<&str> {
+    let rest = ["vmcore.", "livecore."]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))?;
+    let bare = [".gz", ".zst"]
+        .iter()
+        .find_map(|suffix| rest.strip_suffix(suffix));
+    Some(bare.unwrap_or(rest))
+}
+
 /// Returns the path of the info file of a dump, if it exists: `info.N` or `info.HOST.N` in the same
 /// directory. The dump is `vmcore.N`, `livecore.N` or netdumpd's `vmcore.HOST.N`, with or without a
 /// codec's suffix, or a link such as `vmcore.last`.
@@ -20,13 +32,7 @@ pub fn info_file(dump: impl AsRef<Path>) -> Option<PathBuf> {
     let dump = dump.as_ref();
     let real = dump.canonicalize().ok()?;
     let name = real.file_name()?.to_str()?;
-    let rest = ["vmcore.", "livecore."]
-        .iter()
-        .find_map(|prefix| name.strip_prefix(prefix))?;
-    let rest = [".gz", ".zst"]
-        .iter()
-        .find_map(|suffix| rest.strip_suffix(suffix))
-        .unwrap_or(rest);
+    let rest = name_after_prefix(name)?;
     // A host name can have dots.
     let number = rest.rsplit('.').next().unwrap_or(rest);
     if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {

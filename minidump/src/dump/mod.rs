@@ -20,7 +20,7 @@ mod warning;
 
 pub use any::AnyDump;
 pub use envelope::{Envelope, HeaderOrigin};
-pub use info_file::{info_file, read_info};
+pub use info_file::{info_file, name_after_prefix, read_info};
 pub use minidump::Dump;
 pub use options::OpenOptions;
 pub use warning::{Shortness, Warning};
