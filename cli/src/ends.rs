@@ -1,4 +1,4 @@
-//! The beginning and the end of a dump that comes through a pipe: what `info` reads.
+//! The start and the end of a dump from a pipe, which is all that `info` reads.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,13 +15,13 @@ use crate::env::{Env, is_seekable};
 /// Bytes of a minidump's header page.
 const HEAD: usize = 4096;
 
-/// Bytes that a sealed file has after its payload, in addition to a copy of its sections.
+/// Maximum size of the data after the payload of a sealed file, without the copy of the sections.
 const SEAL: u64 = 16 << 20;
 
-/// The largest frame of a sealed file. A frame is read as a whole, to check it.
+/// Maximum size of a frame. A frame is read completely, to verify its checksum.
 const FRAME: u64 = 64 << 20;
 
-/// A dump of which the pages in the middle were not kept.
+/// A dump without the pages in the middle.
 struct Ends {
     /// The first bytes.
     head: File,
@@ -32,7 +32,7 @@ struct Ends {
     len: u64,
 }
 
-/// Standard input: itself if it is a regular file at its start, else its ends.
+/// Standard input if it is seekable, else its start and its end.
 pub(crate) fn of_stdin(env: &mut Env) -> io::Result<Arc<dyn ReadAt>> {
     let mut stdin = env.take_stdin()?;
     match is_seekable(&mut stdin) {
@@ -41,8 +41,8 @@ pub(crate) fn of_stdin(env: &mut Env) -> io::Result<Arc<dyn ReadAt>> {
     }
 }
 
-/// What comes out of `stream`, kept in temporary files: of an uncompressed minidump the sections before
-/// its pages and the end, of anything else all.
+/// Copies `stream` to temporary files: of an uncompressed minidump the sections before the pages, and
+/// the end; of other data everything.
 fn of(mut stream: File, env: &Env) -> io::Result<Arc<dyn ReadAt>> {
     let mut start = Vec::new();
     stream.by_ref().take(HEAD as u64).read_to_end(&mut start)?;

@@ -1,5 +1,5 @@
-//! What a sandbox has to refuse, tried from inside it. Compiled with the feature `sandbox-probe` alone,
-//! which only the test `cli/tests/sandbox.rs` enables: a program that is shipped has no such door.
+//! Tries operations that the sandbox must refuse. Compiled only with the feature `sandbox-probe`, which
+//! the test `cli/tests/sandbox.rs` enables; released programs do not contain this module.
 
 use std::fs;
 use std::io::{self, Write};
@@ -11,11 +11,11 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
-/// The environment variable that names a directory of files outside of the sandbox.
+/// The environment variable with a directory outside the sandbox.
 const VARIABLE: &str = "LIVECORE_SANDBOX_PROBE";
 
-/// If the environment asks for it, tries everything on this thread, on one of rayon's pool and on a
-/// new one. Prints a line for each: `probe: THREAD: WHAT: refused`, or what happened instead.
+/// If [`VARIABLE`] is set, tries every operation on this thread, on a thread of rayon's pool and on a
+/// new thread. Prints a line for each: `probe: THREAD: OPERATION: refused`, or the other outcome.
 pub(crate) fn run() {
     let Some(outside) = std::env::var_os(VARIABLE).map(PathBuf::from) else {
         return;

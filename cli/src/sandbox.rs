@@ -1,6 +1,6 @@
-//! What a verb may do: the files and sockets that it needs, and nothing else once it has begun.
+//! The files, sockets and programs that each verb needs. The sandbox denies all others.
 //!
-//! docs/sandbox.md describes what is allowed.
+//! docs/sandbox.md lists the permissions.
 
 use std::ffi::OsString;
 use std::fs;
@@ -19,13 +19,13 @@ use crate::verb::Verb;
 use crate::verb::mem::Operation;
 use crate::verb::mem::source::Source;
 
-/// The most links of a directory that are followed.
+/// Maximum number of symbolic links whose targets are permitted.
 const LINKS: usize = 1024;
 
-/// Where kernels and their debug files are looked for.
+/// Directories with kernels and debug files.
 const KERNELS: [&str; 2] = ["/boot", "/usr/lib/debug"];
 
-/// What the standard library and the time zone read.
+/// Files that the standard library and the time zone code read.
 const SYSTEM: [&str; 5] = [
     "/etc/localtime",
     "/usr/share/zoneinfo",
@@ -34,11 +34,11 @@ const SYSTEM: [&str; 5] = [
     "/sys/fs/cgroup",
 ];
 
-/// Leaves this process what `verb` needs. Called before the first thread.
+/// Restricts the process to what `verb` needs. Call it before the first thread starts.
 ///
 /// # Errors
 ///
-/// A part of the sandbox is required and missing.
+/// Fails if `LIVECORE_SANDBOX=require` and a part of the sandbox is not available.
 pub fn enter(verb: &Verb, env: &Env) -> Result<(), Failure> {
     let allowed = match env.sandbox {
         Mode::Off => None,
@@ -47,24 +47,24 @@ pub fn enter(verb: &Verb, env: &Env) -> Result<(), Failure> {
     let Some(allowed) = allowed else {
         return Ok(());
     };
-    let in_force = sandbox::enter(&allowed);
-    match in_force.missing() {
+    let status = sandbox::enter(&allowed);
+    match status.missing() {
         Some(part) if env.sandbox == Mode::Require => {
             let failure = Failure::new(Exit::COULD_NOT, part).about("sandbox".as_ref());
-            Err(failure.next(format_args!("{VARIABLE}=try works without")))
+            Err(failure.next(format_args!("use {VARIABLE}=try to run without it")))
         }
         _ => Ok(()),
     }
 }
 
-/// Enters the strictest sandbox and says what is in force of it, a line for each part: for
+/// Enters the strictest sandbox and returns the state of each of its parts, one per line. For
 /// `livecore --version -v`, which only prints afterwards.
 pub fn report(args: &[OsString], env: &Env) -> String {
     let no_sandbox = args.iter().any(|arg| arg == "--no-sandbox");
     let parts = match Mode::asked(no_sandbox) {
         Err(failure) => return format!("sandbox: {failure}\n"),
         Ok(Mode::Off) => return "sandbox: off\n".into(),
-        Ok(_) if !env.is_process => return "sandbox: entered by the program alone\n".into(),
+        Ok(_) if !env.is_process => return "sandbox: off (livecore is used as a library)\n".into(),
         Ok(_) => sandbox::enter(&Allowed {
             files: Some(Files::default()),
             closes_paths: true,
@@ -75,8 +75,7 @@ pub fn report(args: &[OsString], env: &Env) -> String {
     lines.collect()
 }
 
-/// What `verb` needs; `None` for one that parses nothing of others, or works on this system's own
-/// memory.
+/// The permissions of `verb`. `None` if the verb parses no untrusted file, or dumps the running system.
 fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
     let mut files = Access::new(env);
     let mut sockets = Sockets::None;
@@ -117,7 +116,7 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         Verb::Triage(args) => files.dump_and_kernel(&args.dump, &args.kernel),
         Verb::Serve(args) => {
             files.dump_and_kernel(&args.dump, &args.kernel);
-            // The name of a Unix socket is removed in the end. Without --unix it is in one of these.
+            // `serve` removes its Unix socket. Without --unix, the socket is in one of these.
             match &args.unix {
                 Some(path) => files.0.remove.push(parent(path).to_owned()),
                 None if args.stdio || args.listen.is_some() => {}
@@ -142,7 +141,7 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
             match (&args.machine, &args.image, &args.qmp) {
                 (Some(machine), ..) => text = Some(machine),
                 (_, Some(image), _) => files.dump(image),
-                // The memory is a file that QEMU names; the guest's guard is this program.
+                // QEMU names the file with the guest's memory. The guard process runs this program.
                 (.., Some(socket)) => {
                     files.0.read.push("/".into());
                     // The standard streams of the guard.
@@ -163,7 +162,7 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
             }
             Operation::Ranges(args) => text = files.machine(args.source(), true)?,
         },
-        // The debugger inherits what this process is left.
+        // The debugger inherits the restrictions.
         Verb::Gdb(_) | Verb::Kgdb(_) => {
             return Some(Allowed {
                 files: None,
@@ -178,24 +177,24 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
     text.iter().for_each(|path| files.read(path));
     programs |= compiles;
     Some(Allowed {
-        // A compiler has files of its own.
+        // A compiler reads and writes files that livecore does not know.
         files: Some(files.0).filter(|_| !compiles),
         sockets,
         programs,
         closes_paths: match verb {
             Verb::Verify(_) => true,
-            // A page's name is looked for in the dumps once more.
+            // To name a page, `compare` opens the dumps again.
             Verb::Compare(args) => args.kernel.is_none(),
             _ => false,
         },
     })
 }
 
-/// The files of a verb.
+/// The files that a verb may use.
 struct Access(Files);
 
 impl Access {
-    /// What every verb needs.
+    /// The files that every verb needs.
     fn new(env: &Env) -> Self {
         let mut files = Self(Files {
             read: SYSTEM.iter().map(PathBuf::from).collect(),
@@ -215,7 +214,7 @@ impl Access {
         }
     }
 
-    /// A dump or an image, and what lies in its directory.
+    /// A dump or an image, and the files in its directory.
     fn dump(&mut self, path: &Path) {
         if path == Path::new("-") {
             return;
@@ -235,7 +234,7 @@ impl Access {
         self.kernels(&kernel.kernel_path);
     }
 
-    /// A kernel's file, its directory with debug files and modules, and where others lie.
+    /// A kernel file, its directory with debug files and modules, and [`KERNELS`].
     fn kernel(&mut self, path: Option<&Path>) {
         if let Some(path) = path {
             self.read(path);
@@ -248,13 +247,13 @@ impl Access {
         places.iter().for_each(|path| self.kernel(Some(path)));
     }
 
-    /// The directory that a path names, and the one of the file that it leads to.
+    /// The parent directory of a path, and that of its target if it is a symbolic link.
     fn directory_of(&mut self, path: &Path) {
         let parent = parent(path);
         let real = path.canonicalize().ok();
         let real = real.as_deref().and_then(Path::parent);
         for directory in [Some(parent), real].into_iter().flatten() {
-            // Below the root is everything: then only the files in it.
+            // Of the root directory, permit only the files, without subdirectories.
             match directory.canonicalize() {
                 Ok(root) if root == Path::new("/") => self.files_in(&root),
                 _ => self.0.read.push(directory.to_owned()),
@@ -268,7 +267,7 @@ impl Access {
         self.0.read.extend(paths.filter(|path| path.is_file()));
     }
 
-    /// The files that links in a directory of dumps lead to.
+    /// The targets of symbolic links in a directory of dumps.
     fn links(&mut self, directory: &Path, recursive: bool) {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         for entry in entries {
@@ -282,13 +281,13 @@ impl Access {
         }
     }
 
-    /// Where a file or a numbered dump is written.
+    /// The directory of an output file or of numbered dumps.
     fn output(&mut self, path: &Path) {
         match Destination::parse(path) {
             Destination::Stdout => {}
             Destination::Directory(directory) => self.0.write.push(directory),
             Destination::File(file) => match file.metadata() {
-                // A pipe or a device is opened as it is.
+                // A pipe or a device is opened, not replaced.
                 Ok(found) if !found.is_file() => {
                     self.0.read.push(parent(&file).to_owned());
                     self.0.write.push(file);
@@ -298,7 +297,7 @@ impl Access {
         }
     }
 
-    /// A directory that is made if it is absent.
+    /// An output directory, which the verb creates if it does not exist.
     fn output_directory(&mut self, path: &Path) {
         let path = match path.as_os_str().is_empty() {
             true => Path::new("."),
@@ -310,7 +309,7 @@ impl Access {
             .push(there.unwrap_or(Path::new(".")).to_owned());
     }
 
-    /// An emulated machine, and the text that it is made from; `None` if the source is this system.
+    /// An emulated machine. Returns its description; `None` if the source is the running system.
     fn machine<'s>(&mut self, source: &'s Source, changes: bool) -> Option<Option<&'s PathBuf>> {
         self.kernel(source.kernel.as_deref());
         if let Some(path) = &source.image {
@@ -325,7 +324,7 @@ impl Access {
     }
 }
 
-/// The directory that a path names.
+/// The parent directory of `path`.
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

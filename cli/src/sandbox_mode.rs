@@ -1,25 +1,25 @@
-//! How much the sandbox matters to a run.
+//! The mode of the sandbox.
 
 use std::ffi::OsString;
 
 use crate::failure::Failure;
 
-/// The environment variable that says so.
+/// The environment variable that selects the mode.
 pub const VARIABLE: &str = "LIVECORE_SANDBOX";
 
-/// How much the sandbox matters.
+/// The mode of the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Without the whole sandbox nothing is done.
+    /// Fail if a part of the sandbox is not available.
     Require,
-    /// What the system has is used.
+    /// Use the parts that the system supports.
     Try,
-    /// There is none.
+    /// No sandbox.
     Off,
 }
 
 impl Mode {
-    /// What the command line and the environment ask for.
+    /// The mode that the command line and the environment select.
     ///
     /// # Errors
     ///

@@ -1,27 +1,27 @@
-//! Files without a name, which get one when they are complete: O_TMPFILE, on Linux alone. Nothing is
-//! left of them when the process ends before, whatever ends it.
+//! Unnamed files (O_TMPFILE of Linux), which get a name when they are complete. If the process ends
+//! earlier, even by SIGKILL, the system removes them.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// A new file in `directory` that has no name, and that [`name`] can name. `None` where the system or
-/// the file system has none: then a file with a temporary name has to do, and says what is wrong.
+/// Creates an unnamed file in `directory`, for [`name`]. `None` if the file system does not support
+/// that; the caller then creates a file with a temporary name, which also reports other errors.
 #[cfg(target_os = "linux")]
 pub fn create(directory: &OwnedFd) -> Option<OwnedFd> {
     use rustix::fs::{Mode, OFlags};
 
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR).ok()?;
-    // Without a /proc it could not be named after the work.
+    // `name` needs /proc.
     rustix::fs::stat(path_of(&file)).is_ok().then_some(file)
 }
 
-/// Names the file `name` in `directory`, where nothing of that name may be.
+/// Links the file as `name` in `directory`.
 ///
 /// # Errors
 ///
-/// The system's.
+/// The system's error; EEXIST if the name exists.
 #[cfg(target_os = "linux")]
 pub fn name(file: impl std::os::fd::AsFd, directory: &OwnedFd, name: &OsStr) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD};
@@ -43,13 +43,13 @@ fn path_of(file: impl std::os::fd::AsFd) -> String {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }
 
-/// This system has none.
+/// `None`: this system has no unnamed files.
 #[cfg(not(target_os = "linux"))]
 pub fn create(_directory: &OwnedFd) -> Option<OwnedFd> {
     None
 }
 
-/// This system has none.
+/// Fails: this system has no unnamed files.
 ///
 /// # Errors
 ///

@@ -14,12 +14,12 @@ use super::{Files, Part, Sockets};
 /// omitted.
 const KNOWN: ABI = ABI::V10;
 
-/// Files that a program needs in addition to its own.
+/// Shared libraries that every program needs.
 const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache"];
 
 const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
 
-/// No device, pipe or socket is made.
+/// Without devices, pipes and sockets, which livecore does not create.
 const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     ReadFile | ReadDir | WriteFile | Truncate | Refer
     | MakeReg | MakeDir | MakeSym | RemoveFile | RemoveDir
@@ -75,7 +75,7 @@ fn try_restrict(files: &Files, sockets: &Sockets) -> Result<Result<String, Strin
     })
 }
 
-/// Allows `access` to a file, or below a directory. What does not exist needs no rule.
+/// Permits `access` to a file, or below a directory. A path that does not exist needs no rule.
 fn allow(
     rules: RulesetCreated,
     path: &Path,
@@ -84,7 +84,7 @@ fn allow(
     let Ok(fd) = PathFd::new(path) else {
         return Ok(rules);
     };
-    // Rights of directories mean nothing for a file, and the kernel refuses them.
+    // The kernel rejects rules with directory rights for a file.
     let access = match path.is_dir() {
         true => access,
         false => access & AccessFs::from_file(KNOWN),

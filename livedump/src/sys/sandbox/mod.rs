@@ -1,15 +1,15 @@
-//! The sandbox: a process gives up what its work does not need before it parses a file.
+//! The sandbox: before it parses a file, a process gives up the privileges that it does not need.
 //!
-//! | system  | means | restricts |
+//! | system  | mechanism | restricts |
 //! |---------|-------|-----------|
-//! | Linux   | Landlock | files that may be opened, written, made and removed; TCP; signals to other processes |
-//! | Linux   | seccomp | system calls: programs, sockets, other processes' memory, mounts, namespaces, kernel modules |
-//! | FreeBSD | Capsicum | no file is opened by name: [`close_paths`] |
+//! | Linux   | Landlock | files, TCP, signals to other processes |
+//! | Linux   | seccomp | system calls: programs, sockets, memory of other processes, mounts, namespaces, kernel modules |
+//! | FreeBSD | Capsicum | opening files by name, see [`close_paths`] |
 //!
-//! What the system lacks is left out: [`InForce`] says what is in force and what is not.
+//! A mechanism that the system does not support is skipped; [`Status`] lists the active ones.
 //!
-//! Landlock restricts the thread that asks for it and those that it starts later, so [`enter`] is
-//! called before the first thread.
+//! Landlock restricts the calling thread and the threads that it starts later. Call [`enter`] before the
+//! process starts threads.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,40 +21,39 @@ mod landlock;
 #[cfg(target_os = "linux")]
 mod seccomp;
 
-/// What a process may still do in the sandbox.
+/// The permissions of a process in the sandbox.
 #[derive(Debug, Clone, Default)]
 pub struct Allowed {
-    /// The files; `None` for all, of a process that runs programs with files of their own.
+    /// The files. `None` permits all files, for a process that runs other programs.
     pub files: Option<Files>,
     /// The sockets.
     pub sockets: Sockets,
-    /// Whether other programs may be run.
+    /// Whether the process may run other programs.
     pub programs: bool,
-    /// Whether the process calls [`close_paths`] when its inputs are open.
+    /// Whether the process will call [`close_paths`] after it has opened its inputs.
     pub closes_paths: bool,
 }
 
-/// Files that may be used. What does not exist when the sandbox is entered is passed over.
+/// The permitted files. Paths that do not exist when the process enters the sandbox are ignored.
 #[derive(Debug, Clone, Default)]
 pub struct Files {
-    /// Files, and directories with everything below them, that may be read.
+    /// Readable files, and directories whose contents are readable at any depth.
     pub read: Vec<PathBuf>,
-    /// Files that may be written, and directories below which files may be read, written, made and
-    /// removed.
+    /// Writable files, and directories below which files can be read, written, created and removed.
     pub write: Vec<PathBuf>,
-    /// Directories below which files and empty directories may be removed.
+    /// Directories below which files and empty directories can be removed.
     pub remove: Vec<PathBuf>,
-    /// Programs that may be run, and what they are made of.
+    /// Executable programs.
     pub run: Vec<PathBuf>,
 }
 
-/// Sockets that may be used. Pairs of connected sockets can always be made.
+/// The permitted sockets. socketpair(2) of streams is always permitted.
 #[derive(Debug, Clone, Default)]
 pub enum Sockets {
     /// None.
     #[default]
     None,
-    /// Those that listen already.
+    /// Connections to sockets that already listen.
     Listening,
     /// Connections to this Unix socket.
     Unix(PathBuf),
@@ -62,24 +61,24 @@ pub enum Sockets {
     All,
 }
 
-/// One means of a sandbox.
+/// A mechanism of the sandbox.
 #[derive(Debug, Clone)]
 pub struct Part {
     /// Its name.
     pub name: &'static str,
-    /// What is in force, or why nothing is.
+    /// A description of the active restriction, or why there is none.
     pub state: Result<String, String>,
 }
 
-/// What is in force of a sandbox.
+/// The state of the sandbox.
 #[derive(Debug, Clone, Default)]
-pub struct InForce {
-    /// Every means that was tried.
+pub struct Status {
+    /// All mechanisms that were tried.
     pub parts: Vec<Part>,
 }
 
-impl InForce {
-    /// The first means that was tried and is not active.
+impl Status {
+    /// The first mechanism that is not active.
     pub fn missing(&self) -> Option<&Part> {
         self.parts.iter().find(|part| part.state.is_err())
     }
@@ -94,39 +93,39 @@ impl fmt::Display for Part {
     }
 }
 
-/// Gives up everything but `allowed`, for good. Called before the first thread is started.
+/// Permanently restricts the process to `allowed`. Call it before the process starts threads.
 #[cfg(target_os = "linux")]
-pub fn enter(allowed: &Allowed) -> InForce {
-    // Landlock first: its own calls are among those that seccomp could refuse.
+pub fn enter(allowed: &Allowed) -> Status {
+    // Landlock comes first because seccomp could deny its system calls.
     let files = allowed.files.as_ref();
     let files = files.map(|files| landlock::restrict(files, &allowed.sockets));
     let calls = seccomp::restrict(&allowed.sockets, allowed.programs);
-    InForce {
+    Status {
         parts: files.into_iter().chain([calls]).collect(),
     }
 }
 
-/// Gives up everything but `allowed`, for good. Capsicum knows no files that may be opened by name:
-/// the work of [`close_paths`].
+/// Returns whether Capsicum will be active. Capsicum denies opening files by name, so only
+/// [`close_paths`] enters it.
 #[cfg(target_os = "freebsd")]
-pub fn enter(allowed: &Allowed) -> InForce {
+pub fn enter(allowed: &Allowed) -> Status {
     let state = match allowed.closes_paths {
-        true => Ok("capability mode when the inputs are open".into()),
-        false => Err("files are opened by name during the work".into()),
+        true => Ok("capability mode after the inputs are open".into()),
+        false => Err("this verb opens files by name while it works".into()),
     };
     let name = "capsicum";
-    InForce {
+    Status {
         parts: vec![Part { name, state }],
     }
 }
 
-/// This system has no sandbox that is known here.
+/// Does nothing: no sandbox of this system is supported.
 #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
-pub fn enter(_allowed: &Allowed) -> InForce {
-    InForce {
+pub fn enter(_allowed: &Allowed) -> Status {
+    Status {
         parts: vec![Part {
             name: "sandbox",
-            state: Err("this system has none that is supported".into()),
+            state: Err("not supported on this system".into()),
         }],
     }
 }
@@ -134,12 +133,12 @@ pub fn enter(_allowed: &Allowed) -> InForce {
 #[cfg(target_os = "freebsd")]
 pub use capsicum::close_paths;
 
-/// From here on no file is opened by name, on a system where that can be given up for good. `inputs`
-/// can only be read.
+/// Denies opening files by name, and writing to `inputs`, where the system supports that. This system
+/// does not.
 ///
 /// # Errors
 ///
-/// The system's error. Nothing is given up then.
+/// The system's error.
 #[cfg(not(target_os = "freebsd"))]
 pub fn close_paths(_inputs: &[std::os::fd::BorrowedFd<'_>]) -> std::io::Result<()> {
     Ok(())

@@ -1,7 +1,7 @@
-//! System calls, by seccomp: those that this program never makes fail with EPERM.
+//! seccomp: system calls that livecore does not use fail with EPERM.
 //!
-//! A list of what is denied, not of what is allowed: which calls an allocator, a thread or a clock
-//! makes is the C library's business and changes with it.
+//! The filter lists denied calls instead of permitted ones, because the calls that allocation, threads
+//! and clocks need depend on the version of the C library.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::{Part, Sockets};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Denied to programs that are run as well.
+/// Denied to livecore and to the programs that it runs.
 const NEVER: &[c_long] = &[
     // Mounts and namespaces.
     libc::SYS_mount,
@@ -66,7 +66,7 @@ const NEVER: &[c_long] = &[
     libc::SYS_ioperm,
 ];
 
-/// Denied to a process that runs no other program.
+/// Denied if the verb runs no other program.
 const ALONE: &[c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -82,7 +82,7 @@ const ALONE: &[c_long] = &[
     libc::SYS_kcmp,
     libc::SYS_perf_event_open,
     libc::SYS_personality,
-    // Owners, modes and attributes of files by name, which Landlock leaves alone.
+    // Owners, modes and attributes of files, which Landlock does not restrict.
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chmod,
     libc::SYS_fchmodat,
@@ -104,12 +104,12 @@ const ALONE: &[c_long] = &[
     libc::SYS_utimensat,
 ];
 
-/// The same calls of the x32 interface, which a filter by number alone would let through.
+/// The same calls in the x32 ABI, which have other numbers.
 #[cfg(target_arch = "x86_64")]
 mod x32 {
-    /// In the number of every call of that interface.
+    /// Set in the number of every x32 call.
     pub(super) const BIT: i64 = 0x4000_0000;
-    /// Calls with numbers of their own: execve, ptrace, execveat, process_vm_readv, process_vm_writev,
+    /// Calls whose x32 numbers differ in other bits as well: execve, ptrace, execveat, process_vm_readv, process_vm_writev,
     /// kexec_load.
     pub(super) const OWN: [i64; 6] = [520, 521, 545, 539, 540, 528];
 }
@@ -117,11 +117,11 @@ mod x32 {
 pub(super) fn restrict(sockets: &Sockets, programs: bool) -> Part {
     let apply = || {
         let arch = TargetArch::try_from(std::env::consts::ARCH)
-            .map_err(|_| format!("not known for {}", std::env::consts::ARCH))?;
+            .map_err(|_| format!("not supported on {}", std::env::consts::ARCH))?;
         let errno = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
         let denied = denied(sockets, programs).map_err(|e| e.to_string())?;
-        // The flags of clone3(2) are in memory, where no filter can see them. Its callers know kernels
-        // without it, and use clone(2) there.
+        // A filter cannot read the flags of clone3(2), which are in memory. With ENOSYS, callers use
+        // clone(2) instead.
         let absent = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
         for (rules, errno) in [(absent, errno(libc::ENOSYS)), (denied, errno(libc::EPERM))] {
             let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno, arch)
@@ -129,7 +129,7 @@ pub(super) fn restrict(sockets: &Sockets, programs: bool) -> Part {
                 .map_err(|e| e.to_string())?;
             apply_filter(&filter).map_err(|e| e.to_string())?;
         }
-        Ok("system calls that are not needed fail".to_string())
+        Ok("unused system calls fail with EPERM".to_string())
     };
     Part {
         name: "seccomp",
@@ -164,7 +164,7 @@ fn denied(sockets: &Sockets, programs: bool) -> Result<Rules, seccompiler::Backe
         libc::SYS_clone,
         namespaces.into_iter().collect::<Result<_, _>>()?,
     );
-    // Characters put into the terminal's input are commands to the shell behind this program.
+    // These requests insert characters into the terminal's input, where the shell would run them.
     let terminal = [
         u64::from(libc::TIOCSTI as u32),
         u64::from(libc::TIOCLINUX as u32),
@@ -182,7 +182,7 @@ fn denied(sockets: &Sockets, programs: bool) -> Result<Rules, seccompiler::Backe
         for call in x32::OWN {
             deny(call | x32::BIT, Vec::new());
         }
-        // A pair of datagram sockets can send to any other.
+        // A datagram socket from socketpair(2) can send to any other socket.
         let datagrams = [libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET];
         let datagrams = datagrams.map(|kind| {
             let kind = u64::from(kind.unsigned_abs());
@@ -212,7 +212,7 @@ fn denied(sockets: &Sockets, programs: bool) -> Result<Rules, seccompiler::Backe
     Ok(rules)
 }
 
-/// When an argument's lower 32 bits compare so.
+/// Matches calls by the lower 32 bits of an argument.
 fn argument(
     number: u8,
     operator: SeccompCmpOp,
