@@ -6,6 +6,11 @@ use crate::error::Error;
 use crate::i386_link;
 use crate::layout::Release;
 
+/// Maximum `p_pid` (`PID_MAX`).
+const PID_MAX: u32 = 99_999;
+/// Maximum number of threads.
+const MAX_THREADS: u64 = 200_000;
+
 impl Description {
     /// Checks the keys that only some architectures support.
     pub(super) fn check_architecture(&self) -> Result<(), Error> {
@@ -123,18 +128,32 @@ impl Description {
         Ok(())
     }
 
+    /// Checks the processes, before entries of several processes are expanded.
     pub(super) fn check_processes(&self) -> Result<(), Error> {
         let mut running = vec![false; self.state.cpus as usize];
         let mut pids = std::collections::BTreeSet::new();
+        let mut threads = 0_u64;
         for process in &self.process {
             if process.name.is_empty() || process.name.len() > 19 || process.name.contains('\0') {
                 return Err(Error::value("process.name", &process.name, "1 to 19 bytes"));
             }
-            if process.pid > 99_999 || !pids.insert(process.pid) {
+            let last = process.pid.checked_add(process.count.max(1) - 1);
+            let Some(last) = last.filter(|last| *last <= PID_MAX && process.count > 0) else {
                 return Err(Error::value(
-                    "process.pid",
-                    process.pid,
-                    "at most 99999 and unique",
+                    "process.count",
+                    process.count,
+                    format!("at least 1, and pids of at most {PID_MAX}"),
+                ));
+            };
+            if let Some(pid) = (process.pid..=last).find(|pid| !pids.insert(*pid)) {
+                return Err(Error::value("process.pid", pid, "a unique pid"));
+            }
+            threads += u64::from(process.count) * (process.thread.len() as u64).max(1);
+            if threads > MAX_THREADS {
+                return Err(Error::value(
+                    "process.count",
+                    process.count,
+                    format!("at most {MAX_THREADS} threads in all processes"),
                 ));
             }
             for thread in &process.thread {
@@ -149,6 +168,13 @@ impl Description {
                     }
                 }
                 match (thread.doing, thread.cpu) {
+                    (Doing::Running, Some(cpu)) if process.count > 1 => {
+                        return Err(Error::value(
+                            "process.thread.cpu",
+                            cpu,
+                            "no running thread in an entry with count",
+                        ));
+                    }
                     (Doing::Running, Some(cpu)) => match running.get_mut(cpu as usize) {
                         Some(busy) if !*busy => *busy = true,
                         _ => {

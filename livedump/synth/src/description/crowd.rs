@@ -14,6 +14,7 @@ fn process(pid: u32, name: &str, user: bool, thread: Vec<Thread>) -> Process {
     Process {
         name: name.into(),
         pid,
+        count: 1,
         user,
         zombie: false,
         thread,

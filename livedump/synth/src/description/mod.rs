@@ -288,6 +288,7 @@ impl Description {
             description.process = crowd::usual(description.state.cpus);
         }
         description.check()?;
+        description.process = description.process.iter().flat_map(Process::each).collect();
         Ok(description)
     }
 

@@ -41,8 +41,14 @@ pub struct Thread {
 pub struct Process {
     /// `p_comm`, at most 19 bytes.
     pub name: String,
-    /// `p_pid`.
+    /// `p_pid`; of the first one if there are several.
     pub pid: u32,
+    /// Number of such processes, with consecutive pids. [`Description::parse`] replaces an entry of
+    /// several with one entry for each process.
+    ///
+    /// [`Description::parse`]: super::Description::parse
+    #[serde(default = "one")]
+    pub count: u32,
     /// Whether it has a user address space.
     #[serde(default)]
     pub user: bool,
@@ -52,4 +58,19 @@ pub struct Process {
     /// Its threads [one that sleeps].
     #[serde(default)]
     pub thread: Vec<Thread>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Process {
+    /// The processes of this entry, whose pids were checked.
+    pub(super) fn each(&self) -> impl Iterator<Item = Self> {
+        (0..self.count).map(|n| Self {
+            pid: self.pid + n,
+            count: 1,
+            ..self.clone()
+        })
+    }
 }

@@ -200,6 +200,28 @@ fn a_description_that_no_machine_has_is_refused_with_its_key() {
         error.contains("line 4") && error.contains("hotsname"),
         "{error}"
     );
+    let alone = "[memory]\nsize = \"32 MiB\"\n[[process]]\nname = \"a\"\npid = 99990\n";
+    Description::parse(alone).expect("a description");
+    for (keys, key) in [
+        ("count = 0", "process.count is 0,"),
+        ("count = 11", "process.count is 11,"),
+        ("count = 4294967295", "process.count is 4294967295,"),
+        (
+            "count = 10\n[[process]]\nname = \"b\"\npid = 99999",
+            "process.pid is 99999,",
+        ),
+        (
+            "count = 2\nthread = [{doing = \"running\", cpu = 0}]",
+            "process.thread.cpu",
+        ),
+        (
+            "[[process]]\nname = \"b\"\npid = 1\ncount = 90000\nthread = [{}, {}, {}]",
+            "at most 200000 threads",
+        ),
+    ] {
+        let error = refused(&format!("{alone}{keys}\n"));
+        assert!(error.contains(key), "{error}");
+    }
     // What only shows when it is built.
     let text = tiny.replace("kernel = \"512 KiB\"", "kernel = \"32 MiB\"");
     let description = Description::parse(&text).expect("a description");

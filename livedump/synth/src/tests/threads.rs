@@ -280,3 +280,22 @@ fn a_cpu_that_runs_has_a_stack_though_no_context_is_saved() {
         assert_eq!(names.starts_with(&idle), cpu.id != 0, "{names:?}");
     }
 }
+
+#[test]
+fn an_entry_with_a_count_is_as_many_processes() {
+    let of = |processes: &str| {
+        machine(&format!(
+            "seed = 3\n[memory]\nsize = \"32 MiB\"\n{processes}"
+        ))
+    };
+    let entry = |pid: u32, more: &str| {
+        format!(
+            "[[process]]\nname = \"fleet\"\npid = {pid}\n{more}thread = [{{}}, {{wait = \"uwait\"}}]\n"
+        )
+    };
+    let counted = of(&entry(40, "count = 3\n"));
+    let written = of(&[40, 41, 42].map(|pid| entry(pid, "")).concat());
+    let pids: Vec<u32> = counted.truth().threads.iter().map(|t| t.pid).collect();
+    assert_eq!(pids, [42, 42, 41, 41, 40, 40]);
+    assert_eq!(counted.truth().threads, written.truth().threads);
+}
