@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::id::Id;
 use crate::session::Session;
 
 /// A file that is named like a dump.
@@ -57,10 +58,13 @@ pub fn dumps(directory: &Path, search: Search, session: &Session<'_>) -> io::Res
             n => format!("{n} files"),
         };
         let more = if others.len() > 1 { ", …" } else { "" };
-        session.voice.say(format_args!(
-            "{}: skipped {files} not named vmcore.N or livecore.N: {first}{more}",
-            directory.display()
-        ));
+        session.voice.say_id(
+            Id::FilesSkipped,
+            format_args!(
+                "{}: skipped {files} not named vmcore.N or livecore.N: {first}{more}",
+                directory.display()
+            ),
+        );
     }
     // Files with other names sort last.
     names.sort_by(|a, b| (a.0.is_none(), a).cmp(&(b.0.is_none(), b)));

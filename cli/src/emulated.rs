@@ -8,6 +8,7 @@ use livecore_synth::KernelKind;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::session::Session;
 
 /// The largest description that is read, in bytes.
@@ -40,13 +41,18 @@ pub fn machine(path: &Path, session: &mut Session<'_>) -> Result<livecore_synth:
     file.take(TEXT_LIMIT + 1)
         .read_to_string(&mut text)
         .map_err(|e| match e.kind() {
-            std::io::ErrorKind::InvalidData => about(Failure::broken("not UTF-8 text")),
+            std::io::ErrorKind::InvalidData => {
+                about(Failure::broken("not UTF-8 text").id_is(Id::DescriptionSyntax))
+            }
             _ => about(e.into()),
         })?;
     if text.len() as u64 > TEXT_LIMIT {
-        return Err(about(Failure::broken(format_args!(
-            "machine description is longer than {TEXT_LIMIT} bytes"
-        ))));
+        return Err(about(
+            Failure::broken(format_args!(
+                "machine description is longer than {TEXT_LIMIT} bytes"
+            ))
+            .id_is(Id::DescriptionTooLarge),
+        ));
     }
     let description = livecore_synth::Description::parse(&text).map_err(|e| about(e.into()))?;
     livecore_synth::build(&description).map_err(|e| about(e.into()))
@@ -68,6 +74,6 @@ impl From<livecore_synth::Error> for Failure {
             (Some(first), Some(last)) => format!("{first}: {last}"),
             _ => text,
         };
-        Failure::new(exit, text)
+        Failure::of(exit, &error).what_is(&text)
     }
 }

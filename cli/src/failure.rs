@@ -11,14 +11,19 @@ use livecore_livedump::publish::{PublishError, WriteError};
 use livecore_livedump::qmp::QmpError;
 use livecore_livedump::take::TakeError;
 
+use crate::describe::{Describe, Description, Place};
 use crate::exit::Exit;
+use crate::id::Id;
+use crate::message::Message;
 
-/// A message of one line, and an exit code.
+/// A message of one line, an exit code and an id.
 ///
 /// The line is `SUBJECT: MESSAGE` or `SUBJECT: MESSAGE; ADVICE`.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
+    id: Id,
+    place: Box<Place>,
     subject: Subject,
     what: String,
     next: Option<String>,
@@ -37,13 +42,30 @@ enum Subject {
 }
 
 impl Failure {
-    /// A failure with an exit code.
+    /// A failure with an exit code, and with the id of that code.
     pub fn new(exit: Exit, what: impl fmt::Display) -> Self {
         Self {
             exit,
+            id: match exit {
+                Exit::USAGE => Id::Usage,
+                Exit::BROKEN => Id::Broken,
+                Exit::UNSUPPORTED => Id::Unsupported,
+                _ => Id::Failed,
+            },
+            place: Box::default(),
             subject: Subject::Unnamed,
             what: without_errno(&what.to_string()),
             next: None,
+        }
+    }
+
+    /// A failure with the message, the id and the place of `error`.
+    pub fn of(exit: Exit, error: &(impl Describe + fmt::Display)) -> Self {
+        let Description { id, place } = error.describe();
+        Self {
+            id,
+            place: Box::new(place),
+            ..Self::new(exit, error)
         }
     }
 
@@ -60,6 +82,20 @@ impl Failure {
     /// The input is broken.
     pub fn broken(what: impl fmt::Display) -> Self {
         Self::new(Exit::BROKEN, what)
+    }
+
+    /// Sets the id.
+    #[must_use]
+    pub fn id_is(mut self, id: Id) -> Self {
+        self.id = id;
+        self
+    }
+
+    /// Sets the message.
+    #[must_use]
+    pub fn what_is(mut self, what: &str) -> Self {
+        self.what = without_errno(what);
+        self
     }
 
     /// Sets the subject, unless it is set.
@@ -97,6 +133,29 @@ impl Failure {
         &self.what
     }
 
+    /// The id.
+    pub fn id(&self) -> Id {
+        self.id
+    }
+
+    /// Where the error is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The file, device or socket, unless the message contains it.
+    pub fn subject(&self) -> Option<&str> {
+        match &self.subject {
+            Subject::Named(subject) => Some(subject),
+            Subject::Unnamed | Subject::InText => None,
+        }
+    }
+
+    /// The advice.
+    pub fn advice(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+
     /// The exit code.
     pub fn exit(&self) -> Exit {
         self.exit
@@ -122,14 +181,7 @@ fn without_errno(text: &str) -> String {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Subject::Named(subject) = &self.subject {
-            write!(f, "{subject}: ")?;
-        }
-        f.write_str(&self.what)?;
-        if let Some(next) = &self.next {
-            write!(f, "; {next}")?;
-        }
-        Ok(())
+        Message::from(self).fmt(f)
     }
 }
 
@@ -137,15 +189,15 @@ impl From<io::Error> for Failure {
     /// Keeps the meaning of a decoding error inside the I/O error.
     fn from(error: io::Error) -> Self {
         match livecore_compress::Error::in_io(&error) {
-            Some(inner) => Self::new(exit_of_stored(inner), inner),
-            None => Self::could_not(error),
+            Some(inner) => Self::of(exit_of_stored(inner), inner),
+            None => Self::of(Exit::COULD_NOT, &error),
         }
     }
 }
 
 impl From<livecore_compress::Error> for Failure {
     fn from(error: livecore_compress::Error) -> Self {
-        Self::new(exit_of_stored(&error), &error)
+        Self::of(exit_of_stored(&error), &error)
     }
 }
 
@@ -153,13 +205,13 @@ impl From<livecore_minidump::Error> for Failure {
     fn from(error: livecore_minidump::Error) -> Self {
         use livecore_minidump::Error;
         match error {
-            Error::Broken { .. } => Self::broken(error),
+            Error::Broken { .. } => Self::of(Exit::BROKEN, &error),
             Error::NotADump { .. } | Error::Unsupported { .. } => {
-                Self::new(Exit::UNSUPPORTED, error)
+                Self::of(Exit::UNSUPPORTED, &error)
             }
             // The caller sets the subject, so the context of the error is not needed.
             Error::Io { source, .. } => Self::from(source),
-            _ => Self::could_not(error),
+            _ => Self::of(Exit::COULD_NOT, &error),
         }
     }
 }
@@ -167,7 +219,7 @@ impl From<livecore_minidump::Error> for Failure {
 impl From<livecore_minidump::ReadError> for Failure {
     fn from(error: livecore_minidump::ReadError) -> Self {
         let exit = exit_of_cause(&error).unwrap_or(Exit::COULD_NOT);
-        Self::new(exit, &error)
+        Self::of(exit, &error)
     }
 }
 
@@ -182,7 +234,7 @@ impl From<livecore_kernel::KernelError> for Failure {
             }
             _ => Exit::COULD_NOT,
         };
-        Self::new(exit, &error)
+        Self::of(exit, &error)
     }
 }
 
@@ -190,12 +242,12 @@ impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
         match &error {
             PublishError::ReaderGone { path } if path == Path::new("-") => {
-                Self::new(Exit::CLOSED_PIPE, &error)
+                Self::of(Exit::CLOSED_PIPE, &error)
             }
             PublishError::Exists { .. } => {
-                Self::could_not(&error).next("use --force to replace it")
+                Self::of(Exit::COULD_NOT, &error).next("use --force to replace it")
             }
-            _ => Self::could_not(&error),
+            _ => Self::of(Exit::COULD_NOT, &error),
         }
     }
 }
@@ -221,7 +273,7 @@ impl From<LocateError> for Failure {
             LocateError::NoSymbol { .. } => Exit::COULD_NOT,
             _ => Exit::BROKEN,
         };
-        let failure = Self::new(exit, &error);
+        let failure = Self::of(exit, &error);
         match error {
             LocateError::NoKernel {
                 misplaced: true, ..
@@ -262,9 +314,9 @@ impl From<TakeError> for Failure {
             TakeError::Minidump(error) => error.into(),
             TakeError::Publish(error) => Self::from(error).names_itself(),
             TakeError::Qmp(error @ QmpError::Connect { .. }) => {
-                Self::new(exit, error).names_itself()
+                Self::of(exit, &error).names_itself()
             }
-            error => Self::new(exit, error),
+            error => Self::of(exit, &error),
         };
         match next {
             Some(next) => failure.next(next),

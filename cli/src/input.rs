@@ -21,6 +21,7 @@ use crate::ends;
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::session::Session;
 use crate::text::Short;
 use livecore_serve::command;
@@ -69,7 +70,7 @@ pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<
 pub fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failure {
     let failure = match crash_directory::encrypted_message(path) {
         Some(what) if matches!(error, livecore_minidump::Error::NotADump { .. }) => {
-            Failure::new(Exit::UNSUPPORTED, what)
+            Failure::new(Exit::UNSUPPORTED, what).id_is(Id::Encrypted)
         }
         _ => Failure::from(error),
     };
@@ -109,7 +110,7 @@ pub fn print_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<
                 | Warning::Unproven(_)
                 | Warning::Carried { .. }
         ) {
-            session.warn(path, warning);
+            session.warn_of(path, warning);
         }
     }
 }
@@ -119,7 +120,7 @@ pub fn print_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<
 pub fn warn_of_loss(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
     let loss = dump.loss().map_err(|e| Failure::from(e).about(path))?;
     if let Some(loss) = loss.filter(|loss| !dump.envelope().warnings().contains(loss)) {
-        session.warn(path, loss);
+        session.warn_of(path, &loss);
     }
     Ok(())
 }
@@ -135,13 +136,16 @@ fn decode_ahead(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Resul
         return Ok(());
     }
     let (directory, needed) = (&session.env.spool_dir, dump.envelope().file_len());
-    session.voice.say(format_args!(
-        "{}: single compressed stream: decompressing to a temporary file in {} (up to {}); run \
+    session.voice.say_id(
+        Id::Decompressing,
+        format_args!(
+            "{}: single compressed stream: decompressing to a temporary file in {} (up to {}); run \
          `livecore convert IN OUT` once to avoid this",
-        path.display(),
-        directory.display(),
-        Short(needed)
-    ));
+            path.display(),
+            directory.display(),
+            Short(needed)
+        ),
+    );
     let free = free::available(directory)?;
     if free < needed {
         let what = format_args!(
@@ -151,7 +155,10 @@ fn decode_ahead(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Resul
             Short(needed)
         );
         let next = "set TMPDIR to a directory with more space";
-        return Err(Failure::could_not(what).about(path).next(next));
+        return Err(Failure::could_not(what)
+            .id_is(Id::NoSpace)
+            .about(path)
+            .next(next));
     }
     let (content, end) = (stream.content(), dump.end());
     let bar = session.bar("decode", false, Some(end));
@@ -203,7 +210,8 @@ impl KernelArgs {
     pub fn with(&self, path: Option<&Path>) -> Result<Self, Failure> {
         match (path, &self.kernel) {
             (Some(path), Some(_)) => {
-                let failure = Failure::usage("two kernels given: this one and --kernel");
+                let failure = Failure::usage("two kernels given: this one and --kernel")
+                    .id_is(Id::ConflictingArguments);
                 Err(failure.about(path))
             }
             (Some(path), None) => Ok(Self {
@@ -232,7 +240,9 @@ impl KernelArgs {
                 let found = self.search(dump, name, session);
                 if found.pair.is_none() && !found.rejected.is_empty() {
                     let tried = Tried(&found.rejected);
-                    session.voice.say(format_args!("no kernel found{tried}"));
+                    session
+                        .voice
+                        .say_id(Id::KernelNotFound, format_args!("no kernel found{tried}"));
                 }
                 Ok(found.pair)
             }
@@ -252,7 +262,7 @@ impl KernelArgs {
         }
         let Found { pair, rejected } = self.search(dump, name, session);
         pair.ok_or_else(|| {
-            Failure::could_not(PairError::NotFound { rejected })
+            Failure::of(Exit::COULD_NOT, &PairError::NotFound { rejected })
                 .about(name)
                 .next("use --kernel ELF, or --kernel-path PATH to search")
         })
@@ -305,6 +315,7 @@ impl KernelArgs {
             Agreement::Same => {}
             Agreement::Unknown { why } => session.warn(
                 path,
+                Id::KernelNotCompared,
                 format_args!("cannot compare the kernel with {}: {why}", name.display()),
             ),
             Agreement::Contradicts { what, kernel, dump } => {
@@ -318,10 +329,10 @@ impl KernelArgs {
                         .say("--force is deprecated here: use --force-kernel");
                 }
                 if !(self.force || self.force_kernel) {
-                    let failure = Failure::broken(line).about(path);
+                    let failure = Failure::broken(line).id_is(Id::OtherKernel).about(path);
                     return Err(failure.next("use --force-kernel to use it anyway"));
                 }
-                session.warn(path, line);
+                session.warn(path, Id::OtherKernel, line);
             }
         }
         Ok(pair)

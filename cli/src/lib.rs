@@ -5,7 +5,7 @@
 //! not use another verb.
 //!
 //! Code that several verbs share is in this directory, one file each: the command line ([`args`]),
-//! exit codes and errors ([`exit`], [`failure`]), inputs ([`input`], [`emulated`], [`served`],
+//! exit codes and messages ([`exit`], [`failure`], [`message`], [`describe`], [`id`]), inputs ([`input`], [`emulated`], [`served`],
 //! [`crash_directory`]), the memory limit ([`memory`]), debugger connections ([`transport`]),
 //! outputs ([`session`], [`output`], [`unpack`]), progress and signals ([`progress`], [`work`],
 //! [`interrupt`], [`signals`]), formatting for people ([`text`], [`memory_format`], [`hexdump`],
@@ -18,6 +18,7 @@
 
 pub mod args;
 pub mod crash_directory;
+pub mod describe;
 pub mod emulated;
 mod ends;
 pub mod env;
@@ -25,12 +26,14 @@ pub mod exit;
 pub mod failure;
 pub mod guard;
 pub mod hexdump;
+pub mod id;
 pub mod input;
 pub mod interrupt;
 pub mod json;
 mod kernel_facts;
 pub mod memory;
 pub mod memory_format;
+pub mod message;
 pub mod output;
 #[cfg(feature = "sandbox-probe")]
 mod probe;
@@ -56,6 +59,7 @@ pub use env::Env;
 pub use exit::Exit;
 
 use failure::Failure;
+use message::Form;
 use progress::Show;
 use sandbox_mode::Mode;
 use session::{Detail, Session};
@@ -75,7 +79,7 @@ pub fn run(
     let cli = match verb::Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            let exit = session::usage(&error, out, err);
+            let exit = session::usage(&error, Form::of_args(&args), out, err);
             let is_version = error.kind() == clap::error::ErrorKind::DisplayVersion;
             let is_verbose = args.iter().any(|arg| arg == "-v" || arg == "--verbose");
             if is_version && is_verbose && exit == Exit::DONE {
@@ -104,7 +108,11 @@ pub fn run(
         (_, true) => Detail::Everything,
         _ => Detail::Remarks,
     };
-    let mut session = Session::new(out, err, env, detail, show);
+    let form = match cli.messages.as_str() {
+        "json" => Form::Json,
+        _ => Form::Text,
+    };
+    let mut session = Session::new(out, err, env, (detail, form), show);
     let result = begin(&cli, &mut session.env)
         .and_then(|listener| verb::run(&cli.verb, listener, &mut session));
     session.finish(result)

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::hexdump::Hexdump;
+use crate::id::Id;
 use crate::json::Hex;
 use crate::words::{Order, Width, Words};
 
@@ -46,12 +47,15 @@ impl FormatArgs {
     pub fn check(&self, len: u64, json: bool) -> Result<(), Failure> {
         if json && len > JSON_LIMIT {
             let limit = format_args!("--json prints at most {JSON_LIMIT} bytes");
-            return Err(Failure::usage(limit).next("use --raw, which has no limit"));
+            return Err(Failure::usage(limit)
+                .id_is(Id::InvalidValue)
+                .next("use --raw, which has no limit"));
         }
         match self.words.map(Width::bytes) {
             Some(width) if !len.is_multiple_of(width as u64) => Err(Failure::usage(format_args!(
                 "length {len} is not a multiple of the word size {width}"
-            ))),
+            ))
+            .id_is(Id::InvalidValue)),
             _ => Ok(()),
         }
     }

@@ -12,7 +12,9 @@ use livecore_minidump::convert::{Target, Written};
 use serde::Serialize;
 
 use crate::args::{CodecArgs, ContainerArg};
+use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::progress::Bar;
 use crate::session::Session;
 use crate::text::{Bytes, Short};
@@ -50,15 +52,19 @@ pub fn check_suffix(path: &Path, args: &CodecArgs, session: &Session<'_>) -> Res
         (Some(suffix), None) if other.is_some() => {
             let what = format_args!("cannot write the format of the suffix {suffix}");
             Err(Failure::usage(what)
+                .id_is(Id::UnknownSuffix)
                 .about(path)
                 .next("use .gz or .zst, or --none, --gzip or --zstd"))
         }
         (Some(suffix), Some(codec)) if suffix != codec.suffix() => {
-            session.voice.say(format_args!(
-                "{}: the suffix {suffix} does not match the compression, {}",
-                path.display(),
-                codec.name()
-            ));
+            session.voice.say_id(
+                Id::SuffixDiffers,
+                format_args!(
+                    "{}: the suffix {suffix} does not match the compression, {}",
+                    path.display(),
+                    codec.name()
+                ),
+            );
             Ok(())
         }
         _ => Ok(()),
@@ -85,7 +91,7 @@ pub fn target(
         },
         encoding,
     };
-    target.check().map_err(Failure::usage)?;
+    target.check().map_err(|e| Failure::of(Exit::USAGE, &e))?;
     Ok(target)
 }
 
@@ -100,17 +106,19 @@ pub fn check_stdout(
         return Ok(());
     }
     if !session.env.stdout_is_open {
-        let failure = Failure::could_not("closed");
+        let failure = Failure::could_not("closed").id_is(Id::StreamClosed);
         return Err(failure.about(Path::new("standard output")));
     }
     if session.env.stdout_is_terminal {
-        let failure = Failure::usage("refusing to write a binary dump to a terminal");
+        let failure = Failure::usage("refusing to write a binary dump to a terminal")
+            .id_is(Id::BinaryToTerminal);
         return Err(failure.next("name an output file or redirect standard output"));
     }
     if json {
         return Err(Failure::usage(
             "--json needs an output file: standard output is used by the dump",
-        ));
+        )
+        .id_is(Id::ConflictingArguments));
     }
     Ok(())
 }
@@ -167,7 +175,9 @@ pub fn begin(
     if let Destination::Directory(path) = destination
         && !path.exists()
     {
-        let failure = Failure::could_not("no such directory").about(path);
+        let failure = Failure::could_not("no such directory")
+            .id_is(Id::NotFound)
+            .about(path);
         return Err(failure.next("create it with mkdir(1)"));
     }
     Ok(Some(destination.begin(options)?))
@@ -219,10 +229,12 @@ pub fn warn_missing_pages(missing: u64, name: &Path, session: &mut Session<'_>) 
         0 => {}
         1 => session.warn(
             name,
+            Id::PagesNotInImage,
             "1 page that the kernel dumps is missing in this memory and in the dump",
         ),
         n => session.warn(
             name,
+            Id::PagesNotInImage,
             format_args!(
                 "{n} pages that the kernel dumps are missing in this memory and in the dump"
             ),

@@ -13,6 +13,7 @@ use crate::emulated;
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::KernelArgs;
 use crate::sandbox_mode::{Mode, VARIABLE};
 use crate::verb::Verb;
@@ -50,7 +51,9 @@ pub fn enter(verb: &Verb, env: &Env) -> Result<(), Failure> {
     let status = sandbox::enter(&allowed);
     match status.missing() {
         Some(part) if env.sandbox == Mode::Require => {
-            let failure = Failure::new(Exit::COULD_NOT, part).about("sandbox".as_ref());
+            let failure = Failure::new(Exit::COULD_NOT, part)
+                .id_is(Id::NoSandbox)
+                .about("sandbox".as_ref());
             Err(failure.next(format_args!("use {VARIABLE}=try to run without it")))
         }
         _ => Ok(()),

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use crate::failure::Failure;
+use crate::id::Id;
 
 /// The environment variable that selects the mode.
 pub const VARIABLE: &str = "LIVECORE_SANDBOX";
@@ -40,7 +41,7 @@ impl Mode {
             _ => {
                 let found = value.to_string_lossy();
                 let what = format_args!("{VARIABLE} is {found}, expected require, try or off");
-                Err(Failure::usage(what))
+                Err(Failure::usage(what).id_is(Id::InvalidValue))
             }
         }
     }

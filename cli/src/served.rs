@@ -7,7 +7,10 @@ use std::sync::Arc;
 use livecore_defs::text::printable;
 use livecore_minidump::{AnyDump, KernelElf, Warning};
 
+use crate::describe::Describe;
+use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::kernel_facts::ElfFacts;
 use crate::session::Session;
@@ -36,7 +39,7 @@ pub fn open(
     let name = dump.to_owned();
     let served = served.with_check(Box::new(move |depth| check_dump(&name, &elf, depth)));
     for problem in served.problems() {
-        session.voice.say(printable(problem));
+        session.voice.say_id(Id::ModuleSkipped, printable(problem));
     }
     Ok(served)
 }
@@ -51,7 +54,7 @@ fn check(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) -> Result<(),
             .map_err(|e| Failure::from(e).about(dump))?
     {
         let what = "serving the unchecked data before it";
-        session.warn(dump, format_args!("{error}; {what}"));
+        session.warn(dump, error.describe().id, format_args!("{error}; {what}"));
     }
     Ok(())
 }
@@ -64,7 +67,7 @@ fn warn_of_lost_memory(opened: &AnyDump, dump: &Path, session: &mut Session<'_>)
     };
     let early = matches!(loss, Warning::Interrupted { .. });
     if !early || !opened.envelope().warnings().contains(&loss) {
-        session.warn(dump, loss);
+        session.warn_of(dump, &loss);
     }
 }
 
@@ -98,10 +101,10 @@ fn check_dump(path: &Path, elf: &KernelElf, depth: Depth) -> Result<String, Stri
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         match &error {
-            ServeError::Machine { kernel, .. } => Failure::new(crate::Exit::UNSUPPORTED, &error)
+            ServeError::Machine { kernel, .. } => Failure::of(Exit::UNSUPPORTED, &error)
                 .about(kernel)
                 .next("supported: amd64, arm64, i386, riscv64"),
-            _ => Failure::could_not(error),
+            _ => Failure::of(Exit::COULD_NOT, &error),
         }
     }
 }

@@ -14,12 +14,14 @@ use livecore_livedump::image;
 use livecore_livedump::sys::sandbox::close_paths;
 use livecore_minidump::{AnyDump, Warning};
 
+use crate::describe::id_of_warning;
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
+use crate::message::{Form, Level, Message};
 use crate::progress::{Bar, Show};
 use crate::sandbox_mode::Mode;
-use livecore_defs::text::printable;
 
 /// Standard output, which records that its reader exited.
 pub struct Out<'a> {
@@ -52,6 +54,7 @@ impl Out<'_> {
 pub struct Voice<'a> {
     err: Mutex<&'a mut (dyn Write + Send)>,
     detail: Detail,
+    form: Form,
 }
 
 /// Which messages are printed. Each includes those before it.
@@ -68,15 +71,24 @@ pub enum Detail {
 impl Voice<'_> {
     /// Prints an informational message, unless `--quiet` is given.
     pub fn say(&self, line: impl fmt::Display) {
+        self.note(None, line);
+    }
+
+    /// Like [`Voice::say`], with an id for programs.
+    pub fn say_id(&self, id: Id, line: impl fmt::Display) {
+        self.note(Some(id), line);
+    }
+
+    fn note(&self, id: Option<Id>, line: impl fmt::Display) {
         if self.detail >= Detail::Remarks {
-            self.line(&line);
+            self.print(&Message::new(Level::Note, id, line));
         }
     }
 
     /// A line on how the work is done; only with `--verbose`.
     pub fn detail(&self, line: impl fmt::Display) {
         if self.is_verbose() {
-            self.line(&line);
+            self.print(&Message::new(Level::Detail, None, line));
         }
     }
 
@@ -85,8 +97,8 @@ impl Voice<'_> {
         self.detail == Detail::Everything
     }
 
-    fn line(&self, line: &dyn fmt::Display) {
-        let line = format!("livecore: {}\n", printable(&line.to_string()));
+    fn print(&self, message: &Message) {
+        let line = message.line(self.form);
         let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = err.write_all(line.as_bytes());
         let _ = err.flush();
@@ -97,7 +109,7 @@ impl Voice<'_> {
 #[derive(Debug, Default)]
 pub struct Checked {
     /// The warnings.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<(Id, String)>,
     /// Whether a stream is damaged.
     pub failed: bool,
 }
@@ -123,7 +135,7 @@ impl<'a> Session<'a> {
         out: &'a mut (dyn Write + Send),
         err: &'a mut (dyn Write + Send),
         env: Env,
-        detail: Detail,
+        (detail, form): (Detail, Form),
         show: Show,
     ) -> Self {
         Self {
@@ -134,6 +146,7 @@ impl<'a> Session<'a> {
             voice: Voice {
                 err: Mutex::new(err),
                 detail,
+                form,
             },
             env,
             show,
@@ -183,23 +196,27 @@ impl<'a> Session<'a> {
         }
         let inputs: Vec<_> = inputs.iter().map(|file| file.as_fd()).collect();
         match close_paths(&inputs) {
-            Err(error) if self.env.sandbox == Mode::Require => {
-                Err(Failure::from(error).about("sandbox".as_ref()))
-            }
+            Err(error) if self.env.sandbox == Mode::Require => Err(Failure::from(error)
+                .id_is(Id::NoSandbox)
+                .about("sandbox".as_ref())),
             _ => Ok(()),
         }
     }
 
     /// Prints a warning. The run continues and exits with [`Exit::WARNINGS`] or worse.
-    pub fn warn(&mut self, subject: &Path, what: impl fmt::Display) {
-        self.voice
-            .line(&format_args!("{}: warning: {what}", subject.display()));
+    pub fn warn(&mut self, subject: &Path, id: Id, what: impl fmt::Display) {
+        self.voice.print(&Message::warning(subject, id, what));
         self.note(Exit::WARNINGS);
+    }
+
+    /// Prints a warning of a dump, as [`Session::warn`] does.
+    pub fn warn_of(&mut self, subject: &Path, warning: &Warning) {
+        self.warn(subject, id_of_warning(warning), warning);
     }
 
     /// Prints the failure of one input. The run continues with the next.
     pub fn fail(&mut self, failure: &Failure) {
-        self.voice.line(failure);
+        self.voice.print(&failure.into());
         self.note(failure.exit());
     }
 
@@ -210,7 +227,7 @@ impl<'a> Session<'a> {
             self.voice.say(missing);
         }
         for problem in problems {
-            self.warn(dump, problem);
+            self.warn(dump, Id::KernelData, problem);
         }
     }
 
@@ -263,10 +280,11 @@ impl<'a> Session<'a> {
                     let early = matches!(loss, Some(Warning::Interrupted { .. }));
                     let loss = loss.filter(|loss| (all || early) && !reported(loss));
                     let trailing = stream.trailing().filter(|_| !early);
-                    let warnings = loss.map(|loss| loss.to_string()).into_iter();
-                    for warning in warnings.chain(trailing.map(|bytes| bytes.to_string())) {
-                        self.warn(&path, &warning);
-                        found.warnings.push(warning);
+                    let loss = loss.map(|loss| (id_of_warning(&loss), loss.to_string()));
+                    let trailing = trailing.map(|bytes| (Id::TrailingBytes, bytes.to_string()));
+                    for (id, warning) in loss.into_iter().chain(trailing) {
+                        self.warn(&path, id, &warning);
+                        found.warnings.push((id, warning));
                     }
                 }
                 Err(error @ livecore_compress::Error::Cancelled) => return Err(error.into()),
@@ -290,8 +308,10 @@ impl<'a> Session<'a> {
         if let Some(signal) = self.env.interrupt.raised()
             && result.is_err()
         {
-            self.voice
-                .say(format_args!("stopped by {}", crate::signals::name(signal)));
+            self.voice.say_id(
+                Id::Stopped,
+                format_args!("stopped by {}", crate::signals::name(signal)),
+            );
             return Exit::signal(signal);
         }
         if self.out.closed {
@@ -302,7 +322,7 @@ impl<'a> Session<'a> {
             // The reader of standard output exited; there is no one to print the failure for.
             Err(failure) if failure.exit() == Exit::CLOSED_PIPE => Exit::CLOSED_PIPE,
             Err(failure) => {
-                self.voice.line(&failure);
+                self.voice.print(&(&failure).into());
                 failure.exit()
             }
         }
@@ -310,28 +330,42 @@ impl<'a> Session<'a> {
 }
 
 fn output_failed(error: io::Error) -> Failure {
-    Failure::could_not(error).about(Path::new("standard output"))
+    Failure::of(Exit::COULD_NOT, &error).about(Path::new("standard output"))
 }
 
 /// Prints `--help` and `--version` to `out`, and a usage error to `err`.
 pub fn usage(
     error: &clap::Error,
+    form: Form,
     out: &mut (dyn Write + Send),
     err: &mut (dyn Write + Send),
 ) -> Exit {
     use clap::error::ErrorKind;
     let text = error.render().to_string();
-    match error.kind() {
+    let id = match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => print(&text, out),
-        _ => {
-            let text = text.strip_prefix("error: ").unwrap_or(&text);
-            let _ = err.write_all(format!("livecore: {text}").as_bytes());
-            let _ = err.flush();
-            Exit::USAGE
-        }
-    }
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => return print(&text, out),
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => Id::UnknownArgument,
+        ErrorKind::InvalidValue
+        | ErrorKind::ValueValidation
+        | ErrorKind::NoEquals
+        | ErrorKind::InvalidUtf8 => Id::InvalidValue,
+        ErrorKind::MissingRequiredArgument
+        | ErrorKind::MissingSubcommand
+        | ErrorKind::TooFewValues => Id::MissingArgument,
+        ErrorKind::ArgumentConflict => Id::ConflictingArguments,
+        _ => Id::Usage,
+    };
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let line = match form {
+        // The usage follows the error on lines of its own.
+        Form::Text => format!("livecore: {text}"),
+        Form::Json => Message::usage(id, text).line(form),
+    };
+    let _ = err.write_all(line.as_bytes());
+    let _ = err.flush();
+    Exit::USAGE
 }
 
 /// Prints what is not of a verb.

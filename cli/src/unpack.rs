@@ -14,6 +14,7 @@ use livecore_minidump::dump::name_after_prefix;
 use livecore_minidump::{AnyDump, Container, HeaderOrigin, KernelDumpHeader};
 
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::output;
 use crate::session::Session;
 use crate::text::Short;
@@ -49,7 +50,9 @@ pub(crate) fn with_space(candidates: &[PathBuf], len: u64) -> Result<PathBuf, Fa
         Short(needed),
         tried.join(", ")
     );
-    Err(Failure::could_not(what).next("use --dir DIR with more space"))
+    Err(Failure::could_not(what)
+        .id_is(Id::NoSpace)
+        .next("use --dir DIR with more space"))
 }
 
 /// Unpacks the dump to the file `to`.

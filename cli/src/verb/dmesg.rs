@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::args::DumpArg;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
 use crate::text::without_command;
@@ -72,7 +73,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             (None, Some(alone)) => alone,
             (None, None) => {
                 let what = "cannot locate the message buffer of a full dump without its kernel";
-                let failure = Failure::new(Exit::UNSUPPORTED, what);
+                let failure = Failure::new(Exit::UNSUPPORTED, what).id_is(Id::NoKernelFile);
                 return Err(about(failure.next("use --kernel ELF")));
             }
         },
@@ -81,12 +82,14 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if buffer.origin() == RingOrigin::Unknown && !text.is_empty() {
         session.warn(
             dump_path,
+            Id::MsgbufOrder,
             "start of the oldest line is unknown; printing the buffer in memory order",
         );
     }
     if buffer.text().is_empty() {
         session.warn(
             dump_path,
+            Id::MsgbufEmpty,
             "message buffer is empty: it contains only zero bytes",
         );
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use livecore_livedump::publish::Destination;
 
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::{self, Opening};
 use crate::session::Session;
 use crate::unpack;
@@ -52,7 +53,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let (vmcore, info) = match Destination::parse(&args.output) {
         Destination::Stdout => {
-            let failure = Failure::usage("cannot export to standard output: OUT must be a file");
+            let failure = Failure::usage("cannot export to standard output: OUT must be a file")
+                .id_is(Id::InvalidValue);
             return Err(failure.next("use `livecore convert --container saved --none`"));
         }
         Destination::File(path) => (path, None),
@@ -64,7 +66,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let dump = input::dump(&args.dump, opening, session)?;
     for warning in dump.envelope().warnings() {
-        session.warn(&args.dump, warning);
+        session.warn_of(&args.dump, warning);
     }
     let options = (args.threads, args.force);
     let own = livecore_minidump::dump::info_file(&args.dump);
@@ -73,7 +75,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         && info.symlink_metadata().is_ok()
         && !unpack::is_same(own.as_deref(), info)
     {
-        let failure = Failure::could_not("already exists and belongs to another dump").about(info);
+        let failure = Failure::could_not("already exists and belongs to another dump")
+            .id_is(Id::Exists)
+            .about(info);
         return Err(failure.next("use --force to replace it"));
     }
     let report = unpack::write(&dump, &args.dump, &vmcore, options, session)?;

@@ -8,6 +8,7 @@ use livecore_livedump::sys::signals::ignore_interrupts;
 
 use crate::args::KernelAndDump;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::KernelArgs;
 use crate::served;
 use crate::session::Session;
@@ -68,7 +69,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Kind::Gdb => gdb(&mut command, &program, &served, &socket),
         Kind::Lldb => lldb(&mut command, &served, &socket),
     };
-    begun.map_err(|(path, why)| Failure::could_not(why).about(&path))?;
+    begun.map_err(|(path, why)| Failure::could_not(why).id_is(Id::UnsafePath).about(&path))?;
     for line in served.greeting() {
         session.voice.say(line);
     }
@@ -84,7 +85,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     ignore_interrupts(false);
     let status = status.map_err(|e| Failure::from(e).about(&program))?;
     if !status.success() {
-        return Err(Failure::could_not(format_args!("exited: {status}")).about(&program));
+        return Err(Failure::could_not(format_args!("exited: {status}"))
+            .id_is(Id::ProgramFailed)
+            .about(&program));
     }
     Ok(())
 }
@@ -99,7 +102,7 @@ fn choose(args: &Args, served: &Served) -> Result<(PathBuf, Kind), Failure> {
             () if name.contains("gdb") => Kind::Gdb,
             () => {
                 let what = "unsupported debugger name: expected kgdb, gdb, gdb-multiarch or lldb";
-                return Err(Failure::usage(what).about(program));
+                return Err(Failure::usage(what).id_is(Id::InvalidValue).about(program));
             }
         };
         return Ok((program.clone(), kind));

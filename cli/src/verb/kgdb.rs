@@ -12,6 +12,7 @@ use livecore_livedump::publish::{self, Destination, PrivateDirectory};
 use crate::args::KernelAndDump;
 use crate::failure::Failure;
 use crate::guard;
+use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
 use crate::unpack;
@@ -76,7 +77,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let kernel_args = args.kernel.with(kernel)?;
     let dump = input::dump(name, opening, session)?;
     for warning in dump.envelope().warnings() {
-        session.warn(name, warning);
+        session.warn_of(name, warning);
     }
     // Find the kernel and compare it with the dump before unpacking.
     let kernel = match kernel_args.open(&dump, name, session)? {
@@ -86,7 +87,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if let Some(output) = &args.output
         && matches!(Destination::parse(output), Destination::Directory(_))
     {
-        return Err(Failure::usage("output must be a file, not a directory").about(output));
+        return Err(Failure::usage("output must be a file, not a directory")
+            .id_is(Id::OutputIsDirectory)
+            .about(output));
     }
     let parent = unpack::with_space(&places(args, session), unpack::len(&dump))
         .map_err(|failure| failure.about(name))?;
@@ -125,7 +128,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             return Failure::from(e).about(&program);
         }
         let what = format_args!("{usual} is not installed (FreeBSD: {})", package(args));
-        Failure::could_not(what).next("try `livecore gdb` or `livecore triage`")
+        Failure::could_not(what)
+            .id_is(Id::ProgramMissing)
+            .next("try `livecore gdb` or `livecore triage`")
     })?;
     if args.crashinfo {
         report(args, &directory, number, session)?;
@@ -145,7 +150,9 @@ fn report(
         Ok(text) => text,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             let what = format!("wrote no core.txt.{number}");
-            return Err(Failure::could_not(what).about(&program(args).0));
+            return Err(Failure::could_not(what)
+                .id_is(Id::ProgramFailed)
+                .about(&program(args).0));
         }
         Err(e) => return Err(Failure::from(e).about(&from)),
     };
@@ -214,5 +221,7 @@ fn judge(program: &Path, status: ExitStatus) -> Result<(), Failure> {
     if status.success() {
         return Ok(());
     }
-    Err(Failure::could_not(status).about(program))
+    Err(Failure::could_not(status)
+        .id_is(Id::ProgramFailed)
+        .about(program))
 }

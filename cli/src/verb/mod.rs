@@ -77,6 +77,12 @@ pub struct Cli {
     #[arg(long, global = true, help_heading = "Global options", value_name = "FORM", default_value = "auto",
           value_parser = ["auto", "bar", "json", "none"])]
     pub progress: String,
+    /// Form of messages on standard error
+    ///
+    /// json: lines of JSON with stable ids (docs/json.md).
+    #[arg(long, global = true, help_heading = "Global options", value_name = "FORM", default_value = "text",
+          value_parser = ["text", "json"])]
+    pub messages: String,
     /// Memory for bitmaps, page tables and frames [default: 256M]
     #[arg(long, global = true, help_heading = "Global options", value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::args::DumpArg;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::json::Hex;
 use crate::session::Session;
@@ -78,7 +79,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let kernel = pair.kernel().detailed();
     let types = kernel.types();
     for problem in types.iter().flat_map(|types| &types.problems) {
-        session.warn(name, problem);
+        session.warn(name, Id::KernelData, problem);
     }
     let found = kernel
         .processes()

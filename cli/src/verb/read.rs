@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::memory_format::{FormatArgs, Numbers, Sink};
 use crate::session::Session;
@@ -64,10 +65,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let symbolic = args.place.symbol().is_some();
     if symbolic && args.phys {
         let what = "--phys needs a number, not a symbol";
-        return Err(Failure::usage(what));
+        return Err(Failure::usage(what).id_is(Id::InvalidAddress));
     }
     if args.len.is_none() && !symbolic {
-        return Err(Failure::usage("an address needs a LENGTH"));
+        return Err(Failure::usage("an address needs a LENGTH").id_is(Id::MissingArgument));
     }
     if let Some(len) = args.len {
         args.format.check(len, args.json)?;
@@ -87,6 +88,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if needed && kernel.is_none() {
         let what = "cannot locate the page tables of a full dump without its kernel";
         return Err(Failure::new(Exit::UNSUPPORTED, what)
+            .id_is(Id::NoKernelFile)
             .about(&args.dump)
             .next("use --kernel ELF, or --phys with a physical address"));
     }
@@ -94,12 +96,13 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         (Location::Address(at), _) => *at,
         (symbol, Some(kernel)) => symbol
             .address(kernel.elf())
-            .map_err(|e| Failure::could_not(e).about(kernel.path()))?,
+            .map_err(|e| Failure::of(Exit::COULD_NOT, &e).about(kernel.path()))?,
         // A symbol without a kernel has failed above.
         (Location::Symbol { name, .. }, None) => {
             return Err(Failure::usage(format_args!(
                 "symbol {name} needs a kernel; use --kernel ELF"
-            )));
+            ))
+            .id_is(Id::NoKernelFile));
         }
     };
     let len = match (args.len, &kernel) {
@@ -109,6 +112,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             let len = elf.and_then(|elf| args.place.size(elf)).ok_or_else(|| {
                 let name = args.place.symbol().unwrap_or_default();
                 Failure::could_not(format_args!("symbol {name} has no size"))
+                    .id_is(Id::UnusableSymbol)
                     .about(&args.dump)
                     .next("give a LENGTH")
             })?;
@@ -161,9 +165,10 @@ fn copy(
     let mut copied = Copied::default();
     while copied.len < range.len {
         let Some(here) = range.at.checked_add(copied.len) else {
-            copied.error = Some(Failure::could_not(
-                "range extends beyond the end of the address space",
-            ));
+            copied.error = Some(
+                Failure::could_not("range extends beyond the end of the address space")
+                    .id_is(Id::BeyondAddressSpace),
+            );
             break;
         };
         let in_page = page - here.value() % page;
@@ -239,6 +244,7 @@ fn print(
     if copied.zeroed > 0 {
         session.warn(
             &args.dump,
+            Id::ZeroTail,
             format_args!(
                 "the last {} bytes are zeros: the file ends before their pages",
                 copied.zeroed
@@ -340,9 +346,9 @@ mod tests {
         let (got, copied) = read(0xff0, 0x1000, false);
         assert_eq!(got.len(), 0x810);
         assert_eq!((got[0], got[0x10], got[0x80f]), (0x0f, 0x10, 0x17));
-        let error = copied.error.unwrap().to_string();
-        assert!(error.contains("beyond the end of the file"), "{error}");
-        assert!(error.contains("--zero-tail"), "{error}");
+        let error = copied.error.unwrap();
+        assert_eq!(error.id(), Id::BeyondEnd, "{error}");
+        assert!(error.advice().unwrap().contains("--zero-tail"), "{error}");
     }
 
     #[test]
@@ -358,12 +364,6 @@ mod tests {
     fn hole_is_an_error_even_with_zero_tail() {
         let (got, copied) = read(0x1fff, 2, true);
         assert_eq!(got, [0]);
-        assert!(
-            copied
-                .error
-                .unwrap()
-                .to_string()
-                .contains("not in the dump")
-        );
+        assert_eq!(copied.error.unwrap().id(), Id::NotInDump);
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::args::{CodecArgs, ContainerArg};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input;
 use crate::output;
 use crate::session::Session;
@@ -72,7 +73,9 @@ pub struct Args {
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let destination = Destination::parse(&args.output);
     if matches!(destination, Destination::Directory(_)) {
-        return Err(Failure::usage("OUT must be a file, not a directory").about(&args.output));
+        return Err(Failure::usage("OUT must be a file, not a directory")
+            .id_is(Id::OutputIsDirectory)
+            .about(&args.output));
     }
     output::check_stdout(&destination, args.json, session)?;
     let target = output::target(
@@ -153,7 +156,8 @@ fn require_sound(found: &Salvage, args: &Args, session: &Session<'_>) -> Result<
             let why = errors.first().map_or("not a dump", String::as_str);
             Err(Failure::broken(format_args!(
                 "recovered dump is not sound, so nothing was written: {why}"
-            )))
+            ))
+            .id_is(Id::NotRecovered))
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::KernelArgs;
 use crate::served;
 use crate::session::Session;
@@ -112,7 +113,7 @@ pub fn run(
     let served = served::open(&args.dump, &args.kernel, args.zero_tail, session)?;
     let Some(listener) = listener else {
         let Some(stdin) = session.env.stdin.take() else {
-            return Err(Failure::could_not("standard input is not open"));
+            return Err(Failure::could_not("standard input is not open").id_is(Id::StreamClosed));
         };
         return Ok(transport::converse(&served, stdin, &mut session.out)?);
     };
@@ -121,7 +122,7 @@ pub fn run(
             true => "every user of this machine",
             false => "every host that can reach this address",
         };
-        session.voice.say(format_args!(
+        session.voice.say_id(Id::OpenServer, format_args!(
             "warning: {who} can read the dumped kernel's memory; omit --listen to restrict access to yourself"
         ));
     }

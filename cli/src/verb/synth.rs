@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::emulated;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::session::Session;
 use crate::text::Bytes;
 
@@ -37,7 +38,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             .iter()
             .find(|path| path.symlink_metadata().is_ok())
     {
-        let failure = Failure::could_not("already exists").about(there);
+        let failure = Failure::could_not("already exists")
+            .id_is(Id::Exists)
+            .about(there);
         return Err(failure.next("use --force to replace it"));
     }
     let machine = emulated::machine(&args.machine, session)?;

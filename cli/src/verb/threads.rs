@@ -10,6 +10,7 @@ use livecore_kernel::{Context, Frame, Kernel, Registers, Thread, Trap};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::json::Hex;
 use crate::session::Session;
@@ -126,7 +127,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let kernel = pair.kernel().detailed();
     let types = kernel.types();
     for problem in types.iter().flat_map(|types| &types.problems) {
-        session.warn(&args.dump, problem);
+        session.warn(&args.dump, Id::KernelData, problem);
     }
     let found = kernel.processes().map_err(|e| about(e.into()))?;
     session.print_missing(&args.dump, &found.missing, &found.problems);
@@ -142,7 +143,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         if !list.iter().any(|t| t.tid == *tid) {
             let what = format_args!("no thread {tid}");
             return Err(about(
-                Failure::could_not(what).next("use `livecore ps` to list threads"),
+                Failure::could_not(what)
+                    .id_is(Id::NoThread)
+                    .next("use `livecore ps` to list threads"),
             ));
         }
     }
@@ -150,13 +153,15 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         if !list.iter().any(|t| t.pid == *pid) {
             let what = format_args!("no thread of process {pid}");
             return Err(about(
-                Failure::could_not(what).next("use `livecore ps` to list processes"),
+                Failure::could_not(what)
+                    .id_is(Id::NoProcess)
+                    .next("use `livecore ps` to list processes"),
             ));
         }
     }
     if args.crashed && !list.iter().any(|t| t.context == Context::Crashed) {
         let what = "no thread wrote this dump: it is not a crash dump";
-        return Err(about(Failure::could_not(what)));
+        return Err(about(Failure::could_not(what).id_is(Id::NoThread)));
     }
     let registers = |thread: &Thread, session: &mut Session<'_>| match kernel.registers(thread) {
         Ok(registers) => Some(registers),
@@ -164,6 +169,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             let tid = thread.tid;
             session.warn(
                 &args.dump,
+                Id::KernelData,
                 format_args!("cannot read registers of thread {tid}: {error}"),
             );
             None

@@ -16,6 +16,7 @@ use livecore_verify::{Depth, Facts, Filter, KernelFacts, Options, Report, Verdic
 use crate::crash_directory::{self, Entry, Search};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input;
 use crate::kernel_facts::ElfFacts;
 use crate::session::Session;
@@ -103,7 +104,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     if let Some(id) = &args.explain {
         let rule = rules::find(&id.to_ascii_uppercase()).ok_or_else(|| {
-            Failure::usage(format_args!("no rule {id}")).next("use --list-rules to list them")
+            Failure::usage(format_args!("no rule {id}"))
+                .id_is(Id::NoRule)
+                .next("use --list-rules to list them")
         })?;
         return Ok(render::explain(rule, &mut session.out)?);
     }
@@ -356,9 +359,10 @@ fn expand(args: &Args, session: &Session<'_>) -> Vec<Entry> {
             continue;
         }
         match crash_directory::dumps(path, search, session) {
-            Ok(dumps) if dumps.is_empty() => session
-                .voice
-                .say(format_args!("{}: no dumps found", path.display())),
+            Ok(dumps) if dumps.is_empty() => session.voice.say_id(
+                Id::NoDumps,
+                format_args!("{}: no dumps found", path.display()),
+            ),
             Ok(dumps) => all.extend(dumps),
             Err(e) => all.push(Entry::Unreadable(path.clone(), e.to_string())),
         }

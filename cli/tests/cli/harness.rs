@@ -6,6 +6,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use serde_json::Value;
+
+use crate::schema;
+
 /// The program under test, with an empty standard input.
 pub(crate) fn livecore() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livecore"));
@@ -49,6 +53,53 @@ impl Run {
         std::str::from_utf8(&self.out).expect("standard output is text")
     }
 
+    /// The messages of a run with `--messages json`, checked against their schema.
+    #[track_caller]
+    pub(crate) fn messages(&self) -> Vec<Value> {
+        let parse = |line| {
+            let message = serde_json::from_str(line)
+                .unwrap_or_else(|e| panic!("{e}: {line:?} is not a message"));
+            schema::check("message", &message);
+            message
+        };
+        self.err.lines().map(parse).collect()
+    }
+
+    /// The messages with one of `levels`.
+    #[track_caller]
+    fn of_level(&self, level: &str) -> Vec<Value> {
+        let mut messages = self.messages();
+        messages.retain(|message| message["level"] == level);
+        messages
+    }
+
+    /// The only error of a run with `--messages json`. Asserts its id, and that its exit code is
+    /// that of the run.
+    #[track_caller]
+    pub(crate) fn error(&self, id: &str) -> Value {
+        let [error] = &self.of_level("error")[..] else {
+            panic!("not one error: {}", self.err);
+        };
+        assert_eq!(error["id"], id, "{error:#}");
+        assert_eq!(error["exit_code"], self.code, "{error:#}");
+        error.clone()
+    }
+
+    /// Asserts the ids of the warnings of a run with `--messages json`, in their order.
+    #[track_caller]
+    pub(crate) fn warnings(&self, ids: &[&str]) -> Vec<Value> {
+        let warnings = self.of_level("warning");
+        let found: Vec<_> = warnings.iter().map(|w| w["id"].clone()).collect();
+        assert_eq!(found, ids, "{}", self.err);
+        warnings
+    }
+
+    /// The number of messages with this id in a run with `--messages json`.
+    #[track_caller]
+    pub(crate) fn count(&self, id: &str) -> usize {
+        self.messages().iter().filter(|m| m["id"] == id).count()
+    }
+
     /// Asserts the exit code; prints the output if it differs.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
@@ -66,6 +117,23 @@ impl Run {
 /// Runs the program with `args`.
 pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
     Run::of(livecore().args(args).output().expect("the program starts"))
+}
+
+/// Runs the program with `args` and with messages as JSON.
+pub(crate) fn run_json<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
+    let output = livecore().args(MESSAGES).args(args).output();
+    Run::of(output.expect("the program starts"))
+}
+
+/// The options for messages as JSON.
+pub(crate) const MESSAGES: [&str; 2] = ["--messages", "json"];
+
+/// The text of the C library for a file that does not exist.
+pub(crate) fn no_such_file() -> String {
+    let error = fs::read("/nonexistent").expect_err("no such file");
+    let error = error.to_string();
+    let (text, _) = error.split_once(" (os ").expect("std appends the number");
+    text.to_owned()
 }
 
 /// The path of the workspace's `testdata`.

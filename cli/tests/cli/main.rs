@@ -28,6 +28,7 @@ mod losses;
 mod machine;
 mod mem;
 mod memory;
+mod messages;
 mod names;
 mod pipes;
 mod ports;

@@ -16,6 +16,7 @@ use livecore_minidump::{AnyDump, Dump, Error, FullDump, KernelDumpHeader, OpenOp
 use super::{Args, Form, NotesArg};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::KernelArgs;
 use crate::output;
 use crate::session::Session;
@@ -136,9 +137,10 @@ fn of_full(
         Ok(taken) => taken,
         // A core needs only the page tables.
         Err(error) if form == Form::Elf => {
-            session.voice.say(format_args!(
-                "{error}; the core contains no minidump and cannot be converted back"
-            ));
+            session.voice.say_id(
+                Id::CoreOnly,
+                format_args!("{error}; the core contains no minidump and cannot be converted back"),
+            );
             let options = options(args, Some(&pair.kernel()), session);
             let planned = export_full(dump, &*pair.memory(), &options);
             let export = core(args, planned, session)?;
@@ -227,12 +229,20 @@ fn describe(
             options.threads = threads;
             let more = problems.len().saturating_sub(3);
             for problem in problems.into_iter().take(3) {
-                session.warn(name, problem);
+                session.warn(name, Id::KernelData, problem);
             }
             if more > 0 {
-                session.warn(name, format_args!("{more} more warnings about threads"));
+                session.warn(
+                    name,
+                    Id::KernelData,
+                    format_args!("{more} more warnings about threads"),
+                );
             }
         }
-        Err(error) => session.warn(name, format_args!("cannot read threads: {error}")),
+        Err(error) => session.warn(
+            name,
+            Id::KernelData,
+            format_args!("cannot read threads: {error}"),
+        ),
     }
 }

@@ -10,6 +10,7 @@ use livecore_minidump::{Container, Warning};
 
 use crate::args::{CodecArgs, ContainerArg};
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::{self, Opening};
 use crate::output;
 use crate::session::Session;
@@ -111,11 +112,13 @@ pub struct Args {
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let destination = Destination::parse(&args.output);
     if matches!(destination, Destination::Directory(_)) {
-        return Err(Failure::usage("OUT must be a file, not a directory").about(&args.output));
+        return Err(Failure::usage("OUT must be a file, not a directory")
+            .id_is(Id::OutputIsDirectory)
+            .about(&args.output));
     }
     output::check_suffix(&args.output, &args.codec, session)?;
     if args.notes.is_some() && args.to != Some(Form::Elf) {
-        return Err(Failure::usage("--notes needs --to elf"));
+        return Err(Failure::usage("--notes needs --to elf").id_is(Id::MissingArgument));
     }
     output::check_stdout(&destination, args.json, session)?;
     let codec = output::codec_of_name(&args.output);
@@ -133,7 +136,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let source = input::dump(&args.input, opening, session)?;
     for warning in source.envelope().warnings() {
-        session.warn(&args.input, warning);
+        session.warn_of(&args.input, warning);
     }
     let work = Work::plan(args, &source, session)?;
     let len = work.len();

@@ -10,6 +10,7 @@ use livecore_minidump::dump::HeaderOrigin;
 use livecore_minidump::{Dump, KernelDumpHeader, Layout, Provenance};
 use serde::Serialize;
 
+use crate::id::Id;
 use crate::json::Hex;
 
 /// The facts of a minidump.
@@ -38,6 +39,8 @@ pub struct Facts {
     pub(super) cpu_state: Vec<CpuFacts>,
     pub(super) seal_records: Vec<Record>,
     pub(super) short: Option<Short>,
+    /// Of the warnings, in their order.
+    pub(super) warning_ids: Vec<Id>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -197,7 +200,8 @@ impl Frames {
 
 impl Facts {
     /// The facts of `dump`, whose name is `path`.
-    pub fn of(dump: &Dump, path: &Path, warnings: Vec<String>) -> Self {
+    pub fn of(dump: &Dump, path: &Path, warnings: Vec<(Id, String)>) -> Self {
+        let (warning_ids, warnings) = warnings.into_iter().unzip();
         let stream = dump.envelope().stream();
         let size = dump.envelope().known_len();
         let stored = stream.data_len();
@@ -289,6 +293,7 @@ impl Facts {
                 seal.records.iter().map(record).collect()
             }),
             short,
+            warning_ids,
             warnings,
         }
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::facts::{Frames, Header, PayloadFacts, disk_size, origin, ratio, stream_name};
 use super::text::{self, Lines};
+use crate::id::Id;
 use crate::json::Hex;
 use crate::text::Bytes;
 
@@ -43,6 +44,8 @@ pub(super) struct FullFacts {
     /// Ranges beyond [`RANGES`].
     #[serde(skip_serializing_if = "is_zero")]
     ranges_left_out: usize,
+    /// Of the warnings, in their order.
+    warning_ids: Vec<Id>,
     warnings: Vec<String>,
 }
 
@@ -73,7 +76,8 @@ struct Range {
 
 impl FullFacts {
     /// The facts of `dump`, whose name is `path`.
-    pub(super) fn of(dump: &FullDump, path: &Path, warnings: Vec<String>) -> Self {
+    pub(super) fn of(dump: &FullDump, path: &Path, warnings: Vec<(Id, String)>) -> Self {
+        let (warning_ids, warnings) = warnings.into_iter().unzip();
         let stream = dump.envelope().stream();
         let (size, stored) = (dump.envelope().known_len(), stream.data_len());
         let head = dump.head();
@@ -122,6 +126,7 @@ impl FullFacts {
                 .collect(),
             memory: dump.ranges().iter().map(|range| range.len).sum(),
             ranges_left_out: dump.ranges().len().saturating_sub(RANGES),
+            warning_ids,
             warnings,
         }
     }

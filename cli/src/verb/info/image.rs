@@ -9,6 +9,7 @@ use livecore_livedump::image::{self, Arm64, CpuState, Format, Image, Registers, 
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::json::Hex;
 use crate::session::Session;
 use crate::text::Bytes;
@@ -223,7 +224,7 @@ pub(super) fn of(path: &Path, session: &mut Session<'_>) -> Option<Result<Facts,
         Ok(image) if image.format == Format::Raw => None,
         Ok(image) => {
             if let Some(what) = image.memory.contradiction() {
-                session.warn(path, what);
+                session.warn(path, Id::ImageContradiction, what);
             }
             Some(Ok(Facts::of(&image, path)))
         }

@@ -15,8 +15,10 @@ use std::path::{Path, PathBuf};
 use livecore_minidump::AnyDump;
 
 use crate::crash_directory::{self, Entry, Search};
+use crate::describe::id_of_warning;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::{self, Opening};
 use crate::session::{Checked, Session};
 
@@ -71,7 +73,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             .map_err(|e| Failure::from(e).about(path))?;
         if dumps.is_empty() {
             let line = format_args!("{}: no dumps found", path.display());
-            session.voice.say(line);
+            session.voice.say_id(Id::NoDumps, line);
         }
         all.extend(dumps);
     }
@@ -111,8 +113,9 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
     if checked.failed {
         return Ok(());
     }
-    let warnings = dump.envelope().warnings().iter().map(ToString::to_string);
-    let warnings = warnings.chain(checked.warnings).collect();
+    let of_dump = dump.envelope().warnings().iter();
+    let of_dump = of_dump.map(|warning| (id_of_warning(warning), warning.to_string()));
+    let warnings = of_dump.chain(checked.warnings).collect();
     session.out.write_all(before.as_bytes())?;
     match &dump {
         AnyDump::Mini(dump) => {
@@ -133,7 +136,7 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
         }
     }
     for warning in dump.envelope().warnings() {
-        session.warn(path, warning);
+        session.warn_of(path, warning);
     }
     drop(dump);
     session.check().map(drop)

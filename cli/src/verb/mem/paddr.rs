@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::source::{Needs, Source};
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::json::Hex;
 use crate::session::Session;
 use livecore_kernel::location::parse_address;
@@ -61,17 +62,19 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let pid = match (args.source.is_emulated(), args.pid) {
         (true, Some(pid)) => pid,
         (true, None) => {
-            return Err(Failure::usage("no process given").next("use --pid PID"));
+            return Err(Failure::usage("no process given")
+                .id_is(Id::MissingArgument)
+                .next("use --pid PID"));
         }
         (false, Some(_)) => {
             return Err(Failure::usage(
                 "--pid needs --machine or --image: a kernel translates only addresses of the calling process",
-            ));
+            ).id_is(Id::ConflictingArguments));
         }
         (false, None) => std::process::id(),
     };
     if args.source.is_emulated() && args.addresses.is_empty() {
-        return Err(Failure::usage("no address given"));
+        return Err(Failure::usage("no address given").id_is(Id::MissingArgument));
     }
     let needs = Needs {
         kernel: args.source.is_emulated(),

@@ -8,7 +8,9 @@ use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE,
 use serde::Serialize;
 
 use super::source::{Needs, Source, Target};
+use crate::describe::Describe;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::json::Hex;
 use crate::session::Session;
 
@@ -200,7 +202,7 @@ fn run_clear(args: &Clear, session: &mut Session<'_>) -> Result<(), Failure> {
         (Some(owner), ..) => {
             let (cleared, refused) = clear_owner(device, owner).map_err(|e| target.failure(e))?;
             for error in refused {
-                session.warn(&target.name, error);
+                session.warn(&target.name, error.describe().id, error);
             }
             cleared
         }
@@ -208,7 +210,11 @@ fn run_clear(args: &Clear, session: &mut Session<'_>) -> Result<(), Failure> {
             vec![clear(device, base, len).map_err(|e| target.failure(e))?]
         }
         // clap requires -o, or both -b and -l.
-        _ => return Err(Failure::usage("use -o OWNER, or -b BASE -l LENGTH")),
+        _ => {
+            return Err(
+                Failure::usage("use -o OWNER, or -b BASE -l LENGTH").id_is(Id::MissingArgument)
+            );
+        }
     };
     if args.json {
         print(&target, "clear", &cleared, session)?;

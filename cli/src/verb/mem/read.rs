@@ -9,7 +9,9 @@ use livecore_livedump::mem4::{Device, MemDevice, MemError};
 use serde::Serialize;
 
 use super::source::{Needs, Source, Target, space};
+use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::json::Hex;
 use crate::memory_format::{FormatArgs, Numbers, Sink};
 use crate::session::Session;
@@ -76,7 +78,9 @@ pub(super) fn check_place(place: &Location, kmem: bool) -> Result<Device, Failur
         (Location::Address(_), false) => Ok(Device::Mem),
         (Location::Symbol { name, .. }, false) => {
             let what = format_args!("symbol {name} needs a kernel virtual address");
-            Err(Failure::usage(what).next("use --kmem, or an address in hexadecimal after 0x"))
+            Err(Failure::usage(what)
+                .id_is(Id::InvalidAddress)
+                .next("use --kmem, or an address in hexadecimal after 0x"))
         }
     }
 }
@@ -89,7 +93,7 @@ pub(super) fn resolve(place: &Location, target: &Target) -> Result<u64, Failure>
             let (path, elf) = target.kernel()?;
             symbol
                 .address(&elf)
-                .map_err(|e| Failure::could_not(e).about(&path))
+                .map_err(|e| Failure::of(Exit::COULD_NOT, &e).about(&path))
         }
     }
 }

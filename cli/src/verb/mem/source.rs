@@ -19,6 +19,7 @@ use livecore_minidump::{Dump, Error, KernelElf, OpenOptions};
 use crate::emulated;
 use crate::exit::Exit;
 use crate::failure::{Failure, MISPLACED};
+use crate::id::Id;
 use crate::input;
 use crate::session::Session;
 
@@ -134,7 +135,8 @@ impl Source {
                 Err(_) => None,
             },
             (None, None) if needs.kernel => {
-                let failure = Failure::usage("kernel addresses and processes need a kernel file");
+                let failure = Failure::usage("kernel addresses and processes need a kernel file")
+                    .id_is(Id::NoKernelFile);
                 return Err(failure.about(path).next("use --kernel ELF"));
             }
             (None, None) => None,
@@ -148,7 +150,7 @@ impl Source {
             session.voice.say(line);
         }
         if let Some(what) = image.memory.contradiction() {
-            session.warn(path, what);
+            session.warn(path, Id::ImageContradiction, what);
         }
         let parts = if needs.write {
             refuse_unchangeable(&image).map_err(|f| f.about(path))?;
@@ -180,7 +182,7 @@ fn refuse_unchangeable(image: &Image) -> Result<(), Failure> {
         what.push_str(&format!(", compressed with {}", image.codec));
     }
     what.push_str(" is read only");
-    let failure = Failure::new(Exit::UNSUPPORTED, what);
+    let failure = Failure::new(Exit::UNSUPPORTED, what).id_is(Id::Unchangeable);
     Err(failure.next("only uncompressed raw memory from address 0 can be written"))
 }
 
@@ -191,7 +193,8 @@ fn open_text(
     session: &mut Session<'_>,
 ) -> Result<Target, Failure> {
     if needs.write || needs.set {
-        let failure = Failure::new(Exit::UNSUPPORTED, "--machine cannot keep changes");
+        let failure = Failure::new(Exit::UNSUPPORTED, "--machine cannot keep changes")
+            .id_is(Id::Unchangeable);
         return Err(failure.about(path).next(WRITE_IT_OUT));
     }
     let machine = emulated::machine(path, session)?;
@@ -272,6 +275,7 @@ impl Target {
             None => {
                 let path = bootfile().map(PathBuf::from).map_err(|e| {
                     Failure::could_not(format_args!("cannot read kern.bootfile: {e}"))
+                        .id_is(Id::NoKernelFile)
                         .next("use --kernel ELF")
                 })?;
                 let elf = Arc::new(input::kernel(&path)?);
@@ -342,7 +346,7 @@ fn failure(error: MemError, name: &Path) -> Failure {
             ..
         })
     );
-    let failure = Failure::new(exit, &error);
+    let failure = Failure::of(exit, &error);
     match error {
         _ if is_misplaced => failure.about(name).next(MISPLACED),
         MemError::NeedsFreeBsd => failure.next("use --machine MACHINE.toml or --image DIR"),

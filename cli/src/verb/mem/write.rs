@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use super::read::{beyond, check_place, resolve};
 use super::source::{Needs, Source, space};
+use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::json::Hex;
 use crate::session::Session;
 use crate::words::{Order, Width};
@@ -98,7 +100,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Some(_) => None,
     };
     if !args.write {
-        return Err(Failure::usage("this would modify memory").next("add --write to confirm"));
+        return Err(Failure::usage("this would modify memory")
+            .id_is(Id::Unconfirmed)
+            .next("add --write to confirm"));
     }
     let needs = Needs {
         write: true,
@@ -112,7 +116,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         (Some(data), _) => (Box::new(Cursor::new(data)), Path::new("-")),
         (None, Some(path)) => (Box::new(open(path, session)?), path),
         // clap requires DATA or --from.
-        (None, None) => return Err(Failure::usage("nothing to write")),
+        (None, None) => return Err(Failure::usage("nothing to write").id_is(Id::MissingArgument)),
     };
     let written =
         copy(&*target.device, device, at, &mut source).map_err(|e| Failure::from(e).about(from))?;
@@ -142,9 +146,10 @@ fn bytes(args: &Args) -> Result<Vec<u8>, Failure> {
     for text in &args.data {
         match args.words {
             Some(width) => {
-                let number = parse_number(text).map_err(Failure::usage)?;
+                let number = parse_number(text).map_err(|e| Failure::of(Exit::USAGE, &e))?;
                 let word = args.endian.bytes(number, width).ok_or_else(|| {
                     Failure::usage(format_args!("{text} does not fit {} bytes", width.bytes()))
+                        .id_is(Id::InvalidValue)
                 })?;
                 bytes.extend(word);
             }
@@ -152,7 +157,7 @@ fn bytes(args: &Args) -> Result<Vec<u8>, Failure> {
         }
     }
     if bytes.is_empty() {
-        return Err(Failure::usage("nothing to write"));
+        return Err(Failure::usage("nothing to write").id_is(Id::MissingArgument));
     }
     Ok(bytes)
 }
@@ -166,7 +171,9 @@ fn hex(text: &str, bytes: &mut Vec<u8>) -> Result<(), Failure> {
             .collect::<Option<Vec<_>>>();
         let Some(digits) = digits.filter(|digits| digits.len().is_multiple_of(2)) else {
             let what = format_args!("`{run}` is not a sequence of two-digit hexadecimal bytes");
-            return Err(Failure::usage(what).next("use --words for numbers, --from for a file"));
+            return Err(Failure::usage(what)
+                .id_is(Id::InvalidValue)
+                .next("use --words for numbers, --from for a file"));
         };
         let (pairs, _) = digits.as_chunks::<2>();
         // Two digits of four bits.

@@ -28,6 +28,7 @@ use livecore_minidump::{Container, KernelElf};
 use crate::args::{CodecArgs, ContainerArg};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::session::Session;
 use crate::{emulated, guard, input, output};
 use listener::Listener;
@@ -258,7 +259,7 @@ fn check_live(args: &Args, destination: &Destination, target: &Target) -> Result
         return Err(Failure::usage(
             "--kernel and --format-version need --walk, --image or --machine: the running kernel writes its own \
              dump",
-        ));
+        ).id_is(Id::ConflictingArguments));
     }
     // Fails on systems other than FreeBSD.
     own_kernel()?;
@@ -268,11 +269,13 @@ fn check_live(args: &Args, destination: &Destination, target: &Target) -> Result
     if target.container == Container::Sealed || target.encoding.codec == Codec::None {
         return Err(Failure::usage(
             "--kernel-compress writes one gzip or zstd stream; use -z or -Z with --container saved or raw",
-        ));
+        ).id_is(Id::ConflictingArguments));
     }
     if destination.is_stdout() {
         return Err(
-            Failure::usage("--kernel-compress cannot write to standard output").next("use -o FILE"),
+            Failure::usage("--kernel-compress cannot write to standard output")
+                .id_is(Id::ConflictingArguments)
+                .next("use -o FILE"),
         );
     }
     Ok(())
@@ -350,7 +353,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         session.voice.say(line);
     }
     if let Some(what) = opened.memory.contradiction() {
-        session.warn(path, what);
+        session.warn(path, Id::ImageContradiction, what);
     }
     let Some(elf) = elf else {
         return Err(without_kernel(&opened.memory).about(path));
@@ -369,7 +372,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
 /// The guest behind `socket`, with the requested kind of pause.
 fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, Failure> {
     let Some(kernel) = args.kernel.as_ref().or(session.env.kernel.as_ref()) else {
-        return Err(Failure::usage("--qmp needs --kernel ELF"));
+        return Err(Failure::usage("--qmp needs --kernel ELF").id_is(Id::NoKernelFile));
     };
     let elf = input::kernel(kernel)?;
     let timeout = Duration::from_secs(args.qmp_timeout.into());
@@ -393,7 +396,7 @@ fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, F
 fn without_kernel(memory: &Arc<dyn livecore_minidump::PhysMemory>) -> Failure {
     let found = identify(memory).sentences().join("; ");
     let what = format!("no kernel file given; {found}");
-    Failure::new(Exit::UNSUPPORTED, what).next(
+    Failure::new(Exit::UNSUPPORTED, what).id_is(Id::NoKernelFile).next(
         "use --kernel ELF with the kernel of that release (a file that has only its symbols will do); \
          without a kernel only `livecore mem read` by physical address works",
     )
@@ -405,12 +408,13 @@ fn own_kernel() -> Result<PathBuf, Failure> {
         Ok(path) => Ok(path.into()),
         Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {
             let what = "no source given, and this system is not FreeBSD";
-            Err(Failure::new(Exit::UNSUPPORTED, what).next(
+            Err(Failure::new(Exit::UNSUPPORTED, what).id_is(Id::NeedsFreebsd).next(
                 "use --machine MACHINE.toml, --image IMAGE --kernel ELF or --qmp SOCKET --kernel ELF",
             ))
         }
         Err(e) => Err(
             Failure::could_not(format_args!("cannot read kern.bootfile: {e}"))
+                .id_is(Id::NoKernelFile)
                 .next("use --kernel ELF"),
         ),
     }

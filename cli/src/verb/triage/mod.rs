@@ -46,7 +46,7 @@ pub struct Args {
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let dump = input::dump(&args.dump, Opening::default(), session)?;
     for warning in dump.envelope().warnings() {
-        session.warn(&args.dump, warning);
+        session.warn_of(&args.dump, warning);
     }
     let pair = args.kernel.open(&dump, &args.dump, session)?;
     let asked = Asked {

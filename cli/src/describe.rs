@@ -1,0 +1,409 @@
+//! The id of each error and warning of the libraries, and where the error is.
+
+use std::error::Error as StdError;
+use std::io;
+
+use livecore_compress::Error as CompressError;
+use livecore_kernel::locate::LocateError;
+use livecore_kernel::{KernelError, LocationError, PairError};
+use livecore_livedump::mem4::MemError;
+use livecore_livedump::publish::{PublishError, WriteError};
+use livecore_livedump::qmp::QmpError;
+use livecore_livedump::take::TakeError;
+use livecore_minidump::{Error as MinidumpError, ReadError, Warning};
+use livecore_serve::ServeError;
+use livecore_synth::Error as SynthError;
+use serde::Serialize;
+
+use crate::id::Id;
+use crate::json::Hex;
+
+/// Where an error is, as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The part of the file, or the variable of the kernel.
+    pub region: Option<String>,
+    /// The offset of the region in the file, or in the payload if the region is part of it.
+    pub offset: Option<u64>,
+    /// The address in memory.
+    pub address: Option<Hex>,
+    /// The contents.
+    pub found: Option<String>,
+    /// The expected contents.
+    pub expected: Option<String>,
+}
+
+/// The id of an error, and where the error is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// The id.
+    pub id: Id,
+    /// Where the error is.
+    pub place: Place,
+}
+
+impl From<Id> for Description {
+    fn from(id: Id) -> Self {
+        let place = Place::default();
+        Self { id, place }
+    }
+}
+
+impl Description {
+    fn at(id: Id, address: u64) -> Self {
+        let address = Some(Hex(address));
+        let place = Place {
+            address,
+            ..Place::default()
+        };
+        Self { id, place }
+    }
+
+    fn of_contents(id: Id, region: &str, found: &str, expected: &str) -> Self {
+        let place = Place {
+            region: Some(region.into()),
+            found: Some(found.into()),
+            expected: Some(expected.into()),
+            ..Place::default()
+        };
+        Self { id, place }
+    }
+
+    fn broken(region: &str, offset: u64, found: &str, expected: &str) -> Self {
+        let mut description = Self::of_contents(Id::Broken, region, found, expected);
+        description.place.offset = Some(offset);
+        description
+    }
+
+    /// The same description with `region`, unless it has one.
+    fn in_region(mut self, region: &str) -> Self {
+        self.place.region.get_or_insert_with(|| region.into());
+        self
+    }
+
+    /// The same description with `address`, unless it has one.
+    fn at_address(mut self, address: u64) -> Self {
+        self.place.address.get_or_insert(Hex(address));
+        self
+    }
+}
+
+/// An error that has an id.
+pub trait Describe {
+    /// The id of the error, and where the error is.
+    fn describe(&self) -> Description;
+}
+
+impl Describe for io::Error {
+    fn describe(&self) -> Description {
+        let inner = self.get_ref();
+        let inner = inner.and_then(|inner| described(inner as &(dyn StdError + 'static)));
+        inner.unwrap_or_else(|| {
+            Description::from(match self.kind() {
+                io::ErrorKind::NotFound => Id::NotFound,
+                io::ErrorKind::PermissionDenied => Id::PermissionDenied,
+                io::ErrorKind::AlreadyExists => Id::Exists,
+                io::ErrorKind::OutOfMemory => Id::Memory,
+                io::ErrorKind::BrokenPipe => Id::ReaderGone,
+                _ if livecore_livedump::publish::is_full(self) => Id::NoSpace,
+                _ => Id::Io,
+            })
+        })
+    }
+}
+
+/// The description of an error inside an [`io::Error`].
+fn described(error: &(dyn StdError + 'static)) -> Option<Description> {
+    fn of<T: Describe + StdError + 'static>(
+        error: &(dyn StdError + 'static),
+    ) -> Option<Description> {
+        error.downcast_ref::<T>().map(Describe::describe)
+    }
+    of::<CompressError>(error)
+        .or_else(|| of::<MinidumpError>(error))
+        .or_else(|| of::<ReadError>(error))
+        .or_else(|| of::<LocateError>(error))
+        .or_else(|| of::<TakeError>(error))
+        .or_else(|| of::<MemError>(error))
+        .or_else(|| of::<PublishError>(error))
+        .or_else(|| of::<io::Error>(error))
+}
+
+impl Describe for CompressError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::Read(source) | Self::Write(source) => source.describe(),
+            Self::Broken {
+                region,
+                offset,
+                found,
+                expected,
+            } => Description::broken(region, *offset, found, expected),
+            Self::Limit { .. } => Id::Limit.into(),
+            Self::Memory { .. } => Id::Memory.into(),
+            Self::Options(_) => Id::InvalidValue.into(),
+            Self::Cancelled => Id::Cancelled.into(),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+impl Describe for MinidumpError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::Io { source, .. } => source.describe(),
+            Self::Broken {
+                region,
+                offset,
+                found,
+                expected,
+            } => Description::broken(region, *offset, found, expected),
+            Self::NotADump { .. } => Id::NotADump.into(),
+            Self::Unsupported { .. } => Id::Unsupported.into(),
+            Self::NoSymbol(_) => Id::NoSymbol.into(),
+            Self::Options(_) => Id::InvalidValue.into(),
+            Self::Cancelled => Id::Cancelled.into(),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+impl Describe for ReadError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::NotMapped { at, .. } => Description::at(Id::NotMapped, at.0),
+            Self::Hole { at } => Description::at(Id::NotInDump, at.0),
+            Self::BeyondEnd { at, offset, .. } => {
+                let mut description = Description::at(Id::BeyondEnd, at.0);
+                description.place.offset = Some(*offset);
+                description
+            }
+            Self::Tables { at, source } => match source.describe() {
+                // The cause of a system error is in the text.
+                cause if cause.place == Place::default() => {
+                    Description::at(Id::TablesUnreadable, at.0)
+                }
+                cause => cause.at_address(at.0),
+            },
+            Self::Io { at, source } => source.describe().at_address(at.0),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+impl Describe for KernelError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::NoSymbol(_) => Id::NoSymbol.into(),
+            Self::Unreadable { what, at, source } => {
+                source.describe().in_region(what).at_address(at.0)
+            }
+            Self::Implausible {
+                what,
+                found,
+                expected,
+            } => Description::of_contents(Id::Broken, what, &format!("{found:#x}"), expected),
+            Self::UnknownMachine(_) => Id::Unsupported.into(),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+impl Describe for LocateError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::NoSymbol { .. } => Id::NoSymbol.into(),
+            Self::Unsupported { .. } => Id::Unsupported.into(),
+            Self::NoKernel {
+                misplaced: true, ..
+            } => Id::KernelMisplaced.into(),
+            Self::NoKernel { .. } => Id::KernelNotInMemory.into(),
+            Self::Contradiction {
+                what,
+                found,
+                expected,
+            } => Description::of_contents(Id::Broken, what, found, expected),
+            Self::Memory { what, source } => source.describe().in_region(what),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+impl Describe for LocationError {
+    fn describe(&self) -> Description {
+        Description::from(match self {
+            Self::Neither | Self::NotANumber(_) | Self::TooLarge(_) | Self::Beyond { .. } => {
+                Id::InvalidAddress
+            }
+            Self::NoSymbol(_) => Id::NoSymbol,
+            Self::NotAnAddress { .. } => Id::UnusableSymbol,
+            _ => Id::Failed,
+        })
+    }
+}
+
+impl Describe for PairError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::Open { source, .. } => source.describe(),
+            Self::Format(error) => error.describe(),
+            Self::Locate(error) => error.describe(),
+            Self::AnotherKernel { what, kernel, dump } => {
+                Description::of_contents(Id::OtherKernel, what, kernel, dump)
+            }
+            Self::NotFound { .. } => Id::KernelNotFound.into(),
+            Self::Kernel(error) => error.describe(),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+impl Describe for TakeError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::Locate(error) => error.describe(),
+            Self::Unsupported { .. } => Id::Unsupported.into(),
+            Self::NoCpu { .. } => Id::NoCpu.into(),
+            Self::Contradiction {
+                what,
+                found,
+                expected,
+            } => Description::of_contents(Id::Broken, what, found, expected),
+            Self::Memory { what, source } => source.describe().in_region(what),
+            Self::Mem(error) => error.describe(),
+            Self::Minidump(error) => error.describe(),
+            Self::RunningCpu => Id::RunningCpu.into(),
+            Self::NotStarted => Id::GuestNotStarted.into(),
+            Self::MustPause { .. } => Id::MustPause.into(),
+            Self::Qmp(error) => error.describe(),
+            Self::Publish(error) => error.describe(),
+            Self::Cancelled => Id::Cancelled.into(),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+impl Describe for PublishError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::Directory { source, .. } | Self::Io { source, .. } => source.describe(),
+            Self::Exists { .. } => Id::Exists.into(),
+            Self::NotEnoughSpace { .. } | Self::NoSpace { .. } => Id::NoSpace.into(),
+            Self::Complete { .. } => Id::LaterStepFailed.into(),
+            Self::Untrusted { .. } => Id::UntrustedFile.into(),
+            Self::NumbersTaken { .. } => Id::NumbersTaken.into(),
+            Self::ReaderGone { .. } => Id::ReaderGone.into(),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+impl Describe for WriteError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::Publish(error) => error.describe(),
+            Self::Minidump(error) => error.describe(),
+        }
+    }
+}
+
+impl Describe for QmpError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::Connect { .. } => Id::QmpConnect.into(),
+            Self::Io { source, .. } => source.describe(),
+            Self::Gone { .. } => Id::QmpGone.into(),
+            Self::Timeout { .. } => Id::QmpTimeout.into(),
+            Self::Refused { .. } => Id::QmpRefused.into(),
+            Self::Protocol {
+                region,
+                found,
+                expected,
+            } => Description::of_contents(Id::QmpProtocol, region, found, expected),
+            Self::Cancelled => Id::Cancelled.into(),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+impl Describe for MemError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::NotPermitted { .. } => Id::PermissionDenied.into(),
+            Self::BadDescriptor { .. } | Self::NotOpenedFor { .. } => Id::BadDescriptor.into(),
+            Self::NotAFile { .. } => Id::NotAFile.into(),
+            Self::BadFlags { .. }
+            | Self::BadCompression { .. }
+            | Self::BadRangeOperation { .. } => Id::BadRequest.into(),
+            Self::AnotherDumpRunning => Id::AnotherDumpRunning.into(),
+            Self::KernelCannotLiveDump => Id::KernelCannotLiveDump.into(),
+            Self::Cancelled => Id::CancelledAtConsole.into(),
+            Self::CompressorFailed => Id::CompressorFailed.into(),
+            Self::NoSpace(_) => Id::NoSpace.into(),
+            Self::NoDevice { .. } => Id::NoDevice.into(),
+            Self::NoExtract => Id::NoExtract.into(),
+            Self::BadAddress { at, .. } => Description::at(Id::BadAddress, *at),
+            Self::NoRangeDriver | Self::NoRanges => Id::NoRanges.into(),
+            Self::BadRange { base, .. } => Description::at(Id::BadRange, *base),
+            Self::RangeBusy { base, .. } => Description::at(Id::RangeBusy, *base),
+            Self::NoFreeRange => Id::NoFreeRange.into(),
+            Self::NoSuchRange { base, .. } => Description::at(Id::NoSuchRange, *base),
+            Self::UnknownKind { base, .. } => Description::at(Id::UnknownRangeType, *base),
+            Self::FixedRange { base, .. } => Description::at(Id::FixedRange, *base),
+            Self::NoSuchProcess { .. } => Id::NoProcess.into(),
+            Self::NeedsFreeBsd => Id::NeedsFreebsd.into(),
+            Self::NoKernelFile { .. } => Id::NoKernelFile.into(),
+            Self::Unchangeable { .. } => Id::Unchangeable.into(),
+            Self::Io { source, .. } => source.describe(),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+impl Describe for ServeError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::Machine { .. } => Id::Unsupported.into(),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+impl Describe for SynthError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::Syntax(_) => Id::DescriptionSyntax.into(),
+            Self::Value {
+                key,
+                found,
+                expected,
+            } => Description::of_contents(Id::DescriptionValue, key, found, expected),
+            Self::NoSpace { .. } => Id::DescriptionTooLarge.into(),
+            Self::Compiler { .. } => Id::CompilerFailed.into(),
+            Self::Kernel(_) => Id::Broken.into(),
+            Self::Io { source, .. } => source.describe(),
+            _ => Id::Failed.into(),
+        }
+    }
+}
+
+/// The id of a dump's warning.
+pub fn id_of_warning(warning: &Warning) -> Id {
+    match warning {
+        Warning::Short(_) => Id::PagesMissing,
+        Warning::Interrupted { .. } => Id::StreamEndsEarly,
+        Warning::ZeroTail(_) => Id::ZeroTail,
+        Warning::FilledTail { .. } => Id::FilledTail,
+        Warning::CutSegments { .. } => Id::MemoryMissing,
+        Warning::Trailing { .. } => Id::TrailingBytes,
+        Warning::StrayBits { .. } => Id::StrayBits,
+        Warning::Cleared => Id::AlreadySaved,
+        Warning::Parity => Id::Parity,
+        Warning::Architecture { .. } => Id::ArchitectureDiffers,
+        Warning::Info { .. } => Id::InfoFile,
+        Warning::Carried { .. } => Id::EmbeddedMinidump,
+        Warning::Unproven(_) => Id::Unproven,
+        Warning::Seal { .. } => Id::SealDamaged,
+        _ => Id::Warning,
+    }
+}

@@ -1,0 +1,264 @@
+//! Stable ids of errors, warnings and notes, for programs.
+//!
+//! The comment of an id is its meaning in docs/json.md; a test compares both.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// The id of a message, in lower case with hyphens. An id keeps its meaning in later versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Id {
+    // An exit code without a closer reason.
+    /// An operation failed for a reason without its own id
+    Failed,
+    /// Input contradicts its format or itself; has region, found and expected
+    Broken,
+    /// This kind or version of input is not supported
+    Unsupported,
+    /// The command line is wrong for a reason without its own id
+    Usage,
+
+    // The command line.
+    /// An option or verb does not exist
+    UnknownArgument,
+    /// A value of an option or argument is invalid
+    InvalidValue,
+    /// A required option or argument is missing
+    MissingArgument,
+    /// Options or arguments exclude each other
+    ConflictingArguments,
+    /// The output is a directory, and must be a file
+    OutputIsDirectory,
+    /// Standard output is a terminal, and the output is a binary dump
+    BinaryToTerminal,
+    /// The file name has the suffix of a compression that livecore cannot write
+    UnknownSuffix,
+    /// Memory is modified only with --write
+    Unconfirmed,
+    /// No verifier rule has this id
+    NoRule,
+
+    // The system.
+    /// A file, directory or socket does not exist
+    NotFound,
+    /// The system denied access
+    PermissionDenied,
+    /// The output exists already
+    Exists,
+    /// The file system is full, or a quota or file size limit is reached
+    NoSpace,
+    /// An operation of the system failed for another reason
+    Io,
+    /// The memory limit would be exceeded; raise it with --memory
+    Memory,
+    /// A limit of the format would be exceeded
+    Limit,
+    /// The work was cancelled
+    Cancelled,
+    /// The reader of standard output or a pipe exited
+    ReaderGone,
+    /// Standard input or standard output is closed
+    StreamClosed,
+    /// The sandbox is required and not available
+    NoSandbox,
+    /// A program that livecore started failed
+    ProgramFailed,
+    /// A path contains characters that a debugger would interpret
+    UnsafePath,
+    /// A program that livecore needs is not installed
+    ProgramMissing,
+
+    // Output files.
+    /// The dump is complete, and a later step failed
+    LaterStepFailed,
+    /// An existing file may have been planted by another user
+    UntrustedFile,
+    /// Other dumps use all numbers that --rotate allows
+    NumbersTaken,
+
+    // Dumps and their memory.
+    /// The input is not a kernel dump
+    NotADump,
+    /// The dump is encrypted
+    Encrypted,
+    /// The kernel does not map the virtual address
+    NotMapped,
+    /// The page is not in the dump
+    NotInDump,
+    /// The page is in the bitmap, and the file ends before it
+    BeyondEnd,
+    /// The page tables of a virtual address cannot be read
+    TablesUnreadable,
+    /// The range extends beyond the end of the address space
+    BeyondAddressSpace,
+    /// Salvage recovered no sound dump
+    NotRecovered,
+
+    // Kernels.
+    /// No file that was searched is the kernel of the dump
+    KernelNotFound,
+    /// The file is the kernel of another dump
+    OtherKernel,
+    /// The kernel is required and was not given
+    NoKernelFile,
+    /// The kernel of the file is not in memory
+    KernelNotInMemory,
+    /// The kernel is in memory at other addresses than the image states
+    KernelMisplaced,
+    /// The kernel has no such symbol
+    NoSymbol,
+    /// A symbol has no size, or its value is not an address
+    UnusableSymbol,
+    /// An address or number is invalid
+    InvalidAddress,
+    /// The dump has no such thread
+    NoThread,
+    /// The process does not exist
+    NoProcess,
+
+    // QEMU guests.
+    /// The image or guest has no such CPU
+    NoCpu,
+    /// The registers of a running guest are not a consistent snapshot; use --pause
+    RunningCpu,
+    /// QEMU has not started the guest
+    GuestNotStarted,
+    /// The memory of the running guest cannot be read; use --pause
+    MustPause,
+    /// No program listens at the QMP socket
+    QmpConnect,
+    /// QEMU closed the connection
+    QmpGone,
+    /// QEMU did not answer in time
+    QmpTimeout,
+    /// QEMU answered a command with an error
+    QmpRefused,
+    /// An answer violates QMP; has region, found and expected
+    QmpProtocol,
+
+    // mem(4).
+    /// A file descriptor is not open for the operation
+    BadDescriptor,
+    /// The kernel writes a live dump only to a regular file
+    NotAFile,
+    /// The kernel rejects an argument of the operation
+    BadRequest,
+    /// Another live dump is running
+    AnotherDumpRunning,
+    /// The kernel does not support live dumps; use --walk
+    KernelCannotLiveDump,
+    /// The live dump was cancelled at the system console
+    CancelledAtConsole,
+    /// The kernel's compressor failed
+    CompressorFailed,
+    /// There is no memory device
+    NoDevice,
+    /// The kernel cannot translate addresses
+    NoExtract,
+    /// No memory can be accessed at the address
+    BadAddress,
+    /// The machine or its firmware has no memory ranges
+    NoRanges,
+    /// The hardware cannot represent the memory range
+    BadRange,
+    /// The memory range has another owner
+    RangeBusy,
+    /// All memory ranges are in use
+    NoFreeRange,
+    /// There is no such memory range
+    NoSuchRange,
+    /// The memory range has an unknown type
+    UnknownRangeType,
+    /// The memory range cannot be removed
+    FixedRange,
+    /// mem(4) needs FreeBSD
+    NeedsFreebsd,
+    /// The machine keeps no changes
+    Unchangeable,
+
+    // Emulated machines.
+    /// The machine description is not valid TOML, or has an unknown key
+    DescriptionSyntax,
+    /// A value in the machine description is invalid
+    DescriptionValue,
+    /// The contents do not fit into the described memory
+    DescriptionTooLarge,
+    /// The kernel cannot be compiled
+    CompilerFailed,
+
+    // Warnings, and notes without effect on the exit code.
+    /// Pages at the end of a minidump are missing
+    PagesMissing,
+    /// Memory at the end of a full dump is missing
+    MemoryMissing,
+    /// The compressed stream ends early
+    StreamEndsEarly,
+    /// Missing pages are read as zeros, as requested
+    ZeroTail,
+    /// Pages were missing when the dump was sealed, and are zeros
+    FilledTail,
+    /// There are bytes after the end of the data
+    TrailingBytes,
+    /// Bits of the bitmap have no pages
+    StrayBits,
+    /// savecore(8) has already saved the dump
+    AlreadySaved,
+    /// The parity of the kerneldumpheader is wrong
+    Parity,
+    /// Header and payload have different architectures
+    ArchitectureDiffers,
+    /// The info file is invalid or describes another dump
+    InfoFile,
+    /// The minidump in the full dump is not used
+    EmbeddedMinidump,
+    /// Salvaged parts of the dump have no valid checksum
+    Unproven,
+    /// The seal is damaged
+    SealDamaged,
+    /// The memory image contradicts itself
+    ImageContradiction,
+    /// The memory image lacks pages that the kernel dumps
+    PagesNotInImage,
+    /// Kernel and dump have no property to compare
+    KernelNotCompared,
+    /// A kernel structure is inconsistent or cannot be read
+    KernelData,
+    /// The start of the oldest line in the message buffer is unknown
+    MsgbufOrder,
+    /// The message buffer is empty
+    MsgbufEmpty,
+    /// A warning without its own id
+    Warning,
+    /// Other users can connect to the server
+    OpenServer,
+    /// A single compressed stream is decompressed to a temporary file
+    Decompressing,
+    /// The ELF core contains no minidump and cannot be converted back
+    CoreOnly,
+    /// A module file is not given to the debugger
+    ModuleSkipped,
+    /// The directory contains no dumps
+    NoDumps,
+    /// Files of the directory are not named like dumps
+    FilesSkipped,
+    /// The suffix of the output does not match its compression
+    SuffixDiffers,
+    /// A signal stopped the work
+    Stopped,
+}
+
+impl Id {
+    /// The id in lower case with hyphens.
+    pub fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// What the id means, as a phrase.
+    pub fn meaning(self) -> String {
+        self.to_possible_value()
+            .and_then(|value| value.get_help().map(ToString::to_string))
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,131 @@
+//! Messages on standard error, as lines of text or of JSON.
+
+use std::fmt;
+use std::path::Path;
+
+use livecore_defs::text::{escaped_json, printable};
+use serde::Serialize;
+
+use crate::describe::Place;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::id::Id;
+
+/// The form of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Lines of text that begin with `livecore: `.
+    Text,
+    /// Lines of JSON; docs/schemas/message.schema.json.
+    Json,
+}
+
+impl Form {
+    /// The form that unparsed arguments select, for an error of the command line.
+    pub fn of_args(args: &[std::ffi::OsString]) -> Self {
+        let is_json = args.iter().any(|word| word == "--messages=json")
+            || args.windows(2).any(|pair| pair == ["--messages", "json"]);
+        if is_json { Self::Json } else { Self::Text }
+    }
+}
+
+/// The level of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// The work on an input failed.
+    Error,
+    /// The work was done; the exit code is 3 or worse.
+    Warning,
+    /// What was done.
+    Note,
+    /// How it was done (`--verbose`).
+    Detail,
+}
+
+/// A message.
+#[derive(Debug, Serialize)]
+pub struct Message {
+    schema: u32,
+    level: Level,
+    id: Option<Id>,
+    subject: Option<String>,
+    message: String,
+    advice: Option<String>,
+    #[serde(flatten)]
+    place: Place,
+    exit_code: Option<u8>,
+}
+
+impl Message {
+    /// A message of a level without an exit code of its own.
+    pub fn new(level: Level, id: Option<Id>, text: impl fmt::Display) -> Self {
+        Self {
+            schema: 1,
+            level,
+            id,
+            subject: None,
+            message: text.to_string(),
+            advice: None,
+            place: Place::default(),
+            exit_code: None,
+        }
+    }
+
+    /// A warning about `subject`.
+    pub fn warning(subject: &Path, id: Id, text: impl fmt::Display) -> Self {
+        Self {
+            subject: Some(subject.display().to_string()),
+            exit_code: Some(Exit::WARNINGS.code()),
+            ..Self::new(Level::Warning, Some(id), text)
+        }
+    }
+
+    /// An error of the command line, already formatted.
+    pub fn usage(id: Id, text: &str) -> Self {
+        Self {
+            exit_code: Some(Exit::USAGE.code()),
+            ..Self::new(Level::Error, Some(id), text.trim_end())
+        }
+    }
+
+    /// The line for standard error.
+    pub fn line(&self, form: Form) -> String {
+        match form {
+            Form::Text => format!("livecore: {}\n", printable(&self.to_string())),
+            Form::Json => match serde_json::to_string(self) {
+                Ok(json) => format!("{}\n", escaped_json(&json)),
+                Err(_) => String::new(), // No value of a message can fail.
+            },
+        }
+    }
+}
+
+impl From<&Failure> for Message {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            subject: failure.subject().map(str::to_owned),
+            advice: failure.advice().map(str::to_owned),
+            place: failure.place().clone(),
+            exit_code: Some(failure.exit().code()),
+            ..Self::new(Level::Error, Some(failure.id()), failure.what())
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    /// `SUBJECT: MESSAGE; ADVICE`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(subject) = &self.subject {
+            write!(f, "{subject}: ")?;
+        }
+        if self.level == Level::Warning {
+            f.write_str("warning: ")?;
+        }
+        f.write_str(&self.message)?;
+        match &self.advice {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
+    }
+}
