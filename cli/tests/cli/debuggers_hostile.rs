@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::debuggers::module_file;
-use crate::harness::{Run, livecore};
+use crate::harness::{MESSAGES, Run, livecore};
 use crate::served::{Server, debug};
 
 /// Creates a debugger with this name, and the file to which it writes its arguments, one on a line.
@@ -38,7 +38,8 @@ fn place(dir: &Path, name: &str, section: &str) -> PathBuf {
 
 fn start(program: &Path, dump: &Path, more: &[&str]) -> Run {
     let mut command = livecore();
-    command.args(["gdb", "--debugger"]).arg(program).arg(dump);
+    command.args(MESSAGES).args(["gdb", "--debugger"]);
+    command.arg(program).arg(dump);
     Run::of(command.args(more).output().unwrap())
 }
 
@@ -86,9 +87,14 @@ fn module_with_a_hostile_section_name_is_ignored_with_a_message() {
         let dump = place.join("livecore.0.zst");
         for name in ["gdb", "lldb"] {
             let (program, words) = fake(dir.path(), name, true);
-            let printed = start(&program, &dump, &[]).expect(0).err;
-            let why = "unexpected section name";
-            assert!(printed.contains(why), "{name} {section}: {printed}");
+            let run = start(&program, &dump, &[]).expect(0);
+            let skipped = run.count("module-skipped");
+            assert_eq!(skipped, 1, "{name} {section}: {}", run.err);
+            assert!(
+                run.err.contains("synth.ko"),
+                "{name} {section}: {}",
+                run.err
+            );
             let words = fs::read_to_string(words).unwrap();
             assert!(!words.contains("synth.ko"), "{name} {section}: {words}");
         }
@@ -139,8 +145,9 @@ fn module_in_a_directory_with_a_hostile_name_is_ignored() {
     let dump = place.join("livecore.0.zst");
     let kernel = debug().kernel.to_str().unwrap();
     let (lldb, words) = fake(dir.path(), "lldb", true);
-    let printed = start(&lldb, &dump, &["--kernel", kernel]).expect(0).err;
-    assert!(printed.contains("synth.ko: path contains"), "{printed}");
+    let run = start(&lldb, &dump, &["--kernel", kernel]).expect(0);
+    assert_eq!(run.count("module-skipped"), 1, "{}", run.err);
+    assert!(run.err.contains("synth.ko: "), "{}", run.err);
     let words = fs::read_to_string(words).unwrap();
     assert!(!words.contains("synth.ko"), "{words}");
     // The commands for users omit it too.

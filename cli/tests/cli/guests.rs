@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Run, livecore, machine, names, run};
+use crate::harness::{Run, livecore, machine, names, no_such_file, run};
 use crate::real::say;
 use crate::stub::{EIP, ESP, Stub};
 
@@ -400,7 +400,7 @@ fn pause_whole_needs_no_temporary_file() {
         .map(Run::of)
         .unwrap();
     let refused = refused.expect(1);
-    assert!(refused.err.contains("No such file"), "{}", refused.err);
+    assert!(refused.err.contains(&no_such_file()), "{}", refused.err);
     assert!(refused.out.is_empty());
     // The seal records the kind of pause.
     qemu.sealed("whole.zst", &["--pause=whole"]).expect(0);
@@ -677,11 +677,8 @@ fn error_names_a_socket_that_is_not_qmp() {
         ])
     };
     let absent = take(&dir.path().join("absent")).expect(1);
-    assert!(
-        absent.err.contains("absent: No such file"),
-        "{}",
-        absent.err
-    );
+    let line = format!("absent: {}", no_such_file());
+    assert!(absent.err.contains(&line), "{}", absent.err);
     // A listener that sends nothing.
     let silent = dir.path().join("silent");
     let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::harness::{Run, livecore, machine, run};
+use crate::harness::{MESSAGES, Run, golden, livecore, machine, no_such_file, run, run_json};
 
 pub(crate) struct Made {
     dir: tempfile::TempDir,
@@ -65,10 +65,9 @@ fn kgdb_accepts_kernel_before_dump_and_suggests_alternatives() {
         Run::of(output.unwrap()).expect(1)
     };
     let run = with_empty_path(&["kgdb", &kernel, &dump]);
-    assert!(run.err.contains("pkg install gdb"), "{}", run.err);
-    assert!(run.err.contains("livecore gdb"), "{}", run.err);
-    assert!(run.err.contains("livecore triage"), "{}", run.err);
-    assert!(!run.err.contains("os error"), "{}", run.err);
+    golden("messages/kgdb-missing.txt", &run.err);
+    let [option, json] = MESSAGES;
+    with_empty_path(&["kgdb", option, json, &kernel, &dump]).error("program-missing");
     let run = crate::harness::run(["kgdb", "--program", "true", &kernel, &dump]);
     run.expect(0);
     let run = crate::harness::run(["kgdb", &kernel, &dump, "--kernel", &kernel]).expect(64);
@@ -80,7 +79,7 @@ fn kgdb_accepts_kernel_before_dump_and_suggests_alternatives() {
 fn output_of_crashinfo_goes_to_standard_error() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("crashinfo");
-    fs::write(&program, "#!/bin/sh\necho no such kernel\nexit 1\n").unwrap();
+    fs::write(&program, "#!/bin/sh\necho why-$((6 * 7))\nexit 1\n").unwrap();
     Command::new("chmod")
         .arg("755")
         .arg(&program)
@@ -90,7 +89,7 @@ fn output_of_crashinfo_goes_to_standard_error() {
     let program = program.to_str().unwrap();
     let args = ["kgdb", "--crashinfo", "--program", program, &kernel, &dump];
     let run = run(args).expect(1);
-    assert!(run.err.contains("no such kernel"), "{}", run.err);
+    assert!(run.err.contains("why-42"), "{}", run.err);
     assert_eq!(run.text(), "");
 }
 
@@ -146,8 +145,8 @@ fn info_accepts_several_dumps_and_a_directory() {
     let directory = made().dir.path().to_str().unwrap();
     assert_eq!(run(["info", directory]).expect(0).out, one.out);
     let empty = tempfile::tempdir().unwrap();
-    let printed = run(["info".as_ref(), empty.path().as_os_str()]).expect(0);
-    assert!(printed.err.contains("no dumps found"), "{}", printed.err);
+    let printed = run_json(["info".as_ref(), empty.path().as_os_str()]).expect(0);
+    assert_eq!(printed.count("no-dumps"), 1, "{}", printed.err);
 }
 
 #[test]
@@ -178,16 +177,9 @@ fn system_errors_are_printed_without_errno() {
     ] {
         let run = run(args);
         let printed = format!("{}{}", run.text(), run.err);
-        assert!(
-            printed.contains("No such file or directory"),
-            "{args:?}: {printed}"
-        );
-        assert!(!printed.contains("os error"), "{args:?}: {printed}");
-        assert_eq!(
-            printed.matches("No such file").count(),
-            1,
-            "{args:?}: {printed}"
-        );
+        assert!(!printed.contains("(os "), "{args:?}: {printed}");
+        let absent = no_such_file();
+        assert_eq!(printed.matches(&absent).count(), 1, "{args:?}: {printed}");
     }
 }
 
@@ -195,10 +187,10 @@ fn system_errors_are_printed_without_errno() {
 fn take_to_a_closed_standard_output_fails() {
     let dump = made().path("vmcore.3.zst");
     let mut shell = Command::new("sh");
-    shell.args(["-c", "exec \"$0\" convert \"$1\" - >&-"]);
+    shell.args(["-c", "exec \"$0\" --messages json convert \"$1\" - >&-"]);
     shell.args([env!("CARGO_BIN_EXE_livecore"), &dump]);
     let run = Run::of(shell.output().unwrap()).expect(1);
-    assert!(run.err.contains("standard output"), "{}", run.err);
+    assert_eq!(run.error("stream-closed")["subject"], "standard output");
 }
 
 /// A header made without a time has 0.
@@ -290,6 +282,6 @@ fn memory_image_from_a_pipe_is_refused_in_one_line() {
         ]);
         assert!([1, 63].contains(&refused.code), "{image}: {}", refused.err);
         assert_eq!(refused.err.lines().count(), 1, "{}", refused.err);
-        assert!(!refused.err.contains("No such file"), "{}", refused.err);
+        assert!(!refused.err.contains(&no_such_file()), "{}", refused.err);
     }
 }

@@ -8,7 +8,7 @@ use livecore_synth::{Machine, Why};
 use livecore_tests::mkimage::{self, Codec, Kdump, Memory, Xen};
 use serde_json::Value;
 
-use crate::harness::{Run, run, testdata};
+use crate::harness::{Run, golden, run, run_json, testdata};
 use crate::schema;
 
 /// The tiny machine in a directory, and its memory.
@@ -138,11 +138,11 @@ fn take_of_an_image_without_some_pages_exits_with_warnings() {
     let args = [
         "take", "-q", "--image", &image, "--kernel", &kernel, "-o", &out,
     ];
-    let printed = run(args).expect(3).err;
-    let line = format!(
-        "livecore: {image}: warning: 1 page that the kernel dumps is missing in this memory and in the dump\n"
-    );
-    assert_eq!(printed, line);
+    let printed = run_json(args).expect(3);
+    assert_eq!(printed.err.lines().count(), 1, "{}", printed.err);
+    let warning = &printed.warnings(&["pages-not-in-image"])[0];
+    assert_eq!(warning["subject"], image.as_str());
+    assert!(warning["message"].as_str().unwrap().starts_with("1 page "));
     run(["verify", &out]).expect(0);
     let page = format!("{gone:#x}");
     run(["read", &out, "--phys", &page, "16"]).expect(1);
@@ -291,36 +291,45 @@ fn error_of_a_damaged_image_has_one_line_with_the_offset() {
     let fixture = Fixture::new();
     let small = Memory::parse("0x0 64 mix 1");
     let (kernel, out) = (fixture.path("m/kernel"), fixture.path("none"));
-    for (name, mut bytes, says) in [
+    for (name, mut bytes, region, offset) in [
         (
             "elf",
             mkimage::qemu(&small, 1).build(),
-            "ELF PT_LOAD at offset 0x78: found 0x40000 bytes",
+            "ELF PT_LOAD",
+            Some(0x78),
         ),
-        (
-            "lime",
-            mkimage::lime(&small),
-            "LiME range at offset 0x0: found 0x40000 bytes",
-        ),
+        ("lime", mkimage::lime(&small), "LiME range", Some(0)),
         (
             "flattened",
             mkimage::flatten(&mkimage::kdump(&small, &Kdump::default()), 4096, false),
-            "flattened piece at offset",
+            "flattened piece",
+            None,
         ),
         (
             "vmss",
             mkimage::vmss_with_memory(&small),
-            "VMware block at offset",
+            "VMware block",
+            None,
         ),
     ] {
         bytes.truncate(bytes.len() - 100);
         let image = fixture.write(name, &bytes);
-        let take = run(["take", "--image", &image, "--kernel", &kernel, "-o", &out]).expect(2);
-        assert_eq!(take.err.lines().count(), 1, "{}", take.err);
-        assert!(take.err.contains(says), "{name}: {}", take.err);
-        assert!(take.err.contains(", expected "), "{name}: {}", take.err);
-        let info = run(["info", &image]).expect(2);
-        assert!(info.err.contains(says), "{name}: {}", info.err);
+        let args = ["take", "--image", &image, "--kernel", &kernel, "-o", &out];
+        for args in [&args[..], &["info", &image]] {
+            let run = run_json(args).expect(2);
+            assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+            let error = run.error("broken");
+            assert_eq!(error["region"], region, "{name}: {error:#}");
+            match offset {
+                Some(offset) => {
+                    assert_eq!(error["offset"], offset, "{name}: {error:#}");
+                    let found = error["found"].as_str().unwrap();
+                    assert!(found.starts_with("0x40000 "), "{name}: {found}");
+                }
+                None => assert!(error["offset"].is_u64(), "{name}: {error:#}"),
+            }
+            assert!(error["expected"].is_string(), "{name}: {error:#}");
+        }
     }
     assert!(!Path::new(&out).exists());
 }
@@ -452,14 +461,12 @@ fn ranges_that_overlap_are_compared_and_a_difference_is_a_warning() {
                 ],
             ];
             for verb in verbs {
-                let run = run(verb).expect(code);
-                let message = "has other bytes from address 0x200800 on";
-                assert_eq!(
-                    run.err.contains(message),
-                    code == 3,
-                    "{verb:?}: {}",
-                    run.err
-                );
+                let run = run_json(verb).expect(code);
+                let warnings = run.warnings(&["image-contradiction"][..usize::from(code == 3)]);
+                for warning in warnings {
+                    let message = warning["message"].as_str().unwrap();
+                    assert!(message.contains(" 0x200800 "), "{verb:?}: {message}");
+                }
                 let quiet = verb[0] == "mem" || run.err.is_empty();
                 assert!(quiet || code == 3, "{verb:?}: {}", run.err);
             }
@@ -480,7 +487,6 @@ fn the_core_of_a_process_is_no_image() {
     }
     let core = fixture.write("core.123", &core.build());
     let info = run(["info", &core]).expect(63);
-    assert!(info.err.contains("no FreeBSD kernel wrote"), "{}", info.err);
     let args = [
         "take",
         "--image",
@@ -491,7 +497,8 @@ fn the_core_of_a_process_is_no_image() {
         "x",
     ];
     let take = run(args).expect(63);
-    assert!(take.err.contains("the core of a process"), "{}", take.err);
+    let printed = (info.err + &take.err).replace(&core, "CORE");
+    golden("messages/core-of-a-process.txt", &printed);
 }
 
 /// LiME with format=raw writes range after range, so nothing says which addresses they have.

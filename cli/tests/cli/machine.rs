@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use livecore_synth::Machine;
 use serde_json::Value;
 
-use crate::harness::{machine, names, run, tool};
+use crate::harness::{machine, names, run, run_json, tool};
 use crate::schema;
 
 const CODECS: [(&str, &str); 3] = [("--none", ""), ("--gzip", ".gz"), ("--zstd", ".zst")];
@@ -358,16 +358,16 @@ fn addresses_that_are_not_in_the_dump_are_errors() {
     let path = dump(dir.path(), "d.zst", "--zstd", "sealed");
     let path = path.to_str().unwrap();
     // Above all memory; a user address; the last address.
-    for (args, why) in [
-        (&["0x2000000", "16", "--phys"][..], "not in the dump"),
-        (&["0x1000", "16"], "not mapped"),
-        (&["0xffffffffffffffff", "16"], "not mapped"),
+    for (args, id) in [
+        (&["0x2000000", "16", "--phys"][..], "not-in-dump"),
+        (&["0x1000", "16"], "not-mapped"),
+        (&["0xffffffffffffffff", "16"], "not-mapped"),
     ] {
         let mut all = vec!["read", path];
         all.extend(args);
-        let run = run(all).expect(1);
+        let run = run_json(all).expect(1);
         assert!(run.out.is_empty(), "{args:?}");
-        assert!(run.err.contains(why), "{args:?}: {}", run.err);
+        assert_eq!(run.error(id)["address"], args[0]);
     }
     let unknown = run(["read", path, "hz", "4"]).expect(1);
     assert!(unknown.err.contains("--kernel"), "{}", unknown.err);
@@ -436,8 +436,7 @@ fn second_dump_of_an_image_is_refused() {
     let args = ["take", "--image", &ram, "--kernel", &kernel, "-o", &out];
     let lock = fs::File::open(&ram).unwrap();
     lock.lock().unwrap();
-    let busy = run(args).expect(1);
-    assert!(busy.err.contains("another dump is running"), "{}", busy.err);
+    run_json(args).expect(1).error("another-dump-running");
     assert!(!Path::new(&out).exists());
     lock.unlock().unwrap();
     run(args).expect(0);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Run, livecore, livecore_with_signals, machine, names, run};
+use crate::harness::{MESSAGES, Run, livecore, livecore_with_signals, machine, names, run};
 
 /// Time limit for conditions that are immediate on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -258,16 +258,15 @@ fn full_disk_is_an_error_and_leaves_the_directory_unchanged() {
         let output = Command::new("sh")
             .args(["-c", "ulimit -f 200; exec \"$0\" \"$@\""])
             .arg(env!("CARGO_BIN_EXE_livecore"))
+            .args(MESSAGES)
             .args(args)
             .output()
             .unwrap();
         let run = Run::of(output).expect(1);
         assert_eq!(run.err.lines().count(), 1, "{}", run.err);
-        assert!(
-            run.err.contains(": the file is larger than `ulimit -f`"),
-            "{}",
-            run.err
-        );
+        let error = run.error("no-space");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("`ulimit -f`"), "{message}");
         assert!(!run.err.contains("livecore.tmp."), "{}", run.err);
         assert!(contents(dir.path()) == before, "{:?}", names(dir.path()));
     }

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::harness::{Run, golden, livecore, run};
+use crate::harness::{MESSAGES, Run, golden, livecore, run};
 
 #[test]
 fn help_and_version_go_to_standard_output() {
@@ -94,9 +94,9 @@ fn full_disk_on_standard_output_is_an_error() {
     let Ok(full) = full else {
         return;
     };
-    let output = livecore().arg("man").stdout(full).output().unwrap();
-    let run = Run::of(output).expect(1);
-    assert!(run.err.contains("standard output: "), "{}", run.err);
+    let output = livecore().args(MESSAGES).arg("man").stdout(full).output();
+    let run = Run::of(output.unwrap()).expect(1);
+    assert_eq!(run.error("no-space")["subject"], "standard output");
 }
 
 /// A closed standard error does not make a run fail.

@@ -14,7 +14,7 @@ use livecore_livedump::mem4::{Access, DumpRequest, MemDevice};
 use livecore_minidump::KernelElf;
 
 use super::{Fixture, fixture, hex, tiny};
-use crate::harness::{livecore, names, run, tool};
+use crate::harness::{livecore, names, run, run_json, tool};
 
 /// The first process blocks in the middle of its dump, since its output is not read.
 #[test]
@@ -34,12 +34,8 @@ fn second_dump_of_a_machine_is_refused() {
     out.read_exact(&mut dumped).unwrap();
     let to = fixture.path("out/");
     fs::create_dir(&to).unwrap();
-    let second = run(take.iter().copied().chain(["-o", &to])).expect(1);
-    assert!(
-        second.err.contains("another dump is running"),
-        "{}",
-        second.err
-    );
+    let second = run_json(take.iter().copied().chain(["-o", &to])).expect(1);
+    second.error("another-dump-running");
     assert!(names(Path::new(&to)).is_empty());
     // Other operations on the machine work meanwhile.
     fixture.mem(&["read", "0", "16"]).expect(0);

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use livecore_synth::{Machine, write_out};
 use serde_json::Value;
 
-use crate::harness::{Run, golden, livecore, machine, names, run};
+use crate::harness::{MESSAGES, Run, golden, livecore, machine, names, run};
 use crate::schema;
 
 /// The builder's data of the tiny machine.
@@ -45,6 +45,11 @@ impl Fixture {
     pub(super) fn mem(&self, args: &[&str]) -> Run {
         let image = self.path("m");
         run(["mem"].iter().chain(args).chain(&["--image", &image]))
+    }
+
+    /// Runs it with messages as JSON.
+    pub(super) fn mem_messages(&self, args: &[&str]) -> Run {
+        self.mem(&[args, &MESSAGES].concat())
     }
 
     /// Runs it with `--json`, and checks the schema.

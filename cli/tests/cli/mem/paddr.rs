@@ -52,6 +52,6 @@ fn paddr_returns_the_builders_mappings() {
         );
     }
     assert!(checked > 10, "{checked}");
-    let absent = fixture.mem(&["paddr", "--pid", "99999", "0"]).expect(1);
-    assert!(absent.err.contains("no process 99999"), "{}", absent.err);
+    let absent = fixture.mem_messages(&["paddr", "--pid", "99999", "0"]);
+    absent.expect(1).error("no-process");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use livecore_synth::write_out;
 
 use super::{fixture, hex, tiny};
-use crate::harness::{livecore, machine, names, run};
+use crate::harness::{golden, livecore, machine, names, run};
 
 /// The line that memcontrol(8) prints, with the space at the end.
 const PCI_HOLE: &str = "0x80000000/0x80000000 BIOS uncacheable set-by-firmware active \n";
@@ -89,8 +89,8 @@ fn next_process_lists_and_clears_a_range() {
         "0x1000",
         "write-back",
     ];
-    let full = fixture.mem(&other).expect(1);
-    assert!(full.err.contains("no free memory range"), "{}", full.err);
+    let full = fixture.mem_messages(&other).expect(1);
+    full.error("no-free-range");
     let clear = ["ranges", "clear", "-b", "0x200000000", "-l", "0x40000000"];
     let answer = fixture.json("mem-ranges", 0, &clear);
     assert_eq!(answer["ranges"][0]["base"], "0x200000000");
@@ -133,22 +133,23 @@ fn next_process_lists_and_clears_a_range() {
 fn refused_range_changes_nothing() {
     let fixture = fixture();
     let before = fixture.mem(&["ranges", "list", "-a"]).expect(0).out;
-    for (args, why) in [
+    let mut reasons = String::new();
+    for (args, id) in [
         (
             &["set", "-b", "0x200000800", "-l", "0x1000", "write-back"][..],
-            "multiples of 4096",
+            "bad-range",
         ),
         (
             &["set", "-b", "0x200000000", "-l", "0x800", "write-back"],
-            "multiples of 4096",
+            "bad-range",
         ),
         (
             &["set", "-b", "0x200000000", "-l", "0x3000", "write-back"],
-            "power of two",
+            "bad-range",
         ),
         (
             &["set", "-b", "0x200001000", "-l", "0x2000", "write-back"],
-            "multiple of the length",
+            "bad-range",
         ),
         (
             &[
@@ -159,7 +160,7 @@ fn refused_range_changes_nothing() {
                 "0x2000",
                 "write-back",
             ],
-            "multiple of",
+            "bad-range",
         ),
         (
             &[
@@ -171,7 +172,7 @@ fn refused_range_changes_nothing() {
                 "write-back",
                 "uncacheable",
             ],
-            "exactly one",
+            "bad-range",
         ),
         (
             &[
@@ -183,15 +184,15 @@ fn refused_range_changes_nothing() {
                 "active",
                 "force",
             ],
-            "exactly one",
+            "bad-range",
         ),
         (
             &["set", "-b", "0x80000000", "-l", "0x1000", "write-combine"],
-            "overlaps",
+            "bad-range",
         ),
         (
             &["clear", "-b", "0x200000000", "-l", "0x1000"],
-            "no memory range",
+            "no-such-range",
         ),
         (
             &[
@@ -201,17 +202,22 @@ fn refused_range_changes_nothing() {
                 "-l",
                 "0xffffffffffffffff",
             ],
-            "no memory range",
+            "no-such-range",
         ),
-        (&["clear", "-b", "0", "-l", "0x10000"], "cannot be removed"),
+        (&["clear", "-b", "0", "-l", "0x10000"], "fixed-range"),
     ] {
         let args = [&["ranges"], args].concat();
-        let refused = fixture.mem(&args).expect(1);
-        assert!(refused.err.contains(why), "{args:?}: {}", refused.err);
+        let refused = fixture.mem_messages(&args).expect(1).error(id);
+        let base = args.iter().skip_while(|arg| **arg != "-b").nth(1).unwrap();
+        let base = if *base == "0" { "0x0" } else { *base };
+        assert_eq!(refused["address"], base, "{args:?}");
+        let reason = refused["message"].as_str().unwrap();
+        reasons += &format!("{}\n  {reason}\n", args.join(" "));
         let json = fixture.mem(&[&args[..], &["--json"]].concat()).expect(1);
         assert!(json.out.is_empty(), "no document for a refused change");
     }
     assert!(fixture.mem(&["ranges", "list", "-a"]).expect(0).out == before);
+    golden("messages/ranges.txt", &reasons);
 }
 
 #[test]
