@@ -404,6 +404,7 @@ pub fn id_of_warning(warning: &Warning) -> Id {
         Warning::Carried { .. } => Id::EmbeddedMinidump,
         Warning::Unproven(_) => Id::Unproven,
         Warning::Seal { .. } => Id::SealDamaged,
+        Warning::Field { .. } => Id::WrongField,
         _ => Id::Warning,
     }
 }

@@ -216,6 +216,8 @@ pub enum Id {
     Unproven,
     /// The seal is damaged
     SealDamaged,
+    /// A field of a header, or a section, has a value that no kernel writes
+    WrongField,
     /// The memory image contradicts itself
     ImageContradiction,
     /// The memory image lacks pages that the kernel dumps

@@ -97,19 +97,18 @@ pub fn seekable(path: &Path, session: &mut Session<'_>) -> Result<File, Failure>
     open().map_err(|e| Failure::from(e).about(path))
 }
 
-/// Prints the warnings that matter for reading memory. A short file matters only where a missing
-/// page is read, which is an error.
+/// Prints contradictions, and the warnings that matter for reading memory. A short file matters only
+/// where a missing page is read, which is an error.
 pub fn print_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'_>) {
     for warning in dump.envelope().warnings() {
-        if matches!(
+        let is_relevant = matches!(
             warning,
-            Warning::Seal { .. }
-                | Warning::Interrupted { .. }
-                | Warning::Architecture { .. }
-                | Warning::FilledTail { .. }
+            Warning::FilledTail { .. }
+                | Warning::Trailing { .. }
                 | Warning::Unproven(_)
                 | Warning::Carried { .. }
-        ) {
+        );
+        if is_relevant || warning.is_contradiction() {
             session.warn_of(path, warning);
         }
     }

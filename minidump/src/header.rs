@@ -1,6 +1,6 @@
 //! Parses and encodes the minidump header, which is in the first page.
 
-use crate::{Architecture, ByteOrder, Error};
+use crate::{Architecture, ByteOrder, DumpAvail, Error};
 use livecore_defs::minidump::{MAGIC_PREFIX, PAGE_SIZE};
 use livecore_defs::paging::{Section, When};
 use livecore_defs::powerpc64::{self, HASHED_MMUS};
@@ -277,6 +277,15 @@ impl MinidumpHeader {
             When::MmuFormat(first, last) => (first..=last).contains(&self.mmuformat),
             When::Word(size) => self.pointer_size() == size,
         }
+    }
+
+    /// The size of the bitmap of `ranges` as the kernel computes it, in bytes: whole words, rounded up
+    /// to a page. `None` if this version has no `dump_avail`, or the size does not fit its field.
+    pub(crate) fn needed_bitmap_size(&self, ranges: &DumpAvail) -> Option<u32> {
+        let word = self.long_size() as u64;
+        let len = ranges.bits().div_ceil(word * 8).checked_mul(word)?;
+        let size = u32::try_from(len.checked_next_multiple_of(self.page_size())?).ok()?;
+        ranges.is_known().then_some(size)
     }
 
     /// The length of the page-table section, if the kernel does not pad it.

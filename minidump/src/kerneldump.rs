@@ -82,6 +82,8 @@ pub struct KernelDumpHeader {
     pub parity: [u8; 4],
     /// Whether the parity is valid.
     pub parity_ok: bool,
+    /// Whether the unused bytes of version 4 have a byte that is not zero.
+    pub has_stray_bytes: bool,
 }
 
 impl KernelDumpHeader {
@@ -126,6 +128,8 @@ impl KernelDumpHeader {
             compression: fields.compression.map_or(0, |f| bytes(block, f)[0]),
             parity,
             parity_ok: xor_of_words(block) == [0; 4],
+            has_stray_bytes: version == defs::V4.version
+                && bytes(block, defs::V4_UNUSED).iter().any(|b| *b != 0),
         }))
     }
 

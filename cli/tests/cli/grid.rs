@@ -67,10 +67,22 @@ fn each<T: Send>(work: impl Fn(&Recipe, &Path) -> T + Sync) -> Vec<(Recipe, T)> 
     done
 }
 
+/// Asserts that no verb exits with 0 if `verify --quick` calls the dump broken. A verb that exits with
+/// 0 has not read the damaged part.
+fn require_report_of_damage(recipe: &Recipe, dump: &Path, runs: &[Run]) {
+    let code = |verb: &str| VERBS.iter().zip(runs).find(|((name, _), _)| *name == verb);
+    let broken = code("verify").is_some_and(|(_, run)| run.code == 2);
+    if broken && runs.iter().any(|run| run.code == 0) {
+        let quick = ["verify".as_ref(), "--quick".as_ref(), dump.as_os_str()];
+        let quick = run(quick).code;
+        assert_ne!(quick, 2, "{}: a verb exits with 0", recipe.name);
+    }
+}
+
 fn all_verbs(recipe: &Recipe, dir: &Path) -> Vec<Run> {
     let dump = build(recipe, dir);
     let out = dir.join("out");
-    VERBS
+    let runs: Vec<_> = VERBS
         .iter()
         .map(|(_, args)| {
             let args = args.iter().map(|arg| match *arg {
@@ -82,7 +94,9 @@ fn all_verbs(recipe: &Recipe, dir: &Path) -> Vec<Run> {
             run.err = run.err.replace(dir.to_str().unwrap(), "DIR");
             run
         })
-        .collect()
+        .collect();
+    require_report_of_damage(recipe, &dump, &runs);
+    runs
 }
 
 /// One run over the whole corpus checks all properties, since building it takes most of the time.

@@ -8,6 +8,7 @@ use livecore_defs::seal::{
     FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_ZERO_TAIL, RECORD_SOURCE_LENGTH,
 };
 
+use super::contradictions::of_kerneldump;
 use super::info_file::InfoFile;
 use super::warning::Warning;
 use crate::container::{Container, Opened};
@@ -77,6 +78,9 @@ impl Envelope {
         }
         let (header, origin) = find_header(&opened, info.as_ref(), info_path);
         warn_of_header(header.as_ref(), port, &mut warnings);
+        if let Some(header) = &header {
+            warnings.extend(of_kerneldump(header, &origin, opened.container));
+        }
         warn_of_seal(opened.seal.as_ref(), &mut warnings);
         Self {
             container: opened.container,
@@ -99,13 +103,8 @@ impl Envelope {
             Some(header) => (Some(header), HeaderOrigin::ElfNote),
             None => (self.header.clone(), self.origin.clone()),
         };
-        let of_header = |w: &&Warning| {
-            !matches!(
-                w,
-                Warning::Architecture { .. } | Warning::Cleared | Warning::Parity
-            )
-        };
-        let mut warnings = self.warnings.iter().filter(of_header).cloned().collect();
+        let others = self.warnings.iter().filter(|w| !w.is_of_header());
+        let mut warnings = others.cloned().collect();
         warn_of_header(header.as_ref(), port, &mut warnings);
         Self {
             container: self.container,
@@ -247,13 +246,14 @@ fn usable_info(
     let Some(InfoFile { path, info }) = info_file else {
         return (None, None);
     };
-    let refuse = |why: String| Warning::Info {
+    let refuse = |why: String, contradicts: bool| Warning::Info {
         why: format!("{}: {why}", path.display()),
+        contradicts,
     };
     let info = match info {
         Ok(info) => info,
         Err(why) => {
-            warnings.push(refuse(why));
+            warnings.push(refuse(why, false));
             return (None, None);
         }
     };
@@ -263,16 +263,15 @@ fn usable_info(
             escaped(info.architecture.as_bytes(), 32),
             port.0
         );
-        warnings.push(refuse(why));
+        warnings.push(refuse(why, true));
         return (None, None);
     }
     let codec = opened.stream.codec();
     // `savecore -z` compresses a dump whose header has no compression.
     if info.compression != Some(codec) && info.compression != Some(Codec::None) {
         let name = info.compression.map_or("unknown", Codec::name);
-        warnings.push(refuse(format!(
-            "its compression is {name}, the dump's is {codec}"
-        )));
+        let why = format!("its compression is {name}, the dump's is {codec}");
+        warnings.push(refuse(why, false));
         return (None, None);
     }
     (Some(info), Some(path))

@@ -4,11 +4,13 @@
 //!  any        opens a dump of any kind
 //!  open       reads and checks the sections of a minidump
 //!  minidump   the minidump; memory: reads its memory
+//!  contradictions   fields that no kernel writes
 //!  envelope   container, stream, header; info_file: the info file; carried: a minidump in a core
 //! ```
 
 mod any;
 pub(crate) mod carried;
+mod contradictions;
 pub(crate) mod envelope;
 pub(crate) mod info_file;
 mod memory;

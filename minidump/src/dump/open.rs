@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use livecore_compress::{Codec, ReadAt};
 use livecore_defs::foreign::Foreign;
+use livecore_defs::kerneldump::DUMPLENGTH;
+use livecore_defs::minidump::DUMP_AVAIL_ENTRY;
 use livecore_defs::seal::FLAG_SHORT;
 
-use super::envelope::Envelope;
+use super::contradictions::of_minidump;
+use super::envelope::{Envelope, HeaderOrigin};
 use super::minidump::{Dump, reserve};
 use super::options::OpenOptions;
 use super::table_cache::TableCache;
-use super::warning::Warning;
+use super::warning::{KERNELDUMPHEADER, Warning};
 use crate::bitmap_section::WordForm;
 use crate::container::Container;
 use crate::header::HEADER_BYTES;
@@ -32,7 +35,7 @@ impl Dump {
             layout = layout.with_pmap_len(len);
         }
         require_sections(&*content, &layout)?;
-        let ranges = read_ranges(&*content, &mini, &layout)?;
+        let (ranges, tail) = read_ranges(&*content, &mini, &layout)?;
         let (bitmap, stray) = read_bitmap(&*content, &mini, &layout, &ranges, options)?;
         layout = Layout::new(&mini, bitmap.count());
         if let Some(len) = mini.unpadded_entries() {
@@ -42,6 +45,8 @@ impl Dump {
                 layout = layout.with_pmap_len(len);
             }
         }
+        let mut contradictions = of_minidump(&mini, &ranges);
+        contradictions.extend(tail);
         let mut dump = Self {
             envelope,
             mini,
@@ -51,6 +56,7 @@ impl Dump {
             zero_tail: options.zero_tail,
             tables: TableCache::new(),
         };
+        dump.envelope.warnings.extend(contradictions);
         if stray > 0 {
             let warning = Warning::StrayBits { count: stray };
             dump.envelope.warnings.push(warning);
@@ -109,12 +115,33 @@ impl Dump {
         }
         let tail = actual.saturating_sub(expected);
         if tail > 0 && tail > stray * self.layout.page_size() {
-            self.envelope.warnings.push(Warning::Trailing {
-                offset: expected,
-                len: tail,
-            });
+            let warning = self.excess(expected, tail);
+            self.envelope.warnings.push(warning);
         }
         Ok(())
+    }
+
+    /// The warning about `tail` bytes after the last page, which ends at `end`. They contradict a
+    /// kerneldumpheader that counts them.
+    fn excess(&self, end: u64, tail: u64) -> Warning {
+        let header = self.envelope.kerneldumpheader();
+        match (header, self.envelope.header_origin()) {
+            (Some(header), HeaderOrigin::File { offset })
+                if header.codec() == Some(Codec::None) && header.dumplength > end =>
+            {
+                Warning::Field {
+                    structure: KERNELDUMPHEADER,
+                    name: "dumplength",
+                    offset: offset + DUMPLENGTH.offset as u64,
+                    found: format!("{:#x}", header.dumplength),
+                    expected: format!("{end:#x}, the end of the last page"),
+                }
+            }
+            _ => Warning::Trailing {
+                offset: end,
+                len: tail,
+            },
+        }
     }
 
     fn is_sealed_short(&self) -> bool {
@@ -194,14 +221,15 @@ fn require_sections(content: &dyn ReadAt, layout: &Layout) -> Result<(), Error> 
     Ok(())
 }
 
+/// Reads `dump_avail`. Also returns a warning if there are bytes after its last entry.
 fn read_ranges(
     content: &dyn ReadAt,
     mini: &MinidumpHeader,
     layout: &Layout,
-) -> Result<DumpAvail, Error> {
+) -> Result<(DumpAvail, Option<Warning>), Error> {
     if !mini.has_dump_avail() {
         let bits = u64::from(mini.bitmapsize) * 8;
-        return Ok(DumpAvail::from_zero(bits, layout.page_size()));
+        return Ok((DumpAvail::from_zero(bits, layout.page_size()), None));
     }
     let offset = layout.dump_avail_offset();
     let len = u64::from(mini.dumpavailsize);
@@ -217,7 +245,16 @@ fn read_ranges(
     content.read_exact_at(&mut bytes, offset)?;
     let ranges = DumpAvail::parse(&bytes, mini.order, layout.page_size(), offset)?;
     ranges.require_bits(mini.bitmapsize, layout.bitmap_offset())?;
-    Ok(ranges)
+    let end = ranges.segments().len() * DUMP_AVAIL_ENTRY;
+    let stray = bytes.iter().skip(end).position(|byte| *byte != 0);
+    let warning = stray.map(|stray| Warning::Field {
+        structure: "dump_avail",
+        name: "after the last entry",
+        offset: offset + (end + stray) as u64,
+        found: format!("{:#04x}", bytes[end + stray]),
+        expected: "zeros".to_owned(),
+    });
+    Ok((ranges, warning))
 }
 
 /// Reads the bitmap, and returns it with the number of set bits after its end in the last word.

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::Unproven;
 
+/// The name of the kerneldumpheader in [`Warning::Field`].
+pub(crate) const KERNELDUMPHEADER: &str = "kerneldumpheader";
+
 /// Page data in the bitmap that is missing in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shortness {
@@ -66,10 +69,25 @@ pub enum Warning {
         /// The architecture of the payload.
         payload: &'static str,
     },
+    /// A field of a header, or a section, has a value that no kernel writes.
+    Field {
+        /// The structure: `minidump header`, `kerneldumpheader`, `dump_avail`.
+        structure: &'static str,
+        /// The field or the part of the structure.
+        name: &'static str,
+        /// Its offset: in the payload if the structure is part of the payload, else in the file.
+        offset: u64,
+        /// The value.
+        found: String,
+        /// The expected value.
+        expected: String,
+    },
     /// The info file is invalid or describes another dump.
     Info {
         /// The reason.
         why: String,
+        /// Whether it describes a dump of another architecture.
+        contradicts: bool,
     },
     /// A full dump has a note about a minidump that cannot be used.
     Carried {
@@ -83,6 +101,31 @@ pub enum Warning {
         /// The reason.
         why: String,
     },
+}
+
+impl Warning {
+    /// Whether the dump contradicts its format or itself. Every verb reports this, since
+    /// `verify` calls such a dump broken. Other warnings are about lost data or unusual properties.
+    pub fn is_contradiction(&self) -> bool {
+        match self {
+            Self::Interrupted { .. }
+            | Self::Parity
+            | Self::Architecture { .. }
+            | Self::Field { .. }
+            | Self::Seal { .. } => true,
+            Self::Info { contradicts, .. } => *contradicts,
+            _ => false,
+        }
+    }
+
+    /// Whether the warning is about the kerneldumpheader.
+    pub(crate) fn is_of_header(&self) -> bool {
+        match self {
+            Self::Architecture { .. } | Self::Cleared | Self::Parity => true,
+            Self::Field { structure, .. } => *structure == KERNELDUMPHEADER,
+            _ => false,
+        }
+    }
 }
 
 /// Formats a number of pages.
@@ -144,7 +187,17 @@ impl fmt::Display for Warning {
                     "the kerneldumpheader is for {header}, the payload for {payload}"
                 )
             }
-            Self::Info { why } => write!(f, "the info file is not used: {why}"),
+            Self::Field {
+                structure,
+                name,
+                offset,
+                found,
+                expected,
+            } => write!(
+                f,
+                "{structure}, {name} at offset {offset:#x}: found {found}, expected {expected}"
+            ),
+            Self::Info { why, .. } => write!(f, "the info file is not used: {why}"),
             Self::Carried { why } => {
                 write!(f, "the minidump in the full dump is not used: {why}")
             }

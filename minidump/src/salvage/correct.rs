@@ -31,7 +31,7 @@ impl Corrected {
         let mut header = read.clone();
         let mut corrections = Vec::new();
         let page_size = header.page_size();
-        if let Some(size) = bitmap_size(&header, ranges) {
+        if let Some(size) = header.needed_bitmap_size(ranges) {
             header.bitmapsize = size;
         }
         if header.unpadded_entries().is_none()
@@ -87,13 +87,4 @@ impl Corrected {
             corrections,
         })
     }
-}
-
-/// Size of the bitmap as the kernel computes it: whole words, rounded up to a page. `None` if
-/// `ranges` are not known.
-pub(super) fn bitmap_size(header: &MinidumpHeader, ranges: &DumpAvail) -> Option<u32> {
-    let word = header.long_size() as u64;
-    let len = ranges.bits().div_ceil(word * 8).checked_mul(word)?;
-    let size = u32::try_from(len.checked_next_multiple_of(header.page_size())?).ok()?;
-    ranges.is_known().then_some(size)
 }

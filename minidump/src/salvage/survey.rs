@@ -5,7 +5,7 @@ use std::ops::Range;
 use livecore_compress::ReadAt;
 use livecore_compress::salvage::{Piece, Proof};
 
-use super::correct::{Corrected, bitmap_size};
+use super::correct::Corrected;
 use super::left::{Left, covered, good};
 use super::options::{Known, Options};
 use super::report::{PageCount, SectionLoss};
@@ -377,7 +377,7 @@ impl Reading {
                     continue;
                 }
             };
-            let right = bitmap_size(&header, &ranges);
+            let right = header.needed_bitmap_size(&ranges);
             let sizes = [header.bitmapsize, right.unwrap_or(header.bitmapsize)];
             for (bitmapsize, last) in sizes.into_iter().zip([false, true]) {
                 let header = MinidumpHeader {

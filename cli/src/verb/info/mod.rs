@@ -35,7 +35,7 @@ info reads the start and the end of the file and prints its output. If the dump 
 or zstd frame, info then decodes all of it to check its length and checksum, and warns if memory is \
 missing. Use `livecore verify` to check everything else.
 
-Exits with 3 if there are warnings: a short file, a wrong parity, a damaged seal.";
+Exits with 3 if there are warnings: a short file, a wrong field of a header, a damaged seal.";
 
 /// Reads the start and the end, then what a foreign stream does not state there.
 const WITH_LOSS: Opening = Opening {

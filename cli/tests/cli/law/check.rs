@@ -1,8 +1,8 @@
 //! Checks one file for consistency between the verifier and the other verbs. A dump that `verify`
 //! calls sound, with or without warnings, is readable to the end by every verb; a dump that
-//! `convert` calls broken is broken for `verify`. `verify` does not call broken what
-//! `salvage` writes, and `salvage` does not exit with 0 if `verify` calls its input broken. The fuzz
-//! target `law` uses this file.
+//! `convert` calls broken is broken for `verify`. If headers or sections are broken for `verify`, no
+//! verb exits with 0. `verify` does not call broken what `salvage` writes, and `salvage` does not exit
+//! with 0 if `verify` calls its input broken. The fuzz target `law` uses this file.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -52,6 +52,25 @@ pub(crate) fn check(bytes: &[u8], dir: &Path, kernel: Option<&Path>) -> Result<(
     if glance == 2 && verdict != 2 {
         return Err(format!("verify --quick exits 2, verify {verdict}"));
     }
+    let info = run(&["info".as_ref(), dump]).0;
+    let dmesg = run(&["dmesg".as_ref(), dump]).0;
+    // Only verbs that read the frames of pages find damage there.
+    let frames = || run(&[verify, quick, "--only".as_ref(), "codec".as_ref(), dump]).0;
+    if glance == 2 && frames() != 2 {
+        let [read, phys, at, len] = ["read", "--phys", "0x1000", "16"].map(OsStr::new);
+        let read = run(&[read, phys, dump, at, len]).0;
+        let codes = [
+            ("convert", convert),
+            ("info", info),
+            ("dmesg", dmesg),
+            ("read", read),
+        ];
+        if let Some((verb, _)) = codes.iter().find(|(_, code)| *code == 0) {
+            return Err(format!(
+                "verify finds a contradiction in the headers, {verb} exits 0"
+            ));
+        }
+    }
     let (salvaged, kept) = run(&[salvage, json, force, dump, out.as_os_str()]);
     if salvaged == 0 && verdict == 2 {
         return Err("salvage exits 0, verify 2".into());
@@ -70,12 +89,12 @@ pub(crate) fn check(bytes: &[u8], dir: &Path, kernel: Option<&Path>) -> Result<(
         code => Err(format!("verify exits {verdict}, {verb} {code}")),
     };
     fine("convert", convert)?;
-    fine("info", run(&["info".as_ref(), dump]).0)?;
+    fine("info", info)?;
     let report: Value = serde_json::from_slice(&report).map_err(|e| e.to_string())?;
     let report = &report["reports"][0];
     // A full dump without its kernel has no message buffer.
     if !report["facts"]["version"].is_null() {
-        fine("dmesg", run(&["dmesg".as_ref(), dump]).0)?;
+        fine("dmesg", dmesg)?;
     }
     if let Some(kernel) = kernel {
         let args = ["ps".as_ref(), dump, "--kernel".as_ref(), kernel.as_os_str()];

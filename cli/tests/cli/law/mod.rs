@@ -4,6 +4,7 @@ mod check;
 
 use std::path::Path;
 
+use livecore_tests::corpus::recipes;
 use livecore_tests::mkdump;
 
 use crate::harness::run;
@@ -195,6 +196,19 @@ fn damaged_frame(dump: &[u8], random: &mut Random) -> Vec<(String, Vec<u8>)> {
         ),
         (format!("cut at {start}"), before.to_vec()),
     ]
+}
+
+#[test]
+fn verify_agrees_with_the_other_verbs_on_every_recipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut wrong = Vec::new();
+    for recipe in recipes().unwrap() {
+        let bytes = mkdump::build(&recipe.text).unwrap();
+        if let Err(why) = check::check(&bytes, dir.path(), None) {
+            wrong.push(format!("{}: {why}", recipe.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// `LIVECORE_FAULTS` sets the number of bits that are flipped in each format, one after the other.
