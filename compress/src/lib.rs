@@ -71,6 +71,7 @@ pub mod salvage;
 pub mod seal;
 pub mod spool;
 pub mod stream;
+mod sync;
 pub mod table;
 mod zero;
 pub mod zstd_format;

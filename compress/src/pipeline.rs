@@ -29,9 +29,10 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::sync::{self, Condvar, Mutex, MutexGuard};
 use crate::{Error, Progress};
 
 /// Number of permits for each worker: pieces taken and not yet used by the sink.
@@ -168,15 +169,14 @@ pub(crate) fn run<J: Job>(
         filled: Condvar::new(),
         claim: Mutex::new(0),
     };
-    std::thread::scope(|scope| {
+    sync::scope(|scope| {
         let _leave = Leave {
             shared: &shared,
             worker: false,
         };
         for started in 0..threads {
-            let spawned = std::thread::Builder::new()
-                .name(format!("frame {started}"))
-                .spawn_scoped(scope, || serve(job, &shared));
+            let name = format!("frame {started}");
+            let spawned = sync::spawn(scope, name, || serve(job, &shared));
             if let Err(error) = spawned {
                 // Continue with fewer workers; fail without any.
                 let missing = threads - started;

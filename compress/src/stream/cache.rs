@@ -4,9 +4,10 @@
 //! evicts its least recently used frame. While one reader decodes a frame, other readers of the same
 //! frame wait for it.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::Error;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Maximum number of shards.
 const SHARDS: u64 = 8;
