@@ -58,6 +58,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             put("dump_fixed", &recipe.name, &bytes)?;
             put("salvage", &recipe.name, &bytes)?;
             put("law", &recipe.name, &bytes)?;
+            // The first byte selects the command line.
+            let verb = [recipe.name.len() as u8];
+            put("verbs", &recipe.name, &[&verb[..], &bytes].concat())?;
         }
     }
     for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
@@ -95,6 +98,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let name = packet.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         put("packets", &name, packet.as_bytes())?;
     }
-    put("kernel_elf", "kernel", &mkelf::build(KERNEL)?)?;
+    let kernel = mkelf::build(KERNEL)?;
+    put("kernel_elf", "kernel", &kernel)?;
+    for verb in 0..22_u8 {
+        put(
+            "verbs",
+            &format!("kernel-{verb}"),
+            &[&[verb][..], &kernel].concat(),
+        )?;
+    }
     Ok(())
 }
