@@ -12,7 +12,7 @@ use crate::harness::run;
 const LINKED: u64 = 0x10_1000;
 const RUNS: u64 = 0xc000_0000_0010_1000;
 
-/// Builds a dump of a process with one thread `told`, and a directory with the kernel's file.
+/// Builds a dump of a process with one thread `idle`, and a directory with the kernel's file.
 fn made(dir: &Path, version: &str) -> (PathBuf, PathBuf) {
     let mut dump = String::from(
         "minidump powerpc64 2\nstartkernel 0xc000000000100100\navail 0x0 0x200000\n\
@@ -58,8 +58,8 @@ fn made(dir: &Path, version: &str) -> (PathBuf, PathBuf) {
     }
     for (at, text) in [
         (0x100, version),
-        (process + 0x28, "told"),
-        (thread + 0x28, "told"),
+        (process + 0x28, "idle"),
+        (thread + 0x28, "idle"),
     ] {
         dump += &format!("put {:#x} text \"{text}\"\n", LINKED + at);
     }
@@ -99,7 +99,7 @@ fn core_of_a_displaced_kernel_has_its_threads() {
     let bytes = fs::read(&core).unwrap();
     // The notes precede the first page of the dump.
     let head = &bytes[..0x1000];
-    let name = b"(pid 7) told\0";
+    let name = b"(pid 7) idle\0";
     assert!(
         head.windows(name.len()).any(|w| w == name),
         "{}",

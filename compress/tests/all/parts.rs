@@ -88,7 +88,7 @@ fn a_list_above_the_memory_limit_is_an_error() {
     let stream = Stream::from_source(Arc::new(bytes), &small).unwrap();
     let error = stream.list(PART_UNPROVEN).unwrap_err();
     assert!(matches!(error, Error::Memory { .. }));
-    assert!(error.to_string().ends_with("raise it with --memory SIZE"));
+    assert!(error.to_string().contains("--memory"), "{error}");
     assert!(stream.list(KINDS).unwrap().is_some());
 }
 

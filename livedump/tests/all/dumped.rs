@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use livecore_compress::ReadAt;
 use livecore_defs::elf::{CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_LOAD};
-use livecore_kernel::locate::DumpedMachine;
-use livecore_livedump::take::{PlanOptions, plan, plan_machine};
+use livecore_kernel::locate::{DumpedMachine, LocateError};
+use livecore_livedump::take::{PlanOptions, TakeError, plan, plan_machine};
 use livecore_minidump::PhysMemory;
 use livecore_minidump::elf::core::Segment;
 use livecore_minidump::elf::write::CoreHead;
@@ -208,11 +208,16 @@ fn kernel_of_a_full_dump_may_lack_version_dump_avail_and_msgbufp() {
         let error = livecore_minidump::MessageBuffer::of_memory(&lacking, &elf)
             .err()
             .unwrap();
-        assert!(error.to_string().ends_with("no symbol msgbufp"), "{error}");
+        let name = match error {
+            livecore_minidump::Error::NoSymbol(name) => name,
+            other => panic!("{other}"),
+        };
+        assert_eq!(name, "msgbufp");
         let error = plan(memory, &elf, &PlanOptions::default()).err().unwrap();
-        assert!(
-            error.to_string().ends_with("no symbol dump_avail"),
-            "{error}"
-        );
+        let name = match error {
+            TakeError::Locate(LocateError::NoSymbol { name }) => name,
+            other => panic!("{other}"),
+        };
+        assert_eq!(name, "dump_avail");
     }
 }

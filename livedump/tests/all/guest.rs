@@ -562,7 +562,7 @@ fn failing_memory_during_rereading_is_an_error() {
         }
         fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
             if self.1.load(Ordering::Relaxed) == 1 && buf.len() as u64 >= PAGE {
-                return Err(io::Error::other("the guest exited"));
+                return Err(io::Error::other("exit-42"));
             }
             self.0.read(PhysAddr(at), buf)
         }
@@ -572,5 +572,5 @@ fn failing_memory_during_rereading_is_an_error() {
     let mut taken = planned(memory.clone(), &elf);
     memory.1.store(1, Ordering::Relaxed);
     let error = taken.watch(1, &NoProgress).unwrap_err();
-    assert!(error.to_string().contains("the guest exited"), "{error}");
+    assert!(error.to_string().contains("exit-42"), "{error}");
 }

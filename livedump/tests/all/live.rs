@@ -16,7 +16,7 @@ use livecore_livedump::emulated::state::State;
 use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::emulated::{Parts, Processor};
 use livecore_livedump::mem4::{Access, DumpRequest, FreeBsd, MemDevice, MemError};
-use livecore_livedump::publish::{Destination, Options, Output, info, watch_signals};
+use livecore_livedump::publish::{Destination, Options, Output, PublishError, info, watch_signals};
 use livecore_livedump::sys::descriptor;
 use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
 use livecore_livedump::take::live::{Live, LiveKernel};
@@ -315,27 +315,46 @@ fn destination_is_checked_before_the_request() {
             compress,
         };
         let output = Output::Destination(&to);
-        let error = run(source, output, &options, &mut NoObserver).unwrap_err();
-        error.to_string()
+        match run(source, output, &options, &mut NoObserver).unwrap_err() {
+            TakeError::Publish(error) => Ok(error),
+            other => Err(other),
+        }
     };
-    for (out, max, why) in [
-        (here("existing"), None, "already exists"),
-        (here("absent/"), None, "No such file"),
-        (here("absent/file"), None, "No such file"),
-        (here("taken/"), NonZeroU32::new(1), "other dumps use"),
-        (here("full/"), None, "minfree"),
+    let is_absent = |error: &PublishError| match error {
+        PublishError::Directory { source, .. } | PublishError::Io { source, .. } => {
+            source.kind() == io::ErrorKind::NotFound
+        }
+        _ => false,
+    };
+    type Is<'a> = &'a dyn Fn(&PublishError) -> bool;
+    let cases: [(String, _, Is<'_>); 6] = [
+        (here("existing"), None, &|e| {
+            matches!(e, PublishError::Exists { .. })
+        }),
+        (here("absent/"), None, &is_absent),
+        (here("absent/file"), None, &is_absent),
+        (here("taken/"), NonZeroU32::new(1), &|e| {
+            matches!(e, PublishError::NumbersTaken { .. })
+        }),
+        (here("full/"), None, &|e| {
+            matches!(e, PublishError::NotEnoughSpace { .. })
+        }),
         // Not even root can create files there.
-        ("/proc/self/".into(), None, "/proc/self"),
-    ] {
+        ("/proc/self/".into(), None, &|e| {
+            e.to_string().contains("/proc/self")
+        }),
+    ];
+    for (out, max, is_expected) in cases {
         for compress in [true, false] {
-            let error = take(&out, max, compress);
-            assert!(error.contains(why), "{out}: {error}");
+            let error = take(&out, max, compress).unwrap();
+            assert!(is_expected(&error), "{out}: {error}");
         }
     }
     // With a valid destination the request is made.
     for compress in [true, false] {
-        let error = take(&here(""), None, compress);
-        assert!(error.contains("another dump is running"), "{error}");
+        let error = take(&here(""), None, compress).unwrap_err();
+        let is_busy = matches!(error, TakeError::Mem(MemError::AnotherDumpRunning));
+        assert!(is_busy, "{error}");
     }
     assert_eq!(names(dir.path()).len(), 3);
 }

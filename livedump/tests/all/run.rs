@@ -207,7 +207,7 @@ impl PhysMemory for FailingAt {
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
         if (at..at + buf.len() as u64).contains(&self.1) {
-            return Err(std::io::Error::other("the guest exited"));
+            return Err(std::io::Error::other("exit-42"));
         }
         self.0.read(PhysAddr(at), buf)
     }
@@ -228,7 +228,7 @@ fn failing_memory_is_an_error_without_a_dump() {
     let torn = Arc::new(FailingAt(machine.memory(), last));
     let options = options(Container::Sealed, Codec::Zstd);
     let error = take(torn, &elf(&machine), dir.path(), &options).unwrap_err();
-    assert!(error.to_string().contains("the guest exited"), "{error}");
+    assert!(error.to_string().contains("exit-42"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 

@@ -308,7 +308,10 @@ fn unwritten_pages_of_an_incomplete_kdump_are_holes() {
         ..Kdump::default()
     };
     let error = open(mkimage::kdump(&memory, &nothing)).unwrap_err();
-    assert!(error.to_string().contains("no page in the file"), "{error}");
+    assert!(
+        matches!(error, livecore_minidump::Error::Broken { .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -438,10 +441,7 @@ fn memory_for_tables_is_bounded_by_the_options() {
         ..Options::default()
     };
     let refused = open_bytes(Arc::new(bytes.clone()), &options(16 * 1000)).unwrap_err();
-    assert!(
-        refused.to_string().contains("the limit is 16000"),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains(" 16000"), "{refused}");
     assert_eq!(
         open_bytes(Arc::new(bytes), &options(16 * 2000))
             .unwrap()
