@@ -3,7 +3,7 @@
 
 use livecore_compress::ReadAt;
 
-use crate::elf::core::Head;
+use crate::elf::headers::Head;
 use crate::header::HEADER_BYTES;
 use crate::{Error, Layout, MinidumpHeader};
 

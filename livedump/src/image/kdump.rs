@@ -136,8 +136,8 @@ fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec
         Vec::new()
     } else {
         let len = sub.notes.end - sub.notes.start;
-        let bytes = source.table("kdump notes", sub.notes.start, len, options)?;
-        qemu::cpus(&elf::notes(&bytes, sub.notes.start)?)?
+        let notes = elf::notes(source, "kdump notes", sub.notes.start, len, options)?;
+        qemu::cpus(&notes)?
     };
     let max = sub.max_mapnr.unwrap_or(header.max_mapnr);
     let half = header.bitmap_blocks * size / 2;

@@ -54,8 +54,7 @@ fn open(
     let (at, len) = elf
         .section(".note.Xen")
         .ok_or_else(|| missing(".note.Xen"))?;
-    let bytes = source.table(".note.Xen", at, len, options)?;
-    let header = notes(&bytes, at)?
+    let header = notes(source, ".note.Xen", at, len, options)?
         .into_iter()
         .find(|note| note.kind == HEADER_NOTE && note.description.len() >= 32)
         .ok_or_else(|| missing("header note in .note.Xen"))?;

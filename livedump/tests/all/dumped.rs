@@ -10,7 +10,7 @@ use livecore_defs::elf::{CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_LOAD};
 use livecore_kernel::locate::{DumpedMachine, LocateError};
 use livecore_livedump::take::{PlanOptions, TakeError, plan, plan_machine};
 use livecore_minidump::PhysMemory;
-use livecore_minidump::elf::core::Segment;
+use livecore_minidump::elf::headers::Segment;
 use livecore_minidump::elf::write::CoreHead;
 use livecore_minidump::{
     AnyDump, ByteOrder, Dump, DumpMemory, FullDump, KernelElf, KernelMemory, OpenOptions, PhysAddr,

@@ -119,7 +119,7 @@ pub enum NotLoaded {
 impl Module {
     /// Returns the addresses of the sections, if their total size is that of the loaded image.
     pub(crate) fn sections(&self, sections: &Sections) -> Result<Vec<Placed>, NotLoaded> {
-        if sections.elf_type != ET_REL {
+        if sections.head.elf_type != ET_REL {
             return self.place_linked(sections);
         }
         // Kernels since 14 also load constructor arrays. The size shows whether this one does.
@@ -143,7 +143,7 @@ impl Module {
         let Ok(sections) = Sections::read(file) else {
             return Vec::new();
         };
-        let objects = sections.elf_type == ET_REL;
+        let objects = sections.head.elf_type == ET_REL;
         let mut found: Vec<(u64, String)> = sections
             .functions(file)
             .into_iter()

@@ -10,9 +10,10 @@ use livecore_minidump::VirtAddr;
 
 use crate::kernel::Kernel;
 use crate::module::{Module, NotLoaded, Placed};
+use livecore_minidump::elf::headers::Section;
 use livecore_minidump::elf::sections::{
-    ET_REL, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SHT_REL, SHT_RELA, Section,
-    Sections, contents,
+    ET_REL, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SHT_REL, SHT_RELA, Sections,
+    contents,
 };
 
 /// The maximum number of bytes compared of a section.
@@ -31,9 +32,9 @@ impl Kernel<'_> {
     pub fn place(&self, module: &Module, file: &dyn ReadAt) -> Result<Vec<Placed>, NotLoaded> {
         let sections = Sections::read(file)?;
         let expected = self.elf().machine();
-        if sections.machine != expected {
+        if sections.head.machine != expected {
             return Err(NotLoaded::Machine {
-                found: sections.machine,
+                found: sections.head.machine,
                 expected,
             });
         }
@@ -86,7 +87,7 @@ impl Kernel<'_> {
         self.memory().read_virt(at, &mut note).ok()?;
         Some((
             found,
-            livecore_minidump::elf::sections::build_id_of_note(sections.order, &note)?,
+            livecore_minidump::elf::sections::build_id_of_note(sections.head.order, &note)?,
         ))
     }
 
@@ -116,7 +117,7 @@ fn is_unchanged(sections: &Sections, index: usize, section: &Section) -> bool {
     if section.flags & SHF_ALLOC == 0 {
         return false;
     }
-    if sections.elf_type != ET_REL {
+    if sections.head.elf_type != ET_REL {
         return matches!(section.name.as_str(), ".dynstr" | ".hash" | ".gnu.hash");
     }
     let relocates = |s: &Section| matches!(s.kind, SHT_REL | SHT_RELA) && s.info as usize == index;

@@ -8,7 +8,7 @@ use std::io::Read;
 
 use livecore_compress::ReadAt;
 
-use livecore_minidump::elf::Section;
+use livecore_minidump::elf::headers::Section;
 use livecore_minidump::{ByteOrder, Error, KernelElf};
 
 /// `ELFCOMPRESS_ZLIB`.
@@ -25,7 +25,11 @@ fn broken(section: &Section, offset: u64, found: impl Into<String>, expected: &s
 
 /// Returns the section `name`, if it is not empty.
 fn find<'a>(elf: &'a KernelElf, name: &str) -> Option<&'a Section> {
-    let find = |name: &str| elf.sections().iter().find(|s| s.name == name && s.size > 0);
+    let find = |name: &str| {
+        elf.sections()
+            .iter()
+            .find(|s| s.name == name && s.file_size() > 0)
+    };
     let old = name.strip_prefix(".debug_").map(|n| format!(".zdebug_{n}"));
     find(name).or_else(|| find(&old?))
 }
@@ -44,7 +48,7 @@ pub(crate) fn read(elf: &KernelElf, name: &str, limit: u64) -> Result<Option<Vec
         return Ok(None);
     };
     let raw = raw(elf, section, limit)?;
-    if section.compressed {
+    if section.is_compressed() {
         return chdr(elf, section, &raw, limit).map(Some);
     }
     if section.name.starts_with(".zdebug_") && raw.starts_with(OLD_MAGIC) {

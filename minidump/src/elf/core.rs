@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use livecore_compress::ReadAt;
 
-use crate::{ByteOrder, ElfMachine, Error};
-use livecore_defs::elf::{
-    CLASS32, CLASS64, Class, EI_CLASS, EI_DATA, EI_OSABI, ET_CORE, MAGIC, PN_XNUM, PT_NOTE,
-};
+use crate::elf::headers::{Head, Segment};
+use crate::{ByteOrder, Error};
+use livecore_defs::elf::PT_NOTE;
 
 /// The number of program headers read at once.
 const BATCH: u64 = 1024;
@@ -22,27 +21,6 @@ const NOTE_LIMIT: u64 = 1 << 20;
 
 /// The maximum number of notes.
 const NOTES_LIMIT: u32 = 1 << 20;
-
-/// A program header.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Segment {
-    /// `p_type`
-    pub kind: u32,
-    /// `p_flags`
-    pub flags: u32,
-    /// `p_offset`
-    pub offset: u64,
-    /// `p_vaddr`
-    pub vaddr: u64,
-    /// `p_paddr`
-    pub paddr: u64,
-    /// `p_filesz`
-    pub filesz: u64,
-    /// `p_memsz`
-    pub memsz: u64,
-    /// `p_align`
-    pub align: u64,
-}
 
 /// A note.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,68 +33,6 @@ pub struct Note {
     pub offset: u64,
     /// The description.
     pub description: Vec<u8>,
-}
-
-/// The header of an ELF file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// The class, with its field offsets.
-    pub class: &'static Class,
-    /// The byte order.
-    pub order: ByteOrder,
-    /// `EI_OSABI`
-    pub osabi: u8,
-    /// `e_type`
-    pub elf_type: u16,
-    /// `e_machine`
-    pub machine: ElfMachine,
-    /// `e_flags`
-    pub flags: u32,
-    /// `e_phoff`
-    pub phoff: u64,
-    /// `e_shoff`
-    pub shoff: u64,
-    /// `e_phentsize`
-    pub phentsize: u16,
-    /// `e_phnum`, which can be `PN_XNUM`.
-    pub phnum: u16,
-}
-
-impl Head {
-    /// Parses the first bytes of a file. Returns `None` if they are not a complete ELF header.
-    pub fn parse(head: &[u8]) -> Option<Self> {
-        let ident = head.get(..16).filter(|i| i.starts_with(&MAGIC))?;
-        let class = match ident[EI_CLASS] {
-            1 => &CLASS32,
-            2 => &CLASS64,
-            _ => return None,
-        };
-        let order = match ident[EI_DATA] {
-            1 => ByteOrder::Little,
-            2 => ByteOrder::Big,
-            _ => return None,
-        };
-        let head = head.get(..class.ehdr)?;
-        // The fields of a class are within its header and fit in their types.
-        let field = |field| order.field(head, field).unwrap_or(0);
-        Some(Self {
-            class,
-            order,
-            osabi: ident[EI_OSABI],
-            elf_type: field(class.e_type) as u16,
-            machine: ElfMachine(field(class.e_machine) as u16),
-            flags: field(class.e_flags) as u32,
-            phoff: field(class.e_phoff),
-            shoff: field(class.e_shoff),
-            phentsize: field(class.e_phentsize) as u16,
-            phnum: field(class.e_phnum) as u16,
-        })
-    }
-
-    /// Whether it is a core file.
-    pub fn is_core(&self) -> bool {
-        self.elf_type == ET_CORE
-    }
 }
 
 fn bad(region: &str, offset: u64, found: impl Into<String>, expected: &str) -> Error {
@@ -149,34 +65,12 @@ impl ElfCore {
         if !head.is_core() {
             return Err(not("an ELF file that is not a core dump"));
         }
-        let mut core = Self {
-            file,
-            head,
-            count: u64::from(head.phnum),
-        };
-        if head.phnum == PN_XNUM {
-            core.count = core.extended_count()?;
-        }
+        let count = head.segment_count(&*file, "ELF core")?;
+        let core = Self { file, head, count };
         if core.count > 0 {
             core.check_table()?;
         }
         Ok(core)
-    }
-
-    /// Reads the number of program headers from section header 0.
-    fn extended_count(&self) -> Result<u64, Error> {
-        let class = self.head.class;
-        let mut section = vec![0; class.shdr];
-        let at = self.head.shoff;
-        if at == 0 || self.file.read_full_at(&mut section, at)? < section.len() {
-            return Err(bad(
-                "e_shoff",
-                class.e_shoff.offset as u64,
-                format!("{at:#x}"),
-                "section header 0, with the number of program headers",
-            ));
-        }
-        Ok(self.head.order.field(&section, class.sh_info).unwrap_or(0))
     }
 
     fn check_table(&self) -> Result<(), Error> {
@@ -236,30 +130,14 @@ impl ElfCore {
             let mut bytes = vec![0; batch as usize * class.phdr];
             self.file
                 .read_exact_at(&mut bytes, self.head.phoff + number * class.phdr as u64)?;
-            for header in bytes.chunks_exact(class.phdr) {
-                if sink(number, self.segment(header)).is_break() {
+            for segment in self.head.segments(&bytes)? {
+                if sink(number, segment).is_break() {
                     return Ok(());
                 }
                 number += 1;
             }
         }
         Ok(())
-    }
-
-    fn segment(&self, header: &[u8]) -> Segment {
-        let class = self.head.class;
-        // The fields of a class are within its program header.
-        let field = |field| self.head.order.field(header, field).unwrap_or(0);
-        Segment {
-            kind: field(class.p_type) as u32,
-            flags: field(class.p_flags) as u32,
-            offset: field(class.p_offset),
-            vaddr: field(class.p_vaddr),
-            paddr: field(class.p_paddr),
-            filesz: field(class.p_filesz),
-            memsz: field(class.p_memsz),
-            align: field(class.p_align),
-        }
     }
 
     /// Returns the program headers. More than `limit` are an error.
@@ -302,14 +180,53 @@ impl ElfCore {
             }
         })?;
         let mut left = NOTES_LIMIT;
+        let mut flow = ControlFlow::Continue(());
         for segment in found {
-            if self.notes_of(&segment, &mut left, sink)?.is_break() {
-                return Ok(());
+            let region = Region {
+                file: &*self.file,
+                order: self.head.order,
+                start: segment.offset,
+                len: segment.filesz,
+            };
+            if flow.is_continue() {
+                flow = region.walk(&mut left, sink)?;
             }
         }
         Ok(())
     }
+}
 
+/// Passes the notes in `len` bytes from `start` of a file to `sink`, with the limits of
+/// [`ElfCore::notes`].
+///
+/// # Errors
+///
+/// Returns [`Error::Broken`] if a note is not in these bytes or not in the file, [`Error`] if it cannot be read.
+pub fn notes_at(
+    file: &dyn ReadAt,
+    order: ByteOrder,
+    start: u64,
+    len: u64,
+    sink: &mut dyn FnMut(Note) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let region = Region {
+        file,
+        order,
+        start,
+        len,
+    };
+    region.walk(&mut { NOTES_LIMIT }, sink).map(drop)
+}
+
+/// Bytes of a file that are notes.
+struct Region<'a> {
+    file: &'a dyn ReadAt,
+    order: ByteOrder,
+    start: u64,
+    len: u64,
+}
+
+impl Region<'_> {
     /// Fills `buf` with bytes of a note at `at`. It is an error if the file does not have them.
     fn fill(&self, buf: &mut [u8], at: u64) -> Result<(), Error> {
         let got = self.file.read_full_at(buf, at)?;
@@ -320,23 +237,22 @@ impl ElfCore {
         Err(bad("notes", at, found, "note within the file"))
     }
 
-    fn notes_of(
+    /// Passes at most `left` notes to `sink`.
+    fn walk(
         &self,
-        segment: &Segment,
         left: &mut u32,
         sink: &mut dyn FnMut(Note) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Error> {
-        let order = self.head.order;
-        let end = segment.offset.checked_add(segment.filesz).ok_or_else(|| {
-            let found = format!("{:#x} bytes", segment.filesz);
-            bad("notes", segment.offset, found, "end within the file")
+        let end = self.start.checked_add(self.len).ok_or_else(|| {
+            let found = format!("{:#x} bytes", self.len);
+            bad("notes", self.start, found, "end within the file")
         })?;
-        let mut at = segment.offset;
+        let mut at = self.start;
         while end - at >= 12 && *left > 0 {
             *left -= 1;
             let mut head = [0; 12];
             self.fill(&mut head, at)?;
-            let word = |i: usize| order.uint(&head[4 * i..4 * i + 4]).unwrap_or(0);
+            let word = |i: usize| self.order.uint(&head[4 * i..4 * i + 4]).unwrap_or(0);
             let (name_len, len, kind) = (word(0), word(1), word(2) as u32);
             let name_at = at + 12;
             // Both lengths are below 2^32 and `at` is in the file, so this cannot overflow.
@@ -384,8 +300,9 @@ impl std::fmt::Debug for ElfCore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ElfMachine;
     use crate::elf::write::{CoreHead, put_note};
-    use livecore_defs::elf::{ELFOSABI_STANDALONE, PT_LOAD};
+    use livecore_defs::elf::{CLASS32, CLASS64, Class, ELFOSABI_STANDALONE, PT_LOAD};
 
     fn head(class: &'static Class, order: ByteOrder) -> CoreHead {
         CoreHead {

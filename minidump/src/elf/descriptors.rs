@@ -8,15 +8,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use goblin::elf::Header;
-use goblin::elf::section_header::{SHT_NOBITS, SHT_RELA, SectionHeader};
+use goblin::elf::section_header::{SHT_NOBITS, SHT_RELA};
 use livecore_compress::ReadAt;
 
-use super::{Section, table};
-use crate::ByteOrder;
+use super::headers::{Head, Section};
+use super::table;
+use crate::ElfMachine;
 
-/// `EM_PPC64`
-const EM_PPC64: u16 = 21;
 /// The mask of the ABI version in `e_flags`. 0 is unspecified.
 const EF_PPC64_ABI: u32 = 3;
 const R_PPC64_RELATIVE: u64 = 22;
@@ -34,31 +32,25 @@ pub(super) struct Descriptors {
 
 impl Descriptors {
     /// Reads the descriptors of a file. Returns `None` if the file does not use descriptors.
-    pub(super) fn read(
-        file: &dyn ReadAt,
-        header: &Header,
-        order: ByteOrder,
-        sections: &[SectionHeader],
-        named: &[Section],
-    ) -> Option<Self> {
-        if header.e_machine != EM_PPC64 || header.e_flags & EF_PPC64_ABI == 2 {
+    pub(super) fn read(file: &dyn ReadAt, head: &Head, sections: &[Section]) -> Option<Self> {
+        if head.machine != ElfMachine::EM_PPC64 || head.flags & EF_PPC64_ABI == 2 {
             return None;
         }
-        let opd = named.iter().find(|section| section.name == ".opd")?;
-        let opd = sections
-            .iter()
-            .find(|s| s.sh_offset == opd.offset && s.sh_size == opd.size && s.sh_size > 0)?;
-        let addresses = opd.sh_addr..opd.sh_addr.checked_add(opd.sh_size)?;
+        let opd = sections.iter().find(|section| section.name == ".opd")?;
+        let addresses = opd.address..opd.address.checked_add(opd.size)?;
+        if addresses.is_empty() {
+            return None;
+        }
         let mut code = BTreeMap::new();
-        let word = |bytes: &[u8]| order.uint(bytes).unwrap_or(0); // eight bytes
-        if opd.sh_type != SHT_NOBITS {
-            let bytes = table(file, ".opd", opd.sh_offset, opd.sh_size).unwrap_or_default();
+        let word = |bytes: &[u8]| head.order.uint(bytes).unwrap_or(0); // eight bytes
+        if opd.kind != SHT_NOBITS {
+            let bytes = table(file, ".opd", opd.offset, opd.size).unwrap_or_default();
             let words = bytes.chunks_exact(8).map(word);
             let found = addresses.clone().step_by(8).zip(words);
             code.extend(found.filter(|(_, to)| *to != 0));
         }
-        for section in sections.iter().filter(|s| s.sh_type == SHT_RELA) {
-            let Ok(bytes) = table(file, "relocations", section.sh_offset, section.sh_size) else {
+        for section in sections.iter().filter(|s| s.kind == SHT_RELA) {
+            let Ok(bytes) = table(file, "relocations", section.offset, section.size) else {
                 continue;
             };
             for entry in bytes.chunks_exact(RELA) {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use livecore_compress::ReadAt;
 
-use crate::elf::core::Segment;
+use crate::elf::headers::Segment;
 use crate::elf::notes::{NoteContext, NoteStyle, ThreadNote, put_threads};
 use crate::elf::write::{CoreHead, put_note};
 use crate::mmu::section;

@@ -6,6 +6,7 @@
 pub mod core;
 mod descriptors;
 pub mod export;
+pub mod headers;
 pub mod notes;
 pub mod sections;
 pub mod write;
@@ -13,14 +14,15 @@ pub mod write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use goblin::container::{Container, Ctx, Endian};
-use goblin::elf::section_header::{SHF_ALLOC, SHF_EXECINSTR, SHN_ABS, SHN_UNDEF};
-use goblin::elf::section_header::{SHT_NOBITS, SHT_STRTAB, SHT_SYMTAB};
-use goblin::elf::sym::{STT_FILE, STT_FUNC, STT_NOTYPE, STT_OBJECT, STT_SECTION};
-use goblin::elf::{Elf, Header, ProgramHeader, SectionHeader, Sym};
+use goblin::elf::Sym;
+use goblin::elf::section_header::{SHN_ABS, SHN_UNDEF, SHT_STRTAB, SHT_SYMTAB};
+use goblin::elf::sym::{STB_LOCAL, STT_FILE, STT_FUNC, STT_NOTYPE, STT_OBJECT, STT_SECTION};
 use livecore_compress::ReadAt;
+use livecore_defs::elf::{PF_X, PT_LOAD};
 
 use crate::elf::descriptors::Descriptors;
+use crate::elf::headers::{Head, Section, Segment, name_at};
+use crate::elf::sections::{SHF_ALLOC, SHF_EXECINSTR};
 use crate::{ByteOrder, ElfMachine, Error};
 
 /// The maximum number of labels in one function.
@@ -83,38 +85,19 @@ struct Piece {
     file_len: u64,
 }
 
-/// A section of a kernel file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Section {
-    /// Its name.
-    pub name: String,
-    /// Its offset in the file.
-    pub offset: u64,
-    /// Its size in the file: 0 for `.bss` and if contents were removed.
-    pub size: u64,
-    /// `SHF_COMPRESSED`: the contents start with a `Chdr`.
-    pub compressed: bool,
-}
-
 /// A kernel's ELF file.
 pub struct KernelElf {
     file: Arc<dyn ReadAt>,
-    class64: bool,
-    order: ByteOrder,
-    machine: ElfMachine,
-    osabi: u8,
-    elf_type: u16,
-    flags: u32,
-    entry: u64,
+    head: Head,
     strings: Vec<u8>,
     symbols: Vec<Entry>,
     /// Indices into `symbols`, sorted by name. A global symbol precedes local ones of the same name.
     by_name: Vec<u32>,
     /// Indices of functions and labels in text, sorted by address.
     by_value: Vec<u32>,
-    sections: Vec<Piece>,
-    segments: Vec<Piece>,
-    named: Vec<Section>,
+    sections: Vec<Section>,
+    /// The contents of sections, then those of segments.
+    pieces: Vec<Piece>,
     /// Executable sections, or executable segments in a file without sections; ascending.
     text: Vec<Range<u64>>,
     /// The end of the highest executable section or segment.
@@ -149,19 +132,8 @@ fn table(file: &dyn ReadAt, region: &str, offset: u64, len: u64) -> Result<Vec<u
     Ok(bytes)
 }
 
-fn goblin_error(region: &'static str, offset: u64) -> impl Fn(goblin::error::Error) -> Error {
-    move |e| bad(region, offset, e.to_string(), "valid table")
-}
-
-/// The header of an ELF file and the format of its tables.
-struct Opened {
-    header: Header,
-    ctx: Ctx,
-    order: ByteOrder,
-}
-
 /// Reads the header of a file. `what` names the file in errors.
-fn open(file: &dyn ReadAt, what: &str) -> Result<Opened, Error> {
+fn open(file: &dyn ReadAt, what: &str) -> Result<Head, Error> {
     let mut head = [0; 64];
     let got = file.read_full_at(&mut head, 0)?;
     if !head[..got].starts_with(b"\x7fELF") {
@@ -172,26 +144,16 @@ fn open(file: &dyn ReadAt, what: &str) -> Result<Opened, Error> {
             ),
         });
     }
-    let header = Elf::parse_header(&head[..got]).map_err(goblin_error("header", 0))?;
-    let order = match header.e_ident[5] {
-        2 => ByteOrder::Big,
-        _ => ByteOrder::Little,
-    };
-    let ctx = context(header.e_ident[4] == 2, order);
-    Ok(Opened { header, ctx, order })
+    Head::read(&head[..got]).map_err(|e| bad("header", 0, e.to_string(), "valid table"))
 }
 
-/// Returns the format of tables of a class and byte order.
-fn context(is_64: bool, order: ByteOrder) -> Ctx {
-    let container = match is_64 {
-        true => Container::Big,
-        false => Container::Little,
-    };
-    let endian = match order {
-        ByteOrder::Big => Endian::Big,
-        ByteOrder::Little => Endian::Little,
-    };
-    Ctx::new(container, endian)
+/// Reads the section headers. Only type information and modules need the names, so the sections have
+/// no names if these cannot be read.
+fn read_sections(file: &dyn ReadAt, head: &Head) -> Result<Vec<Section>, Error> {
+    head.sections(
+        &|region, offset, len| table(file, region, offset, len),
+        &|region, offset, len| Ok(table(file, region, offset, len).unwrap_or_default()),
+    )
 }
 
 impl KernelElf {
@@ -211,55 +173,38 @@ impl KernelElf {
     /// [`Error::Unsupported`] if it is not an ELF file, [`Error::Broken`] if a table of it is not in the file,
     /// [`Error::Io`] if it cannot be read.
     pub fn parse(file: Arc<dyn ReadAt>) -> Result<Self, Error> {
-        let Opened { header, ctx, order } = open(&*file, "kernel file")?;
-        let class64 = ctx.container == Container::Big;
-        let sections = read_sections(&*file, &header, ctx)?;
-        let segments = read_segments(&*file, &header, ctx)?;
-        let named = named_sections(&*file, &header, &sections);
-        let descriptors = Descriptors::read(&*file, &header, order, &sections, &named);
-        let (symbols, strings) = read_symbols(&*file, &sections, descriptors.as_ref(), ctx)?;
-        let text_end = sections
+        let head = open(&*file, "kernel file")?;
+        let sections = read_sections(&*file, &head)?;
+        let segments = read_segments(&*file, &head)?;
+        let descriptors = Descriptors::read(&*file, &head, &sections);
+        let (symbols, strings) = read_symbols(&*file, &head, &sections, descriptors.as_ref())?;
+        let range = |start: u64, len: u64| start..start.saturating_add(len);
+        let code = sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
+        let mut text: Vec<_> = code.map(|s| range(s.address, s.size)).collect();
+        let code = segments.iter().filter(|p| p.flags & PF_X != 0);
+        let text_end = text
             .iter()
-            .filter(|s| s.sh_flags & u64::from(SHF_EXECINSTR) != 0)
-            .map(|s| s.sh_addr.saturating_add(s.sh_size))
-            .chain(
-                segments
-                    .iter()
-                    .filter(|p| p.is_executable())
-                    .map(|p| p.p_vaddr.saturating_add(p.p_memsz)),
-            )
+            .map(|range| range.end)
+            .chain(code.clone().map(|p| range(p.vaddr, p.memsz).end))
             .max()
             .unwrap_or(u64::MAX);
-        let range = |start: u64, len: u64| start..start.saturating_add(len);
-        let mut text: Vec<_> = sections
-            .iter()
-            .filter(|s| s.sh_flags & u64::from(SHF_EXECINSTR) != 0 && s.sh_size > 0)
-            .map(|s| range(s.sh_addr, s.sh_size))
-            .collect();
         if sections.is_empty() {
-            let loads = segments.iter().filter(|p| {
-                p.p_type == goblin::elf::program_header::PT_LOAD
-                    && p.is_executable()
-                    && p.p_memsz > 0
-            });
-            text.extend(loads.map(|p| range(p.p_vaddr, p.p_memsz)));
+            let loads = code.filter(|p| p.kind == PT_LOAD);
+            text.extend(loads.map(|p| range(p.vaddr, p.memsz)));
         }
+        text.retain(|range| !range.is_empty());
         text.sort_by_key(|range| range.start);
+        let pieces = sections.iter().filter_map(section_piece);
         let mut elf = Self {
-            class64,
-            order,
-            machine: ElfMachine(header.e_machine),
-            osabi: header.e_ident[7],
-            elf_type: header.e_type,
-            flags: header.e_flags,
-            entry: header.e_entry,
+            head,
             strings,
             symbols,
             by_name: Vec::new(),
             by_value: Vec::new(),
-            sections: sections.iter().filter_map(section_piece).collect(),
-            segments: segments.iter().filter_map(segment_piece).collect(),
-            named,
+            pieces: pieces
+                .chain(segments.iter().filter_map(segment_piece))
+                .collect(),
+            sections,
             file,
             text,
             text_end,
@@ -346,7 +291,7 @@ impl KernelElf {
         let after = self.by_value.partition_point(|&i| self.code(i) <= va);
         let index = *self.by_value.get(after.checked_sub(1)?)?;
         let name = self.name(&self.symbols[index as usize]);
-        Some((code_name(self.machine, name), va - self.code(index)))
+        Some((code_name(self.head.machine, name), va - self.code(index)))
     }
 
     /// The address of the code of a symbol in `by_value`.
@@ -379,19 +324,15 @@ impl KernelElf {
 
     /// The lowest linked address of a section or segment.
     pub fn lowest_address(&self) -> Option<u64> {
-        let pieces = self.sections.iter().chain(&self.segments);
-        pieces.map(|piece| piece.va).min()
+        self.pieces.iter().map(|piece| piece.va).min()
     }
 
     /// Returns `len` bytes of contents at linked address `va`, or `None` if no section or segment has
     /// all of them or they cannot be read.
     pub fn bytes_at(&self, va: u64, len: usize) -> Option<Contents> {
         let end = va.checked_add(len as u64)?;
-        let piece = self
-            .sections
-            .iter()
-            .chain(&self.segments)
-            .find(|p| p.va <= va && p.len >= end - p.va)?;
+        let has_all = |p: &&Piece| p.va <= va && p.len >= end - p.va;
+        let piece = self.pieces.iter().find(has_all)?;
         let skip = va - piece.va;
         let in_file = piece.file_len.saturating_sub(skip).min(len as u64);
         // A piece without contents can have any length, so limit the memory.
@@ -411,9 +352,9 @@ impl KernelElf {
         })
     }
 
-    /// The sections that have names, in the order of the file.
+    /// The sections, in the order of the file.
     pub fn sections(&self) -> &[Section] {
-        &self.named
+        &self.sections
     }
 
     /// The file.
@@ -423,130 +364,95 @@ impl KernelElf {
 
     /// Whether the file is ELF64.
     pub fn is_64(&self) -> bool {
-        self.class64
+        self.head.class.word == 8
     }
 
     /// The size of a pointer in bytes.
     pub fn pointer_size(&self) -> usize {
-        if self.class64 { 8 } else { 4 }
+        self.head.class.word
     }
 
     /// The byte order.
     pub fn order(&self) -> ByteOrder {
-        self.order
+        self.head.order
     }
 
     /// `e_machine`
     pub fn machine(&self) -> ElfMachine {
-        self.machine
+        self.head.machine
     }
 
     /// `EI_OSABI`: 9 for FreeBSD.
     pub fn osabi(&self) -> u8 {
-        self.osabi
+        self.head.osabi
     }
 
     /// `e_type`: 2 for an executable, 3 for a shared object (powerpc's kernel).
     pub fn elf_type(&self) -> u16 {
-        self.elf_type
+        self.head.elf_type
     }
 
     /// `e_flags`.
     pub fn flags(&self) -> u32 {
-        self.flags
+        self.head.flags
     }
 
     /// `e_entry`: the entry point.
     pub fn entry(&self) -> u64 {
-        self.entry
+        self.head.entry
     }
 }
 
 impl std::fmt::Debug for KernelElf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KernelElf")
-            .field("machine", &self.machine)
-            .field("class64", &self.class64)
-            .field("order", &self.order)
+            .field("head", &self.head)
             .field("symbols", &self.symbols.len())
             .finish_non_exhaustive()
     }
 }
 
-fn read_sections(
-    file: &dyn ReadAt,
-    header: &Header,
-    ctx: Ctx,
-) -> Result<Vec<SectionHeader>, Error> {
-    if header.e_shoff == 0 {
+fn read_segments(file: &dyn ReadAt, head: &Head) -> Result<Vec<Segment>, Error> {
+    if head.phoff == 0 || head.phnum == 0 {
         return Ok(Vec::new());
     }
-    let error = goblin_error("section headers", header.e_shoff);
-    let entry = SectionHeader::size(ctx) as u64;
-    let mut count = u64::from(header.e_shnum);
-    if count == 0 {
-        // With more than 65279 sections, section 0 has the number.
-        let first = table(file, "section headers", header.e_shoff, entry)?;
-        let zero = SectionHeader::parse_from(&first, 0, 1, ctx).map_err(&error)?;
-        count = zero.first().map_or(0, |s| s.sh_size);
-    }
-    let len = count.saturating_mul(entry);
-    let bytes = table(file, "section headers", header.e_shoff, len)?;
-    if bytes.is_empty() {
-        return Ok(Vec::new());
-    }
-    // `table` has checked that `count` headers are in the file, so this does not truncate.
-    SectionHeader::parse_from(&bytes, 0, count as usize, ctx).map_err(error)
-}
-
-fn read_segments(
-    file: &dyn ReadAt,
-    header: &Header,
-    ctx: Ctx,
-) -> Result<Vec<ProgramHeader>, Error> {
-    if header.e_phoff == 0 || header.e_phnum == 0 {
-        return Ok(Vec::new());
-    }
-    let count = usize::from(header.e_phnum);
-    let len = (count * ProgramHeader::size(ctx)) as u64;
-    let bytes = table(file, "program headers", header.e_phoff, len)?;
-    ProgramHeader::parse(&bytes, 0, count, ctx)
-        .map_err(goblin_error("program headers", header.e_phoff))
+    let len = head.segment_count(file, "kernel ELF")? * head.class.phdr as u64;
+    head.segments(&table(file, "program headers", head.phoff, len)?)
 }
 
 /// Reads the defined symbols and the string table.
 fn read_symbols(
     file: &dyn ReadAt,
-    sections: &[SectionHeader],
+    head: &Head,
+    sections: &[Section],
     descriptors: Option<&Descriptors>,
-    ctx: Ctx,
 ) -> Result<(Vec<Entry>, Vec<u8>), Error> {
-    let Some(symtab) = sections.iter().find(|s| s.sh_type == SHT_SYMTAB) else {
+    let Some(symtab) = sections.iter().find(|s| s.kind == SHT_SYMTAB) else {
         return Ok((Vec::new(), Vec::new()));
     };
     let Some(strtab) = sections
-        .get(symtab.sh_link as usize)
-        .filter(|s| s.sh_type == SHT_STRTAB)
+        .get(symtab.link as usize)
+        .filter(|s| s.kind == SHT_STRTAB)
     else {
         return Err(bad(
             "symbol table",
-            symtab.sh_offset,
-            format!("sh_link {}", symtab.sh_link),
+            symtab.offset,
+            format!("sh_link {}", symtab.link),
             "index of a string table",
         ));
     };
-    let strings = table(file, "symbol names", strtab.sh_offset, strtab.sh_size)?;
-    let bytes = table(file, "symbol table", symtab.sh_offset, symtab.sh_size)?;
+    let strings = table(file, "symbol names", strtab.offset, strtab.size)?;
+    let bytes = table(file, "symbol table", symtab.offset, symtab.size)?;
+    let ctx = head.context();
     let count = bytes.len() / Sym::size(ctx.container);
     let raw = Sym::parse(&bytes, 0, count, ctx)
-        .map_err(goblin_error("symbol table", symtab.sh_offset))?;
+        .map_err(|e| bad("symbol table", symtab.offset, e.to_string(), "valid table"))?;
     let entries = raw
         .iter()
         .filter(|sym| sym.st_shndx != SHN_UNDEF as usize)
         .filter(|sym| !matches!(sym.st_type(), STT_FILE | STT_SECTION))
         .filter_map(|sym| {
-            let tail = strings.get(sym.st_name..)?;
-            let len = tail.iter().position(|b| *b == 0)?;
+            let len = name_at(&strings, sym.st_name)?.len();
             if len == 0 {
                 return None;
             }
@@ -569,10 +475,10 @@ fn read_symbols(
                     Some(descriptors) => descriptors.code(sym.st_value),
                     None => sections
                         .get(sym.st_shndx)
-                        .is_none_or(|s| s.sh_flags & u64::from(SHF_EXECINSTR) != 0)
+                        .is_none_or(|s| s.flags & SHF_EXECINSTR != 0)
                         .then_some(sym.st_value),
                 },
-                global: sym.st_bind() != goblin::elf::sym::STB_LOCAL,
+                global: sym.st_bind() != STB_LOCAL,
             })
         })
         .collect();
@@ -600,74 +506,23 @@ fn code_name(machine: ElfMachine, name: &str) -> &str {
     }
 }
 
-/// Reads the names of the sections, or returns `None` if they cannot be read.
-fn section_names(
-    file: &dyn ReadAt,
-    header: &Header,
-    sections: &[SectionHeader],
-) -> Option<Vec<u8>> {
-    const SHN_XINDEX: u16 = 0xffff;
-    let index = match (header.e_shstrndx, sections.first()) {
-        (SHN_XINDEX, Some(zero)) => zero.sh_link as usize,
-        (index, _) => usize::from(index),
-    };
-    let names = sections.get(index).filter(|s| s.sh_type == SHT_STRTAB)?;
-    table(file, "section names", names.sh_offset, names.sh_size).ok()
-}
-
-/// Returns the NUL-terminated name at `at` of `names`.
-fn name_at(names: &[u8], at: usize) -> Option<&str> {
-    let tail = names.get(at..)?;
-    let len = tail.iter().position(|b| *b == 0)?;
-    std::str::from_utf8(&tail[..len]).ok()
-}
-
-/// Returns the sections that have names, or none if the names cannot be read. Only type information
-/// needs them.
-fn named_sections(file: &dyn ReadAt, header: &Header, sections: &[SectionHeader]) -> Vec<Section> {
-    const SHF_COMPRESSED: u64 = 0x800;
-    let Some(names) = section_names(file, header, sections) else {
-        return Vec::new();
-    };
-    sections
-        .iter()
-        .filter_map(|section| {
-            Some(Section {
-                name: name_at(&names, section.sh_name)
-                    .filter(|name| !name.is_empty())?
-                    .into(),
-                offset: section.sh_offset,
-                size: match section.sh_type {
-                    SHT_NOBITS => 0,
-                    _ => section.sh_size,
-                },
-                compressed: section.sh_flags & SHF_COMPRESSED != 0,
-            })
-        })
-        .collect()
-}
-
-fn section_piece(section: &SectionHeader) -> Option<Piece> {
-    let is_loaded = section.sh_flags & u64::from(SHF_ALLOC) != 0 && section.sh_size > 0;
+fn section_piece(section: &Section) -> Option<Piece> {
+    let is_loaded = section.flags & SHF_ALLOC != 0 && section.size > 0;
     is_loaded.then_some(Piece {
-        va: section.sh_addr,
-        len: section.sh_size,
-        offset: section.sh_offset,
-        file_len: if section.sh_type == SHT_NOBITS {
-            0
-        } else {
-            section.sh_size
-        },
+        va: section.address,
+        len: section.size,
+        offset: section.offset,
+        file_len: section.file_size(),
     })
 }
 
-fn segment_piece(segment: &ProgramHeader) -> Option<Piece> {
-    let is_loaded = segment.p_type == goblin::elf::program_header::PT_LOAD && segment.p_memsz > 0;
+fn segment_piece(segment: &Segment) -> Option<Piece> {
+    let is_loaded = segment.kind == PT_LOAD && segment.memsz > 0;
     is_loaded.then_some(Piece {
-        va: segment.p_vaddr,
-        len: segment.p_memsz,
-        offset: segment.p_offset,
-        file_len: segment.p_filesz.min(segment.p_memsz),
+        va: segment.vaddr,
+        len: segment.memsz,
+        offset: segment.offset,
+        file_len: segment.filesz.min(segment.memsz),
     })
 }
 

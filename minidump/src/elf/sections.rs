@@ -3,12 +3,13 @@
 //! The sections `.note.gnu.build-id` and `.gnu_debuglink` show whether two files are from the same
 //! build.
 
+use goblin::elf::Sym;
 use goblin::elf::sym::STT_FUNC;
-use goblin::elf::{SectionHeader, Sym};
 use livecore_compress::ReadAt;
 
-use super::{Opened, context, name_at, open, read_sections, section_names, table};
-use crate::{ByteOrder, ElfMachine, Error};
+use super::headers::{Head, Names, Section};
+use super::{open, read_sections, table};
+use crate::{ByteOrder, Error};
 
 /// `SHF_ALLOC`: the section is loaded into memory.
 pub const SHF_ALLOC: u64 = 2;
@@ -40,29 +41,6 @@ const CONTENT_LIMIT: u64 = 64 << 20;
 /// `NT_GNU_BUILD_ID`
 const NT_GNU_BUILD_ID: u64 = 3;
 
-/// A section.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Section {
-    /// Its name.
-    pub name: String,
-    /// `sh_type`
-    pub kind: u32,
-    /// `sh_flags`
-    pub flags: u64,
-    /// `sh_addr`
-    pub address: u64,
-    /// `sh_offset`
-    pub offset: u64,
-    /// `sh_size`
-    pub size: u64,
-    /// `sh_link`: for a symbol table, the section with its names.
-    pub link: u32,
-    /// `sh_info`: for relocations, the section that they apply to.
-    pub info: u32,
-    /// `sh_addralign`
-    pub align: u64,
-}
-
 /// A function in a symbol table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
@@ -77,14 +55,8 @@ pub struct Function {
 /// The sections of an ELF file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sections {
-    /// Whether it is ELF64.
-    pub is_64: bool,
-    /// Its byte order.
-    pub order: ByteOrder,
-    /// `e_machine`
-    pub machine: ElfMachine,
-    /// `e_type`
-    pub elf_type: u16,
+    /// The file header.
+    pub head: Head,
     /// The sections, in the order of their headers.
     pub list: Vec<Section>,
 }
@@ -96,27 +68,9 @@ impl Sections {
     ///
     /// Returns an error if the file is not an ELF file or its section headers are not in the file.
     pub fn read(file: &dyn ReadAt) -> Result<Self, Error> {
-        let Opened { header, ctx, order } = open(file, "file")?;
-        let headers = read_sections(file, &header, ctx)?;
-        let names = section_names(file, &header, &headers).unwrap_or_default();
-        let section = |section: &SectionHeader| Section {
-            name: name_at(&names, section.sh_name).unwrap_or_default().into(),
-            kind: section.sh_type,
-            flags: section.sh_flags,
-            address: section.sh_addr,
-            offset: section.sh_offset,
-            size: section.sh_size,
-            link: section.sh_link,
-            info: section.sh_info,
-            align: section.sh_addralign,
-        };
-        Ok(Self {
-            is_64: ctx.is_big(),
-            order,
-            machine: ElfMachine(header.e_machine),
-            elf_type: header.e_type,
-            list: headers.iter().map(section).collect(),
-        })
+        let head = open(file, "file")?;
+        let list = read_sections(file, &head)?;
+        Ok(Self { head, list })
     }
 
     /// Returns the section with this name.
@@ -134,14 +88,15 @@ impl Sections {
         let Some((symbols, strings)) = tables else {
             return Vec::new();
         };
-        let ctx = context(self.is_64, self.order);
+        let ctx = self.head.context();
         let count = symbols.len() / Sym::size(ctx.container);
         let Ok(symbols) = Sym::parse(&symbols, 0, count, ctx) else {
             return Vec::new();
         };
+        let mut names = Names::new(&strings);
         let function = |symbol: &Sym| {
             Some(Function {
-                name: name_at(&strings, symbol.st_name)?.into(),
+                name: names.copy(symbol.st_name)?,
                 value: symbol.st_value,
                 section: symbol.st_shndx,
             })
@@ -156,7 +111,7 @@ impl Sections {
         let note = contents(file, section)?;
         let in_memory = section.flags & SHF_ALLOC != 0;
         let address = if in_memory { section.address } else { 0 };
-        Some((build_id_of_note(self.order, &note)?, address))
+        Some((build_id_of_note(self.head.order, &note)?, address))
     }
 
     /// Returns the contents of `.gnu_debuglink`: the name of the debug file and its CRC-32.
@@ -167,7 +122,12 @@ impl Sections {
         let crc = link.get((len + 1).next_multiple_of(4)..)?.get(..4)?;
         let plain = !name.is_empty() && !name.contains('/');
         // The CRC has four bytes.
-        plain.then(|| (name.to_owned(), self.order.uint(crc).unwrap_or(0) as u32))
+        plain.then(|| {
+            (
+                name.to_owned(),
+                self.head.order.uint(crc).unwrap_or(0) as u32,
+            )
+        })
     }
 }
 

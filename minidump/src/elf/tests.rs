@@ -172,3 +172,46 @@ fn a_file_that_is_not_elf_is_unsupported() {
     let error = KernelElf::from_bytes(b"minidump FreeBSD".to_vec()).unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
 }
+
+/// Returns `count` section headers that all have the same name, and their file.
+fn sections_of_one_name(count: usize, name: &[u8]) -> Vec<u8> {
+    let mut file = small(true, ByteOrder::Little);
+    let (names_at, count) = (file.len(), count + 2);
+    file.extend(name);
+    file.push(0);
+    let headers_at = file.len();
+    // (type, offset, size): the section of the names, then the others.
+    let section = |file: &mut Vec<u8>, kind: u32, offset: usize, size: usize| {
+        file.extend(0_u32.to_le_bytes());
+        file.extend(kind.to_le_bytes());
+        for word in [0, 0, offset, size, 0, 0, 0] {
+            file.extend((word as u64).to_le_bytes());
+        }
+        file.truncate(file.len().next_multiple_of(8));
+    };
+    section(&mut file, 0, 0, count);
+    section(&mut file, 3, names_at, name.len() + 1);
+    for _ in 2..count {
+        section(&mut file, 1, 0, 0);
+    }
+    assert_eq!(file.len(), headers_at + 64 * count);
+    file[40..48].copy_from_slice(&(headers_at as u64).to_le_bytes());
+    // e_shnum and e_shstrndx
+    file[60..64].copy_from_slice(&[0, 0, 1, 0]);
+    file
+}
+
+#[test]
+fn names_that_many_sections_share_have_a_limited_total_length() {
+    let copied = |file: Vec<u8>| {
+        let read = sections::Sections::read(&file).unwrap();
+        let names: usize = read.list.iter().map(|s| s.name.len()).sum();
+        (names, read.list.len())
+    };
+    assert_eq!(copied(sections_of_one_name(8, b".text")), (50, 10));
+    // Together, the copies would have 80 MB.
+    let (names, count) = copied(sections_of_one_name(20_000, &[b'x'; 4000]));
+    assert!(names <= 16 << 20, "{names}");
+    assert_eq!(count, 20_002);
+    assert_eq!(copied(sections_of_one_name(8, &[b'x'; 5000])).0, 0);
+}

@@ -4,7 +4,7 @@
 //!  file header · program headers · [section header 0, beyond 65,534 segments] · notes · …
 //! ```
 
-use crate::elf::core::Segment;
+use crate::elf::headers::Segment;
 use crate::{ByteOrder, ElfMachine};
 use livecore_defs::elf::{Class, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ET_CORE, MAGIC, PN_XNUM};
 

@@ -96,7 +96,7 @@ impl PhysMemory for FullMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::core::Segment;
+    use crate::elf::headers::Segment;
     use crate::elf::write::CoreHead;
     use crate::{AnyDump, ByteOrder, ElfMachine, OpenOptions};
     use livecore_defs::elf::{CLASS64, ELFOSABI_STANDALONE, PF_R, PT_LOAD};

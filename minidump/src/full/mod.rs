@@ -33,7 +33,7 @@ use std::sync::Arc;
 use livecore_compress::ReadAt;
 
 use crate::dump::Envelope;
-use crate::elf::core::{Head, Segment};
+use crate::elf::headers::{Head, Segment};
 use crate::mmu::WalkEnd;
 pub use memory::FullMemory;
 pub(crate) use open::arch_of;

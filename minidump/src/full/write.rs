@@ -1,7 +1,7 @@
 //! Headers of a full dump that is converted from a minidump and contains it.
 
-use crate::elf::core::Segment;
 use crate::elf::export::{own_notes, payload_note};
+use crate::elf::headers::Segment;
 use crate::elf::write::CoreHead;
 use crate::{Dump, Error, KernelMemory, VirtAddr};
 use livecore_defs::elf::{

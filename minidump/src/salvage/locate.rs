@@ -10,7 +10,7 @@ use std::sync::Arc;
 use livecore_compress::{Codec, ReadAt, Window};
 
 use super::report::HeaderFrom;
-use crate::elf::core::Head;
+use crate::elf::headers::Head;
 use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, MinidumpHeader};
 use livecore_defs::kerneldump::SIZE;
