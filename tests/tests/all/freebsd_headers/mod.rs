@@ -3,6 +3,8 @@
 //! `testdata/freebsd-headers/*.txt` contain the values of FreeBSD's headers; `.ci/header-check`
 //! recomputes them. A value without a constant fails, and so does a constant without a value.
 
+mod registers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::mem::offset_of;
@@ -10,6 +12,7 @@ use std::path::Path;
 
 use livecore_defs::minidump::HeaderFields;
 use livecore_defs::msgbuf::MsgbufFields;
+use livecore_defs::paging::Geometry;
 use livecore_defs::vm_page::{VM_PAGES, VM_PHYS_SEGS};
 use livecore_defs::{
     Architecture, Field, amd64, arm, arm64, i386, kerneldump, msgbuf, powerpc64, riscv, vm_page,
@@ -420,6 +423,10 @@ fn message_buffer(constants: &mut Constants) {
     );
 }
 
+fn user_end(geometry: &Geometry) -> u64 {
+    geometry.user_end.unwrap()
+}
+
 fn page_tables(constants: &mut Constants) {
     constants.numbers(
         &["amd64"],
@@ -442,6 +449,8 @@ fn page_tables(constants: &mut Constants) {
             ("PG_PS_FRAME", amd64::PG_PS_FRAME),
             ("PG_PS_PDP_FRAME", amd64::PG_PS_PDP_FRAME),
             ("KERNBASE", amd64::KERNBASE),
+            ("VM_MAXUSER_ADDRESS_LA48", user_end(&amd64::PAGING)),
+            ("VM_MAXUSER_ADDRESS_LA57", user_end(&amd64::PAGING_LA57)),
         ],
     );
     constants.numbers(
@@ -460,6 +469,7 @@ fn page_tables(constants: &mut Constants) {
             ("VM_MAX_KERNEL_ADDRESS", arm64::VM_MAX_KERNEL_ADDRESS),
             ("DMAP_MIN_ADDRESS", arm64::DMAP_MIN_ADDRESS),
             ("DMAP_MAX_ADDRESS", arm64::DMAP_MAX_ADDRESS),
+            ("VM_MAX_USER_ADDRESS", user_end(&arm64::PAGING)),
         ],
     );
     constants.numbers(
@@ -479,6 +489,8 @@ fn page_tables(constants: &mut Constants) {
             ("VM_MAX_KERNEL_ADDRESS", riscv::VM_MAX_KERNEL_ADDRESS),
             ("DMAP_MIN_ADDRESS", riscv::DMAP_MIN_ADDRESS),
             ("DMAP_MAX_ADDRESS", riscv::DMAP_MAX_ADDRESS),
+            ("VM_MAX_USER_ADDRESS_SV39", user_end(&riscv::PAGING_SV39)),
+            ("VM_MAX_USER_ADDRESS_SV48", user_end(&riscv::PAGING_SV48)),
         ],
     );
     let page = amd64::PAGE_SIZE;
@@ -572,43 +584,13 @@ fn vm_pages(constants: &mut Constants) {
     constants.fields(machines, header, "vm_phys_seg", &fields);
 }
 
-/// The registers of x86 in a pcb and in a trap frame.
-fn registers(constants: &mut Constants) {
-    let rows = [
-        ("amd64", &amd64::PCB, &amd64::TRAPFRAME),
-        ("i386", &i386::PCB, &i386::TRAPFRAME),
-    ];
-    for (machine, pcb, frame) in rows {
-        for (name, offset) in pcb.registers {
-            let field = Field {
-                offset: *offset,
-                len: pcb.word,
-            };
-            let name = format!("pcb_{name}");
-            constants.fields(&[machine], "machine/pcb.h", "pcb", &[(&name, field)]);
-        }
-        for (name, offset, _) in frame.registers {
-            // A field has the size of a word, also where fewer bytes are the register.
-            let field = Field {
-                offset: *offset as usize,
-                len: frame.word,
-            };
-            let name = match *name {
-                "eflags" if machine == "amd64" => "tf_rflags".to_owned(),
-                name => format!("tf_{name}"),
-            };
-            constants.fields(
-                &[machine],
-                "machine/frame.h",
-                "trapframe",
-                &[(&name, field)],
-            );
-        }
-    }
+/// Whether the values of a header have no public constants: limits, and the other fields of x86, arm
+/// and powerpc64.
+fn without_constants(machine: &str, header: &str) -> bool {
+    header == "machine/vmparam.h"
+        || ["machine/pcb.h", "machine/frame.h"].contains(&header)
+            && !["arm64", "riscv"].contains(&machine)
 }
-
-/// Headers with values that have no public constants: limits, and registers of arm64 and riscv.
-const WITHOUT_CONSTANTS: [&str; 3] = ["machine/pcb.h", "machine/frame.h", "machine/vmparam.h"];
 
 #[test]
 fn constants_equal_those_of_freebsds_headers() {
@@ -619,14 +601,15 @@ fn constants_equal_those_of_freebsds_headers() {
     message_buffer(&mut constants);
     page_tables(&mut constants);
     vm_pages(&mut constants);
-    registers(&mut constants);
+    registers::x86(&mut constants);
+    registers::risc(&mut constants);
     let facts = facts();
     let mut wrong = Vec::new();
     for (key, theirs) in &facts {
         match constants.0.get(key) {
             Some(ours) if ours == theirs => {}
             Some(ours) => wrong.push(format!("{key:?}: {ours:?}, FreeBSD {theirs:?}")),
-            None if WITHOUT_CONSTANTS.contains(&key.1.as_str()) => {}
+            None if without_constants(&key.0, &key.1) => {}
             None => wrong.push(format!("{key:?}: no constant")),
         }
     }
