@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use livecore_defs::Architecture;
 use livecore_defs::text::printable;
 use livecore_minidump::{AnyDump, KernelElf, Warning};
 
@@ -101,9 +102,14 @@ fn check_dump(path: &Path, elf: &KernelElf, depth: Depth) -> Result<String, Stri
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         match &error {
-            ServeError::Machine { kernel, .. } => Failure::of(Exit::UNSUPPORTED, &error)
-                .about(kernel)
-                .next("supported: amd64, arm64, i386, riscv64"),
+            ServeError::Machine { kernel, .. } => {
+                let rows = Architecture::ALL.into_iter();
+                let rows = rows.filter(|row| row.debuggers.is_some());
+                let supported: Vec<_> = rows.map(|row| row.name).collect();
+                Failure::of(Exit::UNSUPPORTED, &error)
+                    .about(kernel)
+                    .next(format!("supported: {}", supported.join(", ")))
+            }
             _ => Failure::of(Exit::COULD_NOT, &error),
         }
     }

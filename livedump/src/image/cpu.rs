@@ -1,7 +1,10 @@
 //! CPU registers in image formats.
 //!
-//! There is one [`CpuState`] for each virtual CPU, in the image's order, with registers of x86,
-//! arm64 or riscv64. A value that a format does not record is `None`, never zero.
+//! There is one [`CpuState`] for each virtual CPU, in the image's order. A value that a format does
+//! not record is `None`, never zero.
+
+use livecore_defs::Architecture;
+use livecore_defs::cpu::CpuFields;
 
 /// The state of a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +38,8 @@ impl CpuState {
 pub enum Registers {
     /// amd64, i386.
     X86(X86),
-    /// arm64.
-    Arm64(Arm64),
-    /// riscv64.
-    Riscv64(Riscv64),
+    /// An architecture with a row [`CpuFields`].
+    Named(Named),
     /// Registers in an unsupported format: of another processor, or of arm64's 32-bit mode.
     Unknown,
 }
@@ -48,8 +49,7 @@ impl Registers {
     pub fn place(&self) -> Option<(u64, u64)> {
         match self {
             Self::X86(r) => Some((r.rip, r.rsp)),
-            Self::Arm64(r) => Some((r.pc, r.sp)),
-            Self::Riscv64(r) => Some((r.pc, r.x[Riscv64::SP])),
+            Self::Named(r) => Some((r.get("pc")?, r.get("sp")?)),
             Self::Unknown => None,
         }
     }
@@ -61,69 +61,73 @@ impl From<X86> for Registers {
     }
 }
 
-impl From<Arm64> for Registers {
-    fn from(registers: Arm64) -> Self {
-        Self::Arm64(registers)
+impl From<Named> for Registers {
+    fn from(registers: Named) -> Self {
+        Self::Named(registers)
     }
 }
 
-impl From<Riscv64> for Registers {
-    fn from(registers: Riscv64) -> Self {
-        Self::Riscv64(registers)
+/// The maximum number of registers in a row.
+const REGISTERS: usize = 34;
+
+/// The registers of an architecture that are all in its [`Prstatus`](livecore_defs::prstatus::Prstatus).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    arch: &'static Architecture,
+    fields: &'static CpuFields,
+    values: [u64; REGISTERS],
+}
+
+impl Named {
+    /// The registers of `arch` with these values, in the order of Linux's `elf_gregset_t`. `None` if
+    /// the architecture has no row [`CpuFields`]. Missing values are 0.
+    pub fn new(arch: &'static Architecture, values: impl IntoIterator<Item = u64>) -> Option<Self> {
+        let mut all = [0; REGISTERS];
+        for (to, value) in all.iter_mut().zip(values) {
+            *to = value;
+        }
+        Some(Self {
+            arch,
+            fields: arch.cpu?,
+            values: all,
+        })
     }
-}
 
-/// The registers of an arm64 CPU.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Arm64 {
-    /// `x0` to `x30`.
-    pub x: [u64; 31],
-    /// The stack pointer of the current exception level.
-    pub sp: u64,
-    /// The program counter.
-    pub pc: u64,
-    /// Flags and the exception level (bits 2 and 3).
-    pub pstate: u64,
-}
+    /// The architecture.
+    pub fn arch(&self) -> &'static Architecture {
+        self.arch
+    }
 
-impl Arm64 {
-    /// The number of the frame pointer.
-    pub const FP: usize = 29;
-    /// The number of the link register.
-    pub const LR: usize = 30;
-    /// The number of the register with the address of `struct pcpu` in the kernel: FreeBSD
-    /// `sys/arm64/include/pcpu.h`.
-    pub const PCPU: usize = 18;
+    /// The definitions of the registers.
+    pub fn fields(&self) -> &'static CpuFields {
+        self.fields
+    }
 
-    /// Whether the CPU was in user mode, exception level 0.
+    fn index(&self, name: &str) -> Option<usize> {
+        let mut slots = self.arch.prstatus_registers().iter();
+        slots.position(|(register, _)| *register == name)
+    }
+
+    /// The value of the register with this name of GDB's.
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.values.get(self.index(name)?).copied()
+    }
+
+    /// The same registers, except that the one with this name has this value.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: u64) -> Self {
+        if let Some(register) = self.index(name).and_then(|at| self.values.get_mut(at)) {
+            *register = value;
+        }
+        self
+    }
+
+    /// Whether the CPU was in user mode.
     pub fn is_user(&self) -> bool {
-        self.pstate & 0xc == 0
-    }
-}
-
-/// The registers of a riscv64 CPU.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Riscv64 {
-    /// The program counter.
-    pub pc: u64,
-    /// `x0` to `x31`; `x0` is always 0.
-    pub x: [u64; 32],
-}
-
-impl Riscv64 {
-    /// The number of the return address.
-    pub const RA: usize = 1;
-    /// The number of the stack pointer.
-    pub const SP: usize = 2;
-    /// The number of the thread pointer, which has the address of `struct pcpu` in the kernel
-    /// (FreeBSD `sys/riscv/include/pcpu.h`).
-    pub const TP: usize = 4;
-    /// The number of the frame pointer.
-    pub const FP: usize = 8;
-
-    /// Whether the CPU was in user mode, whose addresses are the lower half.
-    pub fn is_user(&self) -> bool {
-        self.pc >> 63 == 0
+        match self.fields.user_mode {
+            Some((register, mask)) => self.get(register).is_some_and(|value| value & mask == 0),
+            None => self.get("pc").is_some_and(|pc| pc >> 63 == 0),
+        }
     }
 }
 
@@ -239,4 +243,31 @@ pub struct X86 {
     pub segments: Option<Segments>,
     /// Control registers, if the format has them. `NT_PRSTATUS` has none.
     pub control: Option<Control>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_have_all_registers_that_are_used_by_name() {
+        for row in Architecture::ALL {
+            let Some(cpu) = Named::new(row, 1..) else {
+                continue;
+            };
+            let slots = row.prstatus_registers();
+            assert!(slots.len() <= REGISTERS, "{row}");
+            assert!(cpu.fields.monitor.len() >= slots.len(), "{row}");
+            let mut used = vec!["pc", "sp", cpu.fields.pcpu];
+            used.extend(cpu.fields.user_mode.map(|(name, _)| name));
+            used.extend(cpu.fields.shown.iter().map(|(_, name)| *name));
+            for name in used {
+                assert!(
+                    cpu.get(name).is_some_and(|value| value > 0),
+                    "{name} of {row}"
+                );
+                assert_eq!(cpu.with(name, 0).get(name), Some(0));
+            }
+        }
+    }
 }

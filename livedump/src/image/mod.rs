@@ -53,7 +53,7 @@ mod vmware;
 mod vmware_cpu;
 mod xen;
 
-pub use cpu::{Arm64, Control, CpuState, Registers, Riscv64, Segment, Segments, X86};
+pub use cpu::{Control, CpuState, Named, Registers, Segment, Segments, X86};
 pub use format::Format;
 pub use layout::Opened;
 pub use memory_image::Image;

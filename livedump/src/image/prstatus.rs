@@ -1,25 +1,23 @@
 //! `NT_PRSTATUS`: `struct elf_prstatus`, whose length identifies the processor.
 //!
 //! Facts: Linux's `struct elf_prstatus` and `arch/*/include/uapi/asm/ptrace.h`; QEMU
-//! `target/{i386,arm,riscv}/arch_dump.c`, which write the same. All are little-endian.
+//! `target/*/arch_dump.c`, which write the same. All are little-endian.
 //!
 //! | processor | bytes | registers from | their order |
 //! |-----------|-------|----------------|-------------|
 //! | x86-64    | 336   | 112            | `struct pt_regs`, bases and selectors |
 //! | i386      | 144   | 72             | `ebx` … `eax`, selectors, `eip` … `ss` |
-//! | arm64     | 392   | 112            | `x0` to `x30`, `sp`, `pc`, `pstate` |
-//! | riscv64   | 376   | 112            | `pc`, `x1` to `x31` |
+//! | others    | 120 and the registers | 112 | [`Prstatus::linux`](livecore_defs::prstatus::Prstatus) |
 
-use super::cpu::{Arm64, Registers, Riscv64, Segment, Segments, X86};
+use livecore_defs::Architecture;
+
+use super::cpu::{Named, Registers, Segment, Segments, X86};
 use super::pt_regs;
 use super::source::{le16, le32, le64};
 
 const X86_64: usize = 336;
 /// The length for i386.
 pub(super) const I386: usize = 144;
-const ARM64: usize = 392;
-const RISCV64: usize = 376;
-
 /// The offset of the registers.
 const REGISTERS: usize = 112;
 const REGISTERS_32: usize = 72;
@@ -29,9 +27,10 @@ pub(super) fn parse(d: &[u8]) -> Option<Registers> {
     Some(match d.len() {
         X86_64 => x86_64(d).into(),
         I386 => i386(d).into(),
-        ARM64 => arm64(d).into(),
-        RISCV64 => riscv64(d).into(),
-        _ => return None,
+        _ => Architecture::ALL
+            .into_iter()
+            .find_map(|row| named(row, d))?
+            .into(),
     })
 }
 
@@ -90,21 +89,12 @@ fn i386(d: &[u8]) -> X86 {
     }
 }
 
-fn arm64(d: &[u8]) -> Arm64 {
-    let r = |index: usize| le64(d, REGISTERS + 8 * index);
-    Arm64 {
-        x: std::array::from_fn(r),
-        sp: r(31),
-        pc: r(32),
-        pstate: r(33),
+/// The registers of `arch`, if `d` has their length. `pr_fpvalid` and padding, 8 bytes, follow them.
+fn named(arch: &'static Architecture, d: &[u8]) -> Option<Named> {
+    let slots = arch.prstatus_registers();
+    let registers = d.get(REGISTERS..d.len().checked_sub(8)?)?;
+    if registers.len() != slots.iter().map(|(_, len)| len).sum::<usize>() {
+        return None;
     }
-}
-
-fn riscv64(d: &[u8]) -> Riscv64 {
-    let r = |index: usize| le64(d, REGISTERS + 8 * index);
-    Riscv64 {
-        pc: r(0),
-        // The program counter is in the position of x0.
-        x: std::array::from_fn(|number| if number == 0 { 0 } else { r(number) }),
-    }
+    Named::new(arch, registers.chunks_exact(8).map(|word| le64(word, 0)))
 }

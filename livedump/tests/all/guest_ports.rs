@@ -8,8 +8,9 @@ use crate::common;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use livecore_defs::{arm64, riscv};
 use livecore_kernel::{Context, Kernel};
-use livecore_livedump::image::{Arm64, CpuState, Registers, Riscv64, X86};
+use livecore_livedump::image::{CpuState, Named, Registers, X86};
 use livecore_livedump::take::{PlanOptions, Taken, plan};
 use livecore_minidump::provenance::{Cpu, CpuPlace};
 use livecore_minidump::{Dump, KernelElf, KernelMemory, OpenOptions, VirtAddr};
@@ -87,27 +88,27 @@ fn value(number: u32, n: u64) -> u64 {
 }
 
 /// An arm64 CPU in the kernel, whose `x18` has no valid address.
-fn arm64(number: u32) -> Arm64 {
-    Arm64 {
-        x: std::array::from_fn(|x| value(number, x as u64)),
-        sp: value(number, 0x40),
-        pc: value(number, 0x41),
-        pstate: 0x3c5,
-    }
+fn arm64(number: u32) -> Named {
+    let x = (0..31).map(|x| value(number, x));
+    let values = x.chain([value(number, 0x40), value(number, 0x41), 0x3c5]);
+    Named::new(&arm64::ARCHITECTURE, values).unwrap()
 }
 
-fn riscv64(number: u32) -> Riscv64 {
-    Riscv64 {
-        pc: value(number, 0x41),
-        x: std::array::from_fn(|x| if x == 0 { 0 } else { value(number, x as u64) }),
+/// A riscv64 CPU: `pc`, then `x1` to `x31`.
+fn riscv64(number: u32) -> Named {
+    let values = (0..32).map(|x| value(number, if x == 0 { 0x41 } else { x }));
+    Named::new(&riscv::ARCHITECTURE, values).unwrap()
+}
+
+fn registers(is_arm: bool, number: u32) -> Named {
+    match is_arm {
+        true => arm64(number),
+        false => riscv64(number),
     }
 }
 
 fn cpu(is_arm: bool, number: u32) -> CpuState {
-    match is_arm {
-        true => CpuState::new(number, arm64(number)),
-        false => CpuState::new(number, riscv64(number)),
-    }
+    CpuState::new(number, registers(is_arm, number))
 }
 
 /// The expected start of a pcb; `None` is unchanged.
@@ -223,18 +224,8 @@ fn cpu_with_the_mmu_off_is_ignored() {
         let guest = Guest::new(text);
         let ram = guest.machine.memory().ranges()[0].start;
         let state = |number: u32, pc: u64, sp: u64| {
-            if is_arm {
-                let state = Arm64 {
-                    pc,
-                    sp,
-                    ..arm64(number)
-                };
-                return CpuState::new(number, state);
-            }
-            let mut state = riscv64(number);
-            state.pc = pc;
-            state.x[2] = sp;
-            CpuState::new(number, state)
+            let state = registers(is_arm, number);
+            CpuState::new(number, state.with("pc", pc).with("sp", sp))
         };
         // As after a reset by QEMU, and in firmware in RAM.
         for (pc, sp) in [(0x1000, 0), (ram + 0x400, ram + 0x8000)] {
@@ -248,8 +239,8 @@ fn cpu_with_the_mmu_off_is_ignored() {
         }
         // A user program has its stack elsewhere; arm64 records the mode.
         let mut program = state(0, ram + 0x400, 0x3f_ffff_e000);
-        if let Registers::Arm64(registers) = &mut program.registers {
-            registers.pstate = 0;
+        if let Registers::Named(registers) = program.registers {
+            program = CpuState::new(0, registers.with("cpsr", 0));
         }
         let record = guest
             .put(&[program], None)
@@ -284,17 +275,12 @@ fn pc_curthread_identifies_cpus_in_the_kernel_only() {
         let (pcpu, thread) = leads.next().unwrap();
         // The image has it as the first CPU.
         let state = |user: bool| {
-            if is_arm {
-                let mut r = arm64(0);
-                r.x[18] = pcpu;
-                if user {
-                    (r.pstate, r.pc) = (0, 0x1_0000);
-                }
-                return CpuState::new(0, r);
+            let register = if is_arm { "x18" } else { "tp" };
+            let mut r = registers(is_arm, 0).with(register, pcpu);
+            if user {
+                // riscv64 does not have the first.
+                r = r.with("cpsr", 0).with("pc", 0x1_0000);
             }
-            let mut r = riscv64(0);
-            r.x[4] = pcpu;
-            r.pc = if user { 0x1_0000 } else { r.pc };
             CpuState::new(0, r)
         };
         let record = guest

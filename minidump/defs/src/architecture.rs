@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::cpu::CpuFields;
 use crate::debuggers::Debuggers;
 use crate::elf::ElfMachine;
 use crate::minidump::HeaderFields;
@@ -9,7 +10,7 @@ use crate::order::ByteOrder;
 use crate::paging::{Direct, Section, When};
 use crate::pcb::PcbFields;
 use crate::pmap::PmapFields;
-use crate::prstatus::Prstatus;
+use crate::prstatus::{Prstatus, Slot};
 use crate::registers::RegisterSet;
 use crate::trapframe::Traps;
 
@@ -66,6 +67,8 @@ pub struct Architecture {
     pub traps: Traps,
     /// Registers in the notes of ELF cores, if the architecture has them.
     pub prstatus: Option<&'static Prstatus>,
+    /// Registers of a CPU in memory images, if all of them have a name.
+    pub cpu: Option<&'static CpuFields>,
     /// Links of stack frames, if the architecture has them.
     pub chain: Option<Chain>,
     /// Prologue and epilogue of functions, if the return address is on the stack.
@@ -140,6 +143,11 @@ impl Architecture {
         all.find(|arch| arch.order == order && arch.word == word)
             .unwrap_or(&self.machine_archs[0])
             .name
+    }
+
+    /// The registers in `elf_gregset_t` of Linux, in their order: names and sizes in bytes.
+    pub fn prstatus_registers(&self) -> &'static [Slot] {
+        self.prstatus.map_or(&[], |prstatus| prstatus.linux)
     }
 
     /// The registers of kernels with registers of `word` bytes.

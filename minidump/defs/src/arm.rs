@@ -304,6 +304,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         },
     },
     prstatus: Some(&PRSTATUS),
+    cpu: None,
     chain: Some(Chain::PLAIN),
     frame_code: None,
     entry_copy: None,

@@ -10,6 +10,7 @@
 //! | 3       | adds `flags`, where version 2 has zero padding: pages may be 16 KiB  |
 
 use crate::architecture::{Chain, machine_arch};
+use crate::cpu::CpuFields;
 use crate::debuggers::{Debuggers, Feature};
 use crate::elf::ElfMachine;
 use crate::minidump::HeaderFields;
@@ -322,6 +323,26 @@ pub static PRSTATUS: Prstatus = Prstatus {
     always: &[],
 };
 
+/// arm64
+pub static CPU: CpuFields = CpuFields {
+    monitor: slots!(
+        8: "X00" "X01" "X02" "X03" "X04" "X05" "X06" "X07" "X08" "X09" "X10" "X11" "X12" "X13" "X14"
+           "X15" "X16" "X17" "X18" "X19" "X20" "X21" "X22" "X23" "X24" "X25" "X26" "X27" "X28" "X29"
+           "X30" "SP" "PC";
+        4: "PSTATE"),
+    pcpu: "x18",
+    // Bits 2 and 3 are the exception level.
+    user_mode: Some(("cpsr", 0xc)),
+    shown: &[
+        ("pc", "pc"),
+        ("sp", "sp"),
+        ("x18", "x18"),
+        ("x29", "x29"),
+        ("x30", "x30"),
+        ("pstate", "cpsr"),
+    ],
+};
+
 const ENTRIES: &[Entry] = &[
     entry("handle_el0_sync", Cause::Trap),
     entry("handle_el1h_sync", Cause::Trap),
@@ -418,6 +439,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         },
     },
     prstatus: Some(&PRSTATUS),
+    cpu: Some(&CPU),
     chain: Some(Chain::PLAIN),
     frame_code: None,
     entry_copy: None,

@@ -264,6 +264,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         line: Line::TRAP,
     },
     prstatus: Some(&PRSTATUS),
+    cpu: None,
     chain: Some(Chain::PLAIN),
     frame_code: Some(FrameCode {
         push: &[0x55, 0x89, 0xe5],

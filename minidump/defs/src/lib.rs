@@ -16,6 +16,7 @@
 //! | [`pcb`]          | registers in `struct pcb`                                          |
 //! | [`trapframe`]    | registers in `struct trapframe`, and trap entry points             |
 //! | [`prstatus`]     | registers in the notes of ELF cores                                |
+//! | [`cpu`]          | registers of a CPU in memory images and QEMU's monitor             |
 //! | [`vm_page`]      | `struct vm_page` and its flag for pages not to dump                |
 //! | [`pmap`]         | the page-table root in `struct pmap`                               |
 //! | [`seal`]         | the attachment of sealed files                                     |
@@ -27,6 +28,7 @@ pub mod amd64;
 pub mod architecture;
 pub mod arm;
 pub mod arm64;
+pub mod cpu;
 pub mod debuggers;
 pub mod elf;
 mod field;

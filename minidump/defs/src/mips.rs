@@ -343,6 +343,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     },
     // No debugger supports such cores.
     prstatus: None,
+    cpu: None,
     // Functions have no frame pointer; their code determines the caller's frame.
     chain: None,
     frame_code: None,

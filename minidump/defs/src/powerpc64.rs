@@ -289,6 +289,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         line: Line::TRAP,
     },
     prstatus: Some(&PRSTATUS),
+    cpu: None,
     chain: Some(Chain {
         caller: 0,
         back: 2,

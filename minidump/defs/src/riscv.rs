@@ -6,6 +6,7 @@
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
 use crate::architecture::{Chain, machine_arch};
+use crate::cpu::CpuFields;
 use crate::debuggers::{Debuggers, Feature};
 use crate::elf::ElfMachine;
 use crate::minidump::{HeaderFields, PAGE_SIZE};
@@ -291,6 +292,23 @@ pub static PRSTATUS: Prstatus = Prstatus {
     always: &[],
 };
 
+/// riscv64
+pub static CPU: CpuFields = CpuFields {
+    monitor: slots!(
+        8: "pc" "x1/" "x2/" "x3/" "x4/" "x5/" "x6/" "x7/" "x8/" "x9/" "x10/" "x11/" "x12/" "x13/"
+           "x14/" "x15/" "x16/" "x17/" "x18/" "x19/" "x20/" "x21/" "x22/" "x23/" "x24/" "x25/" "x26/"
+           "x27/" "x28/" "x29/" "x30/" "x31/" "x0/"),
+    pcpu: "tp",
+    user_mode: None,
+    shown: &[
+        ("pc", "pc"),
+        ("ra", "ra"),
+        ("sp", "sp"),
+        ("tp", "tp"),
+        ("fp", "fp"),
+    ],
+};
+
 /// The bit of `tf_scause` that indicates an interrupt.
 const SCAUSE_INTR: u64 = 1 << 63;
 /// `tf_scause` of a system call.
@@ -366,6 +384,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         },
     },
     prstatus: Some(&PRSTATUS),
+    cpu: Some(&CPU),
     chain: Some(Chain {
         caller: -2,
         back: -1,

@@ -5,8 +5,8 @@ use std::io::{self, Read as _, Write};
 use std::path::Path;
 
 use livecore_defs::foreign::{Foreign, HEAD};
-use livecore_livedump::image::{self, Arm64, CpuState, Format, Image, Registers, Riscv64, X86};
-use serde::Serialize;
+use livecore_livedump::image::{self, CpuState, Format, Image, Named, Registers, X86};
+use serde::{Serialize, Serializer};
 
 use crate::failure::Failure;
 use crate::id::Id;
@@ -57,20 +57,12 @@ enum CpuRegisters {
         cr3: Option<Hex>,
         cr4: Option<Hex>,
     },
-    Arm64 {
-        pc: Hex,
-        sp: Hex,
-        x18: Hex,
-        x29: Hex,
-        x30: Hex,
-        pstate: Hex,
-    },
-    Riscv64 {
-        pc: Hex,
-        ra: Hex,
-        sp: Hex,
-        tp: Hex,
-        fp: Hex,
+    /// The names and values that the architecture's row lists, then the link register.
+    Named {
+        #[serde(flatten, serialize_with = "map")]
+        shown: Vec<(&'static str, Hex)>,
+        #[serde(skip)]
+        link: &'static str,
     },
     Unknown {},
 }
@@ -91,26 +83,19 @@ impl CpuRegisters {
         }
     }
 
-    fn of_arm64(r: &Arm64) -> Self {
-        Self::Arm64 {
-            pc: Hex(r.pc),
-            sp: Hex(r.sp),
-            x18: Hex(r.x[Arm64::PCPU]),
-            x29: Hex(r.x[Arm64::FP]),
-            x30: Hex(r.x[Arm64::LR]),
-            pstate: Hex(r.pstate),
+    fn of_named(r: &Named) -> Self {
+        let shown = r.fields().shown.iter();
+        let value = |(label, name): &(&'static str, &str)| Some((*label, Hex(r.get(name)?)));
+        Self::Named {
+            shown: shown.filter_map(value).collect(),
+            link: r.arch().pcbs.first().map_or("", |pcb| pcb.pc),
         }
     }
+}
 
-    fn of_riscv64(r: &Riscv64) -> Self {
-        Self::Riscv64 {
-            pc: Hex(r.pc),
-            ra: Hex(r.x[Riscv64::RA]),
-            sp: Hex(r.x[Riscv64::SP]),
-            tp: Hex(r.x[Riscv64::TP]),
-            fp: Hex(r.x[Riscv64::FP]),
-        }
-    }
+/// Serializes names and values as a map, in their order.
+fn map<S: Serializer>(values: &[(&str, Hex)], out: S) -> Result<S::Ok, S::Error> {
+    out.collect_map(values.iter().map(|(name, value)| (name, value)))
 }
 
 impl Cpu {
@@ -119,8 +104,7 @@ impl Cpu {
             number: cpu.number,
             registers: match &cpu.registers {
                 Registers::X86(r) => CpuRegisters::of_x86(r),
-                Registers::Arm64(r) => CpuRegisters::of_arm64(r),
-                Registers::Riscv64(r) => CpuRegisters::of_riscv64(r),
+                Registers::Named(r) => CpuRegisters::of_named(r),
                 Registers::Unknown => CpuRegisters::Unknown {},
             },
         }
@@ -135,11 +119,13 @@ impl Cpu {
                     .map_or(String::new(), |cr3| format!(", cr3 {:#x}", cr3.0));
                 format!("rip {:#x}, rsp {:#x}{cr3}", rip.0, rsp.0)
             }
-            CpuRegisters::Arm64 { pc, sp, x30, .. } => {
-                format!("pc {:#x}, sp {:#x}, x30 {:#x}", pc.0, sp.0, x30.0)
-            }
-            CpuRegisters::Riscv64 { pc, sp, ra, .. } => {
-                format!("pc {:#x}, sp {:#x}, ra {:#x}", pc.0, sp.0, ra.0)
+            CpuRegisters::Named { shown, link } => {
+                let part = |wanted: &str| {
+                    let (name, value) = shown.iter().find(|(name, _)| *name == wanted)?;
+                    Some(format!("{name} {:#x}", value.0))
+                };
+                let parts: Vec<_> = ["pc", "sp", *link].into_iter().filter_map(part).collect();
+                parts.join(", ")
             }
             CpuRegisters::Unknown {} => "registers in an unsupported format".into(),
         }

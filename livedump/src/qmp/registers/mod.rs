@@ -1,25 +1,28 @@
 //! `info registers -a` of QEMU's monitor: the CPUs of a guest.
 //!
 //! Each CPU begins with `CPU#` and a number; the rest depends on the target and has no signature.
-//! One file for each target.
+//! x86 has a file, other targets a row.
 
-mod arm64;
-mod riscv64;
+mod named;
 mod x86;
+
+use livecore_defs::Architecture;
 
 use crate::image::{CpuState, Registers};
 
 /// Parses the CPUs; `None` if there are none. CPUs in an unsupported form have
 /// [`Registers::Unknown`].
 pub(super) fn parse(text: &str) -> Option<Vec<CpuState>> {
+    let rows = || Architecture::ALL.into_iter();
     let mut processors = Vec::new();
     for part in text.split("CPU#").skip(1) {
         let (number, text) = part.split_once('\n')?;
         let number = number.trim().parse().ok()?;
-        let registers = x86::parse(text)
-            .map(Registers::X86)
-            .or_else(|| Some(arm64::parse(text)?.into()))
-            .or_else(|| Some(riscv64::parse(text)?.into()));
+        let registers = x86::parse(text).map(Registers::X86).or_else(|| {
+            rows()
+                .find_map(|row| named::parse(row, text))
+                .map(Into::into)
+        });
         let registers = registers.unwrap_or(Registers::Unknown);
         processors.push(CpuState::new(number, registers));
     }

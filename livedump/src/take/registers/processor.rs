@@ -1,28 +1,26 @@
 //! Registers by processor: their roles in the kernel, and their names in a `struct pcb`.
 //!
-//! | processor | `struct pcpu` in the kernel | function of a stopped CPU | pc in a pcb |
-//! |---|---|---|---|
-//! | amd64, i386 | GS, or its other base; FS | `cpustop_handler` | `rip`, `eip` |
-//! | arm64 | `x18` | `ipi_stop` | `x30` |
-//! | riscv64 | `tp` | `ipi_stop`; 12.1 `ipi_handler` | `ra` |
+//! | processor | `struct pcpu` in the kernel | pc in a pcb |
+//! |---|---|---|
+//! | amd64, i386 | GS, or its other base; FS | `rip`, `eip` |
+//! | others | [`CpuFields::pcpu`](livecore_defs::cpu::CpuFields) | [`PcbFields::pc`] |
 //!
-//! FreeBSD `sys/*/include/pcpu.h`, `mp_machdep.c`. A pcb of the last two has the return address of
-//! the function that saved it, where debuggers begin. So the program counter is stored there, and
-//! the return address of the innermost function is lost.
+//! FreeBSD `sys/*/include/pcpu.h`, `mp_machdep.c`. A pcb of the last has the return address of the
+//! function that saved it, where debuggers begin. So the program counter is stored there, and the
+//! return address of the innermost function is lost.
 
 use std::ops::Range;
 
 use livecore_defs::pcb::PcbFields;
 use livecore_defs::{Architecture, ElfMachine, amd64};
 
-use crate::image::{Arm64, Registers, Riscv64, X86};
+use crate::image::{Registers, X86};
 
 /// Whether the registers are of a processor of ELF `machine`.
 pub(super) fn is_of(registers: &Registers, machine: ElfMachine) -> bool {
     match registers {
         Registers::X86(_) => [ElfMachine::EM_X86_64, ElfMachine::EM_386].contains(&machine),
-        Registers::Arm64(_) => machine == ElfMachine::EM_AARCH64,
-        Registers::Riscv64(_) => machine == ElfMachine::EM_RISCV,
+        Registers::Named(r) => r.arch().machine == machine,
         Registers::Unknown => false,
     }
 }
@@ -66,10 +64,12 @@ pub(super) fn left(
             };
             (is_64 && outside).then_some(OUTSIDE)
         }
-        Registers::Arm64(r) if r.is_user() => is_upper.then_some(OUTSIDE),
-        // Kernel addresses are in the upper half; others are physical.
-        Registers::Arm64(_) => is_lower.then_some("the MMU is off"),
-        Registers::Riscv64(_) => {
+        Registers::Named(r) if r.fields().user_mode.is_some() => match r.is_user() {
+            true => is_upper.then_some(OUTSIDE),
+            // Kernel addresses are in the upper half; others are physical.
+            false => is_lower.then_some("the MMU is off"),
+        },
+        Registers::Named(_) => {
             // The mode is unknown. A user program's stack is at an address without RAM.
             let is_ram = |at: u64| memory.iter().any(|range| range.contains(&at));
             (is_lower && (sp == 0 || is_ram(pc) && is_ram(sp))).then_some("the MMU is off")
@@ -90,8 +90,7 @@ pub(super) fn pcpus(registers: &Registers) -> Vec<u64> {
             let bases = [Some(segments.gs.base), other, Some(segments.fs.base)];
             bases.into_iter().flatten().collect()
         }
-        Registers::Arm64(r) if !r.is_user() => vec![r.x[Arm64::PCPU]],
-        Registers::Riscv64(r) if !r.is_user() => vec![r.x[Riscv64::TP]],
+        Registers::Named(r) if !r.is_user() => r.get(r.fields().pcpu).into_iter().collect(),
         _ => Vec::new(),
     }
 }
@@ -114,8 +113,7 @@ pub(super) fn value(registers: &Registers, layout: &PcbFields, name: &str) -> Op
     }
     match registers {
         Registers::X86(r) => x86(r, name),
-        Registers::Arm64(r) => arm64(r, name),
-        Registers::Riscv64(r) => riscv64(r, name),
+        Registers::Named(r) => r.get(name),
         Registers::Unknown => None,
     }
 }
@@ -133,37 +131,6 @@ fn x86(r: &X86, name: &str) -> Option<u64> {
         "edi" => r.rdi,
         _ => return None,
     })
-}
-
-fn arm64(r: &Arm64, name: &str) -> Option<u64> {
-    if name == "sp" {
-        return Some(r.sp);
-    }
-    let number: usize = name.strip_prefix('x')?.parse().ok()?;
-    r.x.get(number).copied()
-}
-
-fn riscv64(r: &Riscv64, name: &str) -> Option<u64> {
-    // The names of the standard calling convention.
-    let number = match name {
-        "ra" => Riscv64::RA,
-        "sp" => Riscv64::SP,
-        "gp" => 3,
-        "tp" => Riscv64::TP,
-        "fp" => Riscv64::FP,
-        "s1" => 9,
-        _ => {
-            let (kind, number) = name.split_at_checked(1)?;
-            match (kind, number.parse::<usize>().ok()?) {
-                ("t", number @ 0..=2) => 5 + number,
-                ("t", number @ 3..=6) => 25 + number,
-                ("a", number @ 0..=7) => 10 + number,
-                ("s", number @ 2..=11) => 16 + number,
-                _ => return None,
-            }
-        }
-    };
-    r.x.get(number).copied()
 }
 
 /// Other contents of a pcb of this layout: offsets and values.
@@ -194,16 +161,15 @@ pub(super) fn other_fields(registers: &Registers, layout: &PcbFields) -> Vec<(u6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Named;
     use livecore_defs::riscv;
 
     /// Register numbers of the RISC-V calling convention, volume I, chapter "RISC-V Assembly
     /// Programmer's Handbook".
     #[test]
     fn riscv64_registers_have_the_calling_conventions_numbers() {
-        let registers = Registers::Riscv64(Riscv64 {
-            pc: 100,
-            x: std::array::from_fn(|number| number as u64),
-        });
+        let numbers = (0..32).map(|x| if x == 0 { 100 } else { x });
+        let registers = Registers::from(Named::new(&riscv::ARCHITECTURE, numbers).unwrap());
         let find = |name| value(&registers, &riscv::PCB_OLD, name);
         for (name, number) in [
             ("sp", 2),
@@ -230,15 +196,16 @@ mod tests {
 
     #[test]
     fn every_register_of_a_pcb_has_a_value() {
-        let arm64 = Registers::Arm64(Arm64::default());
-        let riscv64 = Registers::Riscv64(Riscv64::default());
-        let x86 = Registers::X86(X86::default());
+        let named = |row: &'static Architecture| Named::new(row, []).map(Registers::from);
+        let mut states: Vec<_> = Architecture::ALL.into_iter().filter_map(named).collect();
+        assert_eq!(states.len(), 2);
+        states.extend([Registers::X86(X86::default()), Registers::Unknown]);
         let all = Architecture::ALL.into_iter();
         for (row, layout) in all.flat_map(|row| row.pcbs.iter().map(move |pcb| (row, *pcb))) {
-            for registers in [arm64, riscv64, x86, Registers::Unknown] {
-                let fits = is_of(&registers, row.machine);
+            for registers in &states {
+                let fits = is_of(registers, row.machine);
                 for (name, _) in registers_of(layout) {
-                    let found = value(&registers, layout, name);
+                    let found = value(registers, layout, name);
                     assert!(!fits || found.is_some(), "{name} of {row}");
                 }
             }

@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use livecore_compress::{Encoding, NoProgress, Shape};
+use livecore_defs::arm64;
 use livecore_livedump::image::{
-    self, Arm64, CpuState, Format, Options, RawLayout, Registers, Riscv64, X86, open_bytes,
+    self, CpuState, Format, Named, Options, RawLayout, Registers, X86, open_bytes,
 };
 use livecore_tests::mkimage::{self, Codec, Kdump, Memory};
 
@@ -98,25 +99,26 @@ fn arm64_and_riscv64_registers_are_read_from_elf_notes() {
     assert_eq!(image.cpus.len(), 3, "notes of vector registers not counted");
     for (number, cpu) in (0..).zip(&image.cpus) {
         let r = |name: &str| mkimage::register(number, name);
-        let truth = Arm64 {
-            x: std::array::from_fn(|x| r(&format!("x{x}"))),
-            sp: r("sp"),
-            pc: r("pc"),
-            pstate: r("pstate"),
-        };
+        let x = (0..31).map(|x| r(&format!("x{x}")));
+        let values = x.chain(["sp", "pc", "pstate"].map(r));
+        let truth = Named::new(&arm64::ARCHITECTURE, values).unwrap();
         assert_eq!(*cpu, CpuState::new(number, truth));
+        assert_eq!(truth.get("cpsr"), Some(r("pstate")));
     }
     let image = open(mkimage::qemu_riscv64(&memory, 2).build()).unwrap();
     check("riscv64", &*image.memory, &memory);
     assert_eq!(image.cpus.len(), 2);
     for (number, cpu) in (0..).zip(&image.cpus) {
         let r = |name: &str| mkimage::register(number, name);
-        let Registers::Riscv64(Riscv64 { pc, x }) = cpu.registers else {
+        let Registers::Named(registers) = cpu.registers else {
             panic!("{cpu:?}");
         };
-        assert_eq!((cpu.number, pc, x[0]), (number, r("pc"), 0));
-        for (at, x) in x.into_iter().enumerate().skip(1) {
-            assert_eq!(x, r(&format!("x{at}")));
+        assert_eq!((cpu.number, registers.get("pc")), (number, Some(r("pc"))));
+        // The names of x1 to x31 in the calling convention.
+        let names = "ra sp gp tp t0 t1 t2 fp s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7 s8 s9 \
+                     s10 s11 t3 t4 t5 t6";
+        for (at, name) in (1..).zip(names.split_whitespace()) {
+            assert_eq!(registers.get(name), Some(r(&format!("x{at}"))), "{name}");
         }
     }
     // A status of another size is ignored.
