@@ -14,6 +14,7 @@
 //! at its own offset.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use livecore_compress::seal::format::PART_UNPROVEN;
@@ -24,6 +25,7 @@ use livecore_compress::{
 
 use crate::container::Container;
 use crate::copied;
+use crate::dump::Envelope;
 use crate::elf::export::{Export, Joined};
 use crate::header::HEADER_BYTES;
 use crate::kerneldump::Magic;
@@ -173,31 +175,17 @@ pub fn convert(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
+    let end = dump.layout().end();
     if let Some(len) = dump.envelope().known_len() {
         refuse_short_raw(dump, target, len)?;
     }
     let target = &target.copying(copied::of_layout(&dump.layout()));
-    let shape = target.shape();
-    let stored =
-        if goes_in_order(dump.envelope().stream(), target) && !dump.envelope().is_embedded() {
-            let pad_to = if dump.zero_tail() {
-                dump.layout().end()
-            } else {
-                0
-            };
-            let splice = Splice {
-                pad_to,
-                ..Splice::default()
-            };
-            store_decoded(dump.envelope().stream(), splice, target, out, progress)?
-        } else {
-            encode_at(&*dump.payload(), &target.encoding, shape, out, progress)?
-        };
-    refuse_interrupted(
-        dump.envelope().stream(),
-        stored.content_len,
-        dump.layout().end(),
-    )?;
+    let splice = Splice {
+        pad_to: if dump.zero_tail() { end } else { 0 },
+        ..Splice::default()
+    };
+    let (envelope, payload) = (dump.envelope(), dump.payload());
+    let stored = store(envelope, payload, splice, end, target, out, progress)?;
     refuse_short_raw(dump, target, stored.content_len)?;
     let record = record_of(dump, stored.content_len)?;
     close(stored, record, dump.layout().page_size(), target, out)
@@ -216,29 +204,13 @@ pub fn convert_full(
 ) -> Result<Written, Error> {
     target.check()?;
     if let Some(len) = dump.envelope().known_len() {
-        refuse_cut_raw(target, len, dump.end())?;
+        refuse_cut_raw(target, len, dump.end(), "")?;
     }
     let first = dump.ranges().iter().map(|range| range.offset).min();
     let target = &target.copying(copied::of_headers(first.unwrap_or(0)));
-    let stored = if goes_in_order(dump.envelope().stream(), target) {
-        store_decoded(
-            dump.envelope().stream(),
-            Splice::default(),
-            target,
-            out,
-            progress,
-        )?
-    } else {
-        encode_at(
-            &*dump.payload(),
-            &target.encoding,
-            target.shape(),
-            out,
-            progress,
-        )?
-    };
-    refuse_interrupted(dump.envelope().stream(), stored.content_len, dump.end())?;
-    refuse_cut_raw(target, stored.content_len, dump.end())?;
+    let (envelope, payload, splice) = (dump.envelope(), dump.payload(), Splice::default());
+    let stored = store(envelope, payload, splice, dump.end(), target, out, progress)?;
+    refuse_cut_raw(target, stored.content_len, dump.end(), "")?;
     let record = record_of_full(dump, stored.content_len);
     close(stored, record, dump.page_size(), target, out)
 }
@@ -255,14 +227,8 @@ pub fn full_to_elf(
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
-    target.check()?;
-    let target = &target.copying(copied::of_headers(export.head_len));
-    let shape = target.shape();
-    let stored = encode_at(&*export.core, &target.encoding, shape, out, progress)?;
-    let mut record = record_of_full(dump, stored.content_len.saturating_sub(export.head_len));
-    // The pages are in another order in the core.
-    record.move_ranges(None);
-    close(stored, record, dump.page_size(), target, out)
+    let record = |len| Ok(record_of_full(dump, len));
+    store_export(export, &record, dump.page_size(), target, out, progress)
 }
 
 /// The attachment for a full dump of which `content_len` bytes of payload were written.
@@ -326,18 +292,11 @@ pub fn to_full(
     let head_len = head.len() as u64;
     let end = head_len + dump.layout().end();
     let target = &target.copying(head_len + copied::of_layout(&dump.layout()));
-    let stored =
-        if goes_in_order(dump.envelope().stream(), target) && !dump.envelope().is_embedded() {
-            let pad_to = if dump.zero_tail() { end } else { 0 };
-            let splice = Splice { head, pad_to };
-            store_decoded(dump.envelope().stream(), splice, target, out, progress)?
-        } else {
-            let body = dump.payload();
-            let joined = Joined { head, body };
-            encode_at(&joined, &target.encoding, target.shape(), out, progress)?
-        };
-    refuse_interrupted(dump.envelope().stream(), stored.content_len, end)?;
-    refuse_cut_raw(target, stored.content_len, end)?;
+    let pad_to = if dump.zero_tail() { end } else { 0 };
+    let (splice, payload) = (Splice { head, pad_to }, dump.payload());
+    let envelope = dump.envelope();
+    let stored = store(envelope, payload, splice, end, target, out, progress)?;
+    refuse_cut_raw(target, stored.content_len, end, "")?;
     let mut record = record_of(dump, stored.content_len.saturating_sub(head_len))?;
     move_source_len(&mut record, |len| len.checked_add(head_len));
     record.move_ranges(Some(head_len));
@@ -356,15 +315,58 @@ pub fn to_elf(
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
+    let page = dump.layout().page_size();
+    let record = |len| record_of(dump, len);
+    store_export(export, &record, page, target, out, progress)
+}
+
+/// Writes a planned ELF core. `record` returns the attachment for a payload of which so many bytes
+/// were written.
+fn store_export(
+    export: &Export,
+    record: &dyn Fn(u64) -> Result<SealRecord, Error>,
+    page_size: u64,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
     target.check()?;
     let target = &target.copying(copied::of_headers(export.head_len));
     let shape = target.shape();
     let stored = encode_at(&*export.core, &target.encoding, shape, out, progress)?;
-    let mut record = record_of(dump, stored.content_len.saturating_sub(export.head_len))?;
+    let mut record = record(stored.content_len.saturating_sub(export.head_len))?;
     move_source_len(&mut record, |len| len.checked_add(export.head_len));
     // The pages are in another order in the core.
     record.move_ranges(None);
-    close(stored, record, dump.layout().page_size(), target, out)
+    close(stored, record, page_size, target, out)
+}
+
+/// Writes the content of a dump with `splice`: in order from its stream, or else `payload` by all
+/// workers. Refuses an interrupted stream that stops before `end`.
+fn store(
+    envelope: &Envelope,
+    payload: Arc<dyn ReadAt>,
+    splice: Splice,
+    end: u64,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Stored, Error> {
+    let stream = envelope.stream();
+    let stored = if goes_in_order(stream, target) && !envelope.is_embedded() {
+        store_decoded(stream, splice, target, out, progress)?
+    } else {
+        let joined = Joined {
+            head: splice.head,
+            body: payload,
+        };
+        encode_at(&joined, &target.encoding, target.shape(), out, progress)?
+    };
+    // Data after the content may be the damaged rest.
+    match stream.interruption() {
+        Some(why) if stored.content_len < end => Err(why.into()),
+        _ => Ok(stored),
+    }
 }
 
 /// Converts the recorded source length of a dump with a zero-filled tail to an offset in the
@@ -378,21 +380,13 @@ fn move_source_len(record: &mut SealRecord, moved: impl FnOnce(u64) -> Option<u6
     }
 }
 
-/// Refuses content that stops before `end` although data follows it: that data may be the damaged
-/// rest.
-fn refuse_interrupted(stream: &Stream, len: u64, end: u64) -> Result<(), Error> {
-    match stream.interruption() {
-        Some(why) if len < end => Err(why.into()),
-        _ => Ok(()),
-    }
-}
-
-fn refuse_cut_raw(target: &Target, len: u64, end: u64) -> Result<(), Error> {
+/// Refuses a truncated dump as a raw file. `or` is another way to write it.
+fn refuse_cut_raw(target: &Target, len: u64, end: u64, or: &str) -> Result<(), Error> {
     if target.container != Container::Raw || len >= end {
         return Ok(());
     }
     Err(Error::Options(format!(
-        "dump is truncated at {len:#x} of {end:#x} and a raw file states its length: choose \
+        "dump is truncated at {len:#x} of {end:#x} and a raw file states its length: {or}choose \
          another container"
     )))
 }
@@ -406,14 +400,11 @@ fn header_flags(origin: &HeaderOrigin) -> u32 {
 }
 
 fn refuse_short_raw(dump: &Dump, target: &Target, len: u64) -> Result<(), Error> {
-    let end = dump.layout().end();
-    if target.container != Container::Raw || dump.zero_tail() || len >= end {
+    if dump.zero_tail() {
         return Ok(());
     }
-    Err(Error::Options(format!(
-        "dump is truncated at {len:#x} of {end:#x} and a raw file states its length: fill the \
-         missing tail with zeros or choose another container"
-    )))
+    let or = "fill the missing tail with zeros or ";
+    refuse_cut_raw(target, len, dump.layout().end(), or)
 }
 
 /// The attachment for a written minidump: its header, the origin of that header, and records.
