@@ -161,8 +161,8 @@ impl<'a> Pieces<'a> {
                 let is_same = equal(self.source, &joined, &piece, both)?;
                 if !is_same && contradiction.is_none() {
                     contradiction = Some(format!(
-                        "the {name} at offset {here:#x} has other bytes from address {pa:#x} on than \
-                         the one at {there:#x}, which is used",
+                        "{name} at offset {here:#x} and {name} at offset {there:#x} differ from \
+                         address {pa:#x} on; using the one at {there:#x}",
                         name = self.name,
                         here = piece.recorded_at,
                         pa = piece.pa,
@@ -351,8 +351,8 @@ mod tests {
         pieces.add(0x1000, 0x3000, 0x1000, 0).unwrap();
         pieces.add(0x2000, 0x1000, 0x1000, 8).unwrap();
         let memory = pieces.finish().unwrap();
-        let expected = "the piece at offset 0x8 has other bytes from address 0x2000 on than the one at \
-                        0x0, which is used";
+        let expected = "piece at offset 0x8 and piece at offset 0x0 differ from address 0x2000 on; using the \
+                        one at 0x0";
         assert_eq!(memory.contradiction(), Some(expected));
         let mut byte = [0];
         memory.read(PhysAddr(0x2000), &mut byte).unwrap();

@@ -46,7 +46,9 @@ impl RawImage {
             if !whole || range.start < floor || range.start > range.end {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    format!("{range:#x?} is not a range of complete pages from {floor:#x} on"),
+                    format!(
+                        "memory range {range:#x?}: found start or end not on a page boundary or below {floor:#x}, expected complete pages in ascending order"
+                    ),
                 ));
             }
             floor = range.end;

@@ -144,7 +144,7 @@ fn describe_version(found: &[u8], linked: &[u8], header: Option<&KernelDumpHeade
         Some(version) if is_text(version) && !linked.starts_with(version) => {
             escaped(version, VERSION_LIMIT)
         }
-        _ => "unknown: not at this kernel's address of `version`".into(),
+        _ => "unknown (no version string at this kernel's address of `version`)".into(),
     }
 }
 

@@ -20,7 +20,7 @@ rules! { Codec, STREAMS:
         "the stream ends at the end of a frame",
         "the end of the last frame with the end of the stream",
         "RFC 8878 3.1.1",
-        "the file was cut: copy it again, or run livecore salvage";
+        "the file was truncated: copy it again, or run livecore salvage";
     ZSTD_CONTENT = "ZSTD-CONTENT", Error,
         "every block decodes, to the size that the frame header states",
         "the size of the decoder's output with the frame header",
@@ -65,7 +65,7 @@ rules! { Codec, STREAMS:
         "the stream ends at the end of a member",
         "the end of the last member with the end of the stream",
         "RFC 1952 2.3",
-        "the file was cut: copy it again, or run livecore salvage";
+        "the file was truncated: copy it again, or run livecore salvage";
     GZIP_CONTENT = "GZIP-CONTENT", Error,
         "every member's deflate stream inflates",
         "the deflate stream with the format",
@@ -163,7 +163,7 @@ rules! { Codec, SEAL:
         "a seal's length is the sum of its header, attachment, index and footer",
         "the lengths of header, attachment, index and footer with the seal's length",
         "docs/sealed.md",
-        "the file was cut, or bytes were inserted or appended";
+        "the file was truncated, or bytes were inserted or appended";
     SEAL_FOOTER = "SEAL-FOOTER", Error,
         "the seal's footer is right and ends the file",
         "its bytes, and for gzip its member, with what a writer produces",

@@ -5,7 +5,7 @@ rules! { Container, CONTAINER:
         "a raw live file ends with its header, at dumplength rounded up to the block size",
         "the header's offset with dumplength, blocksize and the end of the file",
         "FreeBSD 14 sys/kern/kern_vnodedumper.c",
-        "the payload was cut or extended, or the header belongs to another dump";
+        "the payload was truncated or extended, or the header belongs to another dump";
     CON_HEADER_HIDDEN = "CON-HEADER-HIDDEN", Warning,
         "nothing follows a raw live file's header",
         "the end of the file with the end of the header found after the payload",
@@ -35,5 +35,5 @@ rules! { Container, CONTAINER:
         "the last header of a dump device is in the last block",
         "the header's distance from the end with blocksize",
         "FreeBSD 12.1 sys/kern/kern_shutdown.c",
-        "the image was cut or padded: copy the whole partition again";
+        "the image was truncated or padded: copy the whole partition again";
 }

@@ -47,12 +47,12 @@ rules! { Content, CONTENT:
     MSG_SIZE = "MSG-SIZE", Warning,
         "the minidump header and struct msgbuf state the same size",
         "msg_size after the ring with msgbufsize",
-        "FreeBSD sys/sys/msgbuf.h; seen on 18 dumps",
+        "FreeBSD sys/sys/msgbuf.h; observed in 18 dumps",
         "header or message buffer is damaged";
     MSG_CHECKSUM = "MSG-CHECKSUM", Warning,
         "the message buffer's checksum is the sum of its bytes",
         "msg_cksum with the ring",
-        "FreeBSD sys/kern/subr_msgbuf.c; true of 18 dumps",
+        "FreeBSD sys/kern/subr_msgbuf.c; observed in 18 dumps",
         "the kernel was writing a message, or the ring is damaged";
     MSG_SEQUENCE = "MSG-SEQUENCE", Warning,
         "the message buffer's sequence numbers are below their modulus, 16 times its size",

@@ -15,7 +15,7 @@ rules! { Sections, FULL:
         "a full dump has all of its program headers, and their types are those of a core",
         "e_phnum, or sh_info in its place, with the payload's length; p_type with the known types",
         "FreeBSD sys/kern/kern_dump.c, dumpsys_generic",
-        "a header is damaged, or the payload was cut: memory cannot be located";
+        "a header is damaged, or the payload was truncated: the addresses of its memory are unknown";
     FULL_SIZES = "FULL-SIZES", Error,
         "every memory range of a full dump is stored completely",
         "p_filesz with p_memsz",
@@ -35,7 +35,7 @@ rules! { Sections, FULL:
         "a full dump contains at least one page of its memory",
         "the payload's length with p_offset of each segment",
         "FreeBSD sys/kern/kern_dump.c, dumpsys_generic: memory follows the headers",
-        "the dump was cut in front of its memory: nothing of it can be used";
+        "the dump was truncated before its memory: it contains nothing usable";
     FULL_SHORT = "FULL-SHORT", Warning,
         "a full dump does not end before its last memory range",
         "the payload's length with p_offset and p_filesz",

@@ -18,7 +18,7 @@ rules! { Header, HEADER:
         "a newer kernel needs a newer verifier; otherwise the header is damaged";
     KDH_PARITY = "KDH-PARITY", Error,
         "the exclusive or of the header's 128 words is 0",
-        "all 128 words with each other",
+        "the exclusive or of the 128 words with 0",
         "FreeBSD sys/sys/kerneldump.h, kerneldump_parity; seen on 20 headers",
         "at least one bit of the header is wrong: do not trust its numbers";
     KDH_STRINGS = "KDH-STRINGS", Warning,
@@ -70,12 +70,12 @@ rules! { Header, HEADER:
         "dumplength is the length of the payload as stored",
         "the dumplength field with the end of the frames, or of the pages",
         "FreeBSD 12.1 sys/kern/kern_shutdown.c",
-        "the payload was cut or extended, or the header belongs to another dump";
+        "the payload was truncated or extended, or the header belongs to another dump";
     KDH_DUMPEXTENT = "KDH-DUMPEXTENT", Error,
         "dumpextent is the length of the payload before compression",
         "the dumpextent field with the decompressed length",
         "FreeBSD 12.1 sys/kern/kern_shutdown.c; seen on 12.1 devices",
-        "the payload was cut, or the header belongs to another dump";
+        "the payload was truncated, or the header belongs to another dump";
     KDH_PAYLOAD = "KDH-PAYLOAD", Error,
         "header and payload have the same architecture",
         "bytes 20 to 31 of the header with the minidump's magic",
@@ -93,7 +93,7 @@ rules! { Header, INFO:
         "the dump is as long as its info file says",
         "`Dump Length` with the length of the stored payload",
         "FreeBSD sbin/savecore/savecore.c, 12.1 and 14",
-        "the dump was cut, or the info file belongs to another dump";
+        "the dump was truncated, or the info file belongs to another dump";
     INFO_COMPRESSION = "INFO-COMPRESSION", Note,
         "the dump is compressed as its info file says",
         "`Compression` with the payload's first bytes",

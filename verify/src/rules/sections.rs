@@ -80,17 +80,17 @@ rules! { Sections, SECTIONS:
         "every section before the page data lies within the payload",
         "the end of each section with the end of the payload",
         "FreeBSD sys/*/*/minidump_machdep.c",
-        "the dump was cut before its first page: nothing in it can be read";
+        "the dump was truncated before its first page: nothing in it can be read";
     MD_LONG = "MD-LONG", Warning,
         "the payload ends with the last page of the bitmap",
         "the payload's length with the sections and the set bits",
-        "FreeBSD sys/*/*/minidump_machdep.c; true of 18 whole minidumps",
+        "FreeBSD sys/*/*/minidump_machdep.c; observed in 18 complete minidumps",
         "the bitmap lost bits, or bytes were appended: readers may find wrong pages";
     MD_SHORT = "MD-SHORT", Error,
         "the payload has the length that header, seal or info file state",
         "the payload's length with header, seal or info file, and with the sections and the set bits",
         "FreeBSD 12.1 sys/kern/kern_shutdown.c",
-        "the dump was cut: copy it again, or run livecore salvage";
+        "the dump was truncated: copy it again, or run livecore salvage";
     MD_SHORT_TAIL = "MD-SHORT-TAIL", Warning,
         "the payload contains every page of the bitmap",
         "the payload's length with the sections and the set bits",

@@ -16,7 +16,7 @@ use crate::session::Session;
 
 const MANUAL: &str = "\
 Without --machine or --image the verb accesses /dev/mem and /dev/kmem of this system, which must be \
-FreeBSD. docs/mem4.md describes mem(4) and how an emulated machine differs.";
+FreeBSD. docs/mem4.md describes mem(4) and the differences of emulated machines.";
 
 /// Arguments of `livecore mem`.
 #[derive(Debug, clap::Args)]

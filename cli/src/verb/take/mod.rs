@@ -142,7 +142,7 @@ pub struct Args {
     /// Version of the minidump format [default: the kernel's own]
     #[arg(long, value_name = "N")]
     pub format_version: Option<u32>,
-    /// CPU whose thread counts as the one that dumped
+    /// CPU to record as the one that dumped
     ///
     /// Sets dumptid and dumppcb in the dump. [default: the CPU in the kernel debugger, or the only
     /// one not stopped, or the first]

@@ -117,7 +117,7 @@ pub(super) fn locate(
                         Some(false) => identity.describe_mismatch(&findings, port),
                         _ => {
                             misplaced = true;
-                            format!("{roots} is not a valid page table there")
+                            format!("{roots} at this address is not a valid page table")
                         }
                     }
                 ),
