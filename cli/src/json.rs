@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 
 use livecore_defs::text::escaped_json;
+use livecore_defs::{PhysAddr, VirtAddr};
 use serde::{Serialize, Serializer};
 
 /// Prints one indented document and a newline.
@@ -18,6 +19,18 @@ pub fn print(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
 /// A number printed in hexadecimal: an address or flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hex(pub u64);
+
+impl From<PhysAddr> for Hex {
+    fn from(address: PhysAddr) -> Self {
+        Self(address.0)
+    }
+}
+
+impl From<VirtAddr> for Hex {
+    fn from(address: VirtAddr) -> Self {
+        Self(address.0)
+    }
+}
 
 impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -76,12 +76,12 @@ impl KernelMemory for Memory<'_> {
     }
 
     fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        let read = self.0.read_phys(at.0, buf);
-        read.map_err(|at| ReadError::Hole { at: PhysAddr(at) })
+        let read = self.0.read_phys(at, buf);
+        read.map_err(|at| ReadError::Hole { at })
     }
 
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
-        let found = self.0.translate(at.0).map(PhysAddr);
+        let found = self.0.translate(at);
         found.ok_or(ReadError::NotMapped {
             at,
             why: "no page table entry maps it",

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
-use livecore_defs::{Architecture, ElfMachine};
+use livecore_defs::{Architecture, ElfMachine, VirtAddr};
 
 use crate::finding::{Location, Region, Sink};
 use crate::input::quoted;
@@ -373,9 +373,9 @@ impl Checks<'_, '_> {
         for thread in threads.sleeping {
             let (sp, fp) = (thread.sp, thread.fp);
             let place = Location::dump(thread.name);
-            let mapped = |va| va == 0 || self.memory.translate(va).is_ok();
+            let mapped = |va: VirtAddr| va.0 == 0 || self.memory.translate(va.0).is_ok();
             let inside = thread.stack.as_ref().is_none_or(|s| s.contains(&sp));
-            let right = sp != 0 && mapped(sp) && mapped(fp) && inside;
+            let right = sp.0 != 0 && mapped(sp) && mapped(fp) && inside;
             self.sink.check(&rules::LIV_STACK, right, &place, |f| {
                 let stack = thread.stack.as_ref();
                 let stack = stack.map(|s| format!(" within {:#x}..{:#x}", s.start, s.end));

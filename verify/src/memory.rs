@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use livecore_compress::Codec;
-use livecore_defs::{amd64, mips, powerpc64};
+use livecore_defs::{PhysAddr, VirtAddr, amd64, mips, powerpc64};
 
 use crate::avail::Avail;
 use crate::bits::Bits;
@@ -339,21 +339,21 @@ impl DumpedMemory for Memory<'_> {
         self.header.page
     }
 
-    fn read_phys(&self, at: u64, buf: &mut [u8]) -> Result<(), u64> {
+    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), PhysAddr> {
         let page = self.header.page;
-        let (mut pa, mut rest) = (at, buf);
+        let (mut pa, mut rest) = (at.0, buf);
         while !rest.is_empty() {
             let left = usize::try_from(page - pa % page).unwrap_or(usize::MAX);
             let (now, later) = rest.split_at_mut(left.min(rest.len()));
-            Memory::read_phys(self, pa, now).map_err(|_| pa)?;
+            Memory::read_phys(self, pa, now).map_err(|_| PhysAddr(pa))?;
             pa = pa.checked_add(now.len() as u64).ok_or(at)?;
             rest = later;
         }
         Ok(())
     }
 
-    fn translate(&self, at: u64) -> Option<u64> {
-        Memory::translate(self, at).ok()
+    fn translate(&self, at: VirtAddr) -> Option<PhysAddr> {
+        Memory::translate(self, at.0).ok().map(PhysAddr)
     }
 
     fn displacement(&self) -> u64 {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use livecore_defs::ElfMachine;
+use livecore_defs::{ElfMachine, PhysAddr, VirtAddr};
 
 /// A symbol with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +47,11 @@ pub trait DumpedMemory: Send + Sync {
     ///
     /// # Errors
     ///
-    /// The first address that the dump does not have.
-    fn read_phys(&self, at: u64, buf: &mut [u8]) -> Result<(), u64>;
+    /// Returns the first address that the dump does not have.
+    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), PhysAddr>;
 
     /// The physical address that kernel address `at` is mapped to.
-    fn translate(&self, at: u64) -> Option<u64>;
+    fn translate(&self, at: VirtAddr) -> Option<PhysAddr>;
 
     /// The kernel's load address minus its link-time address, modulo 2^64.
     fn displacement(&self) -> u64;
@@ -72,9 +72,9 @@ pub struct SleepingThread {
     /// Thread id and name, for reports.
     pub name: String,
     /// The kernel stack, if the kernel's type information gives its location.
-    pub stack: Option<Range<u64>>,
+    pub stack: Option<Range<VirtAddr>>,
     /// The saved stack pointer.
-    pub sp: u64,
+    pub sp: VirtAddr,
     /// The saved frame pointer.
-    pub fp: u64,
+    pub fp: VirtAddr,
 }

@@ -170,8 +170,8 @@ impl Served {
         text
     }
 
-    fn vtop(&self, at: u64) -> String {
-        let physical = match self.memory.translate(VirtAddr(at)) {
+    fn vtop(&self, at: VirtAddr) -> String {
+        let physical = match self.memory.translate(at) {
             Ok(found) => found,
             Err(error) => return format!("{error}\n"),
         };
@@ -258,9 +258,9 @@ impl Served {
     }
 
     /// Parses an address, or a symbol with an optional `+OFFSET`.
-    fn location(&self, text: &str) -> Result<u64, String> {
+    fn location(&self, text: &str) -> Result<VirtAddr, String> {
         if text.starts_with(|c: char| c.is_ascii_digit()) {
-            return parse_number(text).map_err(|e| e.to_string());
+            return parse_number(text).map(VirtAddr).map_err(|e| e.to_string());
         }
         let (name, offset) = match text.split_once('+') {
             Some((name, offset)) => (name, parse_number(offset).map_err(|e| e.to_string())?),

@@ -9,7 +9,7 @@ use livecore_kernel::debug_file::debug_file;
 use livecore_kernel::module::Placed;
 use livecore_kernel::{Functions, Kernel, Module, Modules, Pair, Thread};
 
-use livecore_minidump::DumpMemory;
+use livecore_minidump::{DumpMemory, VirtAddr};
 
 use super::check::Check;
 use super::command;
@@ -42,7 +42,7 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub struct ModuleFile {
     /// The address of its `struct linker_file`.
-    pub(crate) at: u64,
+    pub(crate) at: VirtAddr,
     /// The name: `zfs.ko`.
     pub(crate) name: String,
     /// The file.
@@ -69,9 +69,10 @@ impl ModuleFile {
     }
 
     /// The address of `.text`, or else of the first section.
-    pub fn text(&self) -> u64 {
+    pub fn text(&self) -> VirtAddr {
         let text = self.sections.iter().find(|s| s.name == ".text");
-        text.or(self.sections.first()).map_or(0, |s| s.address)
+        text.or(self.sections.first())
+            .map_or(VirtAddr(0), |s| s.address)
     }
 
     /// GDB's command that loads its symbols.
@@ -400,7 +401,7 @@ impl Entry {
 }
 
 /// Functions with their addresses, in ascending order.
-type FunctionList = Vec<(u64, String)>;
+type FunctionList = Vec<(VirtAddr, String)>;
 /// A module, its file, and its functions.
 type WithFunctions<'a> = (&'a Module, &'a ModuleFile, &'a FunctionList);
 
@@ -436,17 +437,17 @@ impl<'a> ModuleSymbols<'a> {
         Self { all, found }
     }
 
-    fn named(&self, at: u64) -> Option<(String, u64)> {
+    fn named(&self, at: VirtAddr) -> Option<(String, u64)> {
         let (_, file, functions) = (self.found.iter())
-            .find(|(m, ..)| at.checked_sub(m.address).is_some_and(|skip| skip < m.size))?;
+            .find(|(m, ..)| at.offset_from(m.address).is_some_and(|skip| skip < m.size))?;
         let after = functions.partition_point(|(start, _)| *start <= at);
         let (start, name) = functions.get(after.checked_sub(1)?)?;
-        Some((format!("{}`{name}", file.name), at - start))
+        Some((format!("{}`{name}", file.name), at.0 - start.0))
     }
 }
 
 impl Functions for ModuleSymbols<'_> {
-    fn function(&self, at: u64) -> Option<(String, u64)> {
+    fn function(&self, at: VirtAddr) -> Option<(String, u64)> {
         self.named(at).or_else(|| self.all.function(at))
     }
 }

@@ -102,7 +102,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 
 fn answer(kernel: &Kernel<'_>, process: &Process) -> ProcessAnswer {
     let thread = |thread: &Thread| ThreadAnswer {
-        address: Hex(thread.at.0),
+        address: thread.at.into(),
         tid: thread.tid,
         name: thread.name.clone(),
         title: thread.title(),
@@ -112,7 +112,7 @@ fn answer(kernel: &Kernel<'_>, process: &Process) -> ProcessAnswer {
         context: thread.context.name(),
     };
     ProcessAnswer {
-        address: Hex(process.at.0),
+        address: process.at.into(),
         pid: process.pid,
         ppid: process.ppid,
         command: process.comm.clone(),

@@ -210,8 +210,8 @@ fn values(registers: &Registers) -> BTreeMap<&'static str, Option<Hex>> {
 fn answer(kernel: &Kernel<'_>, thread: &Thread, registers: Option<&Registers>) -> ThreadAnswer {
     let frames = registers.map(|r| kernel.stack(r)).unwrap_or_default();
     ThreadAnswer {
-        address: Hex(thread.at.0),
-        process: Hex(thread.process.0),
+        address: thread.at.into(),
+        process: thread.process.into(),
         pid: thread.pid,
         command: thread.comm.clone(),
         tid: thread.tid,
@@ -221,7 +221,7 @@ fn answer(kernel: &Kernel<'_>, thread: &Thread, registers: Option<&Registers>) -
         cpu: thread.cpu,
         wait: thread.wait.clone(),
         context: thread.context.name(),
-        pcb: thread.pcb.map(Hex),
+        pcb: thread.pcb.map(Hex::from),
         registers: registers.map(values).unwrap_or_default(),
         frames: frames.into_iter().map(frame).collect(),
     }
@@ -230,8 +230,8 @@ fn answer(kernel: &Kernel<'_>, thread: &Thread, registers: Option<&Registers>) -
 fn frame(frame: Frame) -> FrameAnswer {
     let (function, offset) = frame.function.unzip();
     FrameAnswer {
-        pc: Hex(frame.pc.0),
-        fp: Hex(frame.fp.0),
+        pc: frame.pc.into(),
+        fp: frame.fp.into(),
         function,
         offset,
         trap: frame.trap.as_ref().map(trap),
@@ -242,14 +242,14 @@ fn frame(frame: Frame) -> FrameAnswer {
 
 fn trap(trap: &Trap) -> TrapAnswer {
     TrapAnswer {
-        address: Hex(trap.at.0),
+        address: trap.at.into(),
         cause: match trap.cause {
             Cause::Trap => "trap",
             Cause::Interrupt => "interrupt",
             Cause::Syscall => "syscall",
         },
         number: trap.number.map(Hex),
-        fault: trap.address.map(|at| Hex(at.0)),
+        fault: trap.address.map(Hex::from),
         from_user: trap.from_user,
         registers: values(&trap.registers),
     }

@@ -108,7 +108,7 @@ fn list(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Option<u64>, Mem
         if at == 0 {
             break;
         }
-        let field = |offset, len| kernel.uint_at("allproc", at.wrapping_add(offset), len);
+        let field = |offset, len| kernel.uint_at("allproc", VirtAddr(at).wrapping_add(offset), len);
         if field(id, 4).map_err(broken)? == u64::from(pid) {
             return Ok(Some(at));
         }

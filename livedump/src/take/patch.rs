@@ -16,7 +16,7 @@ impl Patches {
     pub(super) fn put(
         &mut self,
         memory: &dyn KernelMemory,
-        at: u64,
+        at: VirtAddr,
         bytes: &[u8],
     ) -> Result<(), ReadError> {
         let page = memory.page_size();
@@ -24,7 +24,7 @@ impl Patches {
         // Translate all addresses before making a change.
         let mut pieces = Vec::new();
         while done < bytes.len() {
-            let here = VirtAddr(at.wrapping_add(done as u64));
+            let here = at.wrapping_add(done as u64);
             let pa = memory.translate(here)?;
             let left = (page - pa.0 % page) as usize; // less than a page
             let n = left.min(bytes.len() - done);

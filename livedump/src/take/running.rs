@@ -92,7 +92,7 @@ pub fn check_kernel(device: &dyn MemDevice, elf: &KernelElf) -> Result<(), Locat
         return Ok(());
     };
     let mut running = vec![0; len];
-    Kernel::new(&kmem, elf).bytes_at("version", symbol.value, &mut running)?;
+    Kernel::new(&kmem, elf).bytes_at("version", VirtAddr(symbol.value), &mut running)?;
     if running == own.bytes {
         return Ok(());
     }

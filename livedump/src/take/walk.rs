@@ -88,8 +88,8 @@ impl<'a, 'f> Walk<'a, 'f> {
     }
 
     /// Sets the address of `crashdumpmap`.
-    pub(super) fn set_window(&mut self, at: Option<u64>) {
-        self.window = at;
+    pub(super) fn set_window(&mut self, at: Option<VirtAddr>) {
+        self.window = at.map(|at| at.0);
     }
 
     pub(super) fn done(self) -> Walked {

@@ -175,7 +175,7 @@ fn registers_are_added_where_debuggers_look_only() {
             }
             // FreeBSD sys/amd64/include/pcb.h: bases from 64, control registers from 88.
             let mut words = [0; 56];
-            let at = VirtAddr(thread.pcb.unwrap() + 64);
+            let at = thread.pcb.unwrap().wrapping_add(64);
             dump.read_virt(at, &mut words).unwrap();
             let words = words.chunks_exact(8).map(|w| w.try_into().unwrap());
             let words = words.map(u64::from_le_bytes).collect::<Vec<_>>();

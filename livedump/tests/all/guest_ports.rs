@@ -191,7 +191,7 @@ fn check_registers(text: &str) {
         let thread = threads.iter().find(|t| t.tid == *tid).unwrap();
         assert_eq!(thread.context, context);
         let registers = kernel.registers(thread).unwrap();
-        assert_eq!(registers.pc(), Some(value(*id, 0x41)));
+        assert_eq!(registers.pc(), Some(VirtAddr(value(*id, 0x41))));
         allowed.extend(guest.pages(at, pcb_size));
     }
     for (name, len) in [("dumptid", 4), ("stopped_cpus", 128)] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use livecore_defs::trapframe::Cause;
 use livecore_kernel::{Context, Kernel, STRUCTURES, State, Types};
 use livecore_livedump::take::{PlanOptions, plan};
-use livecore_minidump::{Dump, KernelElf, OpenOptions};
+use livecore_minidump::{Dump, KernelElf, OpenOptions, VirtAddr};
 use livecore_synth::{Context as TruthContext, Doing, Machine, ThreadTruth};
 
 macro_rules! machine {
@@ -121,7 +121,7 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
                 let (function, offset) = f.function.clone().unwrap_or_default();
                 // The frame of a kernel thread's start has no trap.
                 let trap = f.trap.as_ref().filter(|t| !t.from_user);
-                let trap = trap.filter(|t| t.registers.pc() != Some(0));
+                let trap = trap.filter(|t| t.registers.pc() != Some(VirtAddr(0)));
                 (f.pc.0, function, offset, trap.map(|t| t.at.0))
             })
             .collect();
@@ -283,7 +283,11 @@ fn type_information_gives_states_waits_and_stacks() {
         assert_eq!(thread.wait, truth.wait, "{title}");
         waits += usize::from(truth.wait.is_some());
         let kstack = thread.kstack.clone().expect("td_kstack");
-        assert_eq!(kstack.end - kstack.start, 4 * 4096, "{title}");
+        assert_eq!(
+            kstack.end.offset_from(kstack.start),
+            Some(4 * 4096),
+            "{title}"
+        );
         let registers = kernel.registers(thread).unwrap();
         if let Some(sp) = registers.sp() {
             assert!(kstack.contains(&sp), "{title}: {sp:#x} in {kstack:#x?}");

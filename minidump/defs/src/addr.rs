@@ -14,6 +14,26 @@ macro_rules! address {
                 self.0.checked_add(bytes).map(Self)
             }
 
+            /// The address minus `bytes`; `None` below address 0.
+            pub fn checked_sub(self, bytes: u64) -> Option<Self> {
+                self.0.checked_sub(bytes).map(Self)
+            }
+
+            /// The address plus `bytes`, or the highest address on overflow.
+            pub fn saturating_add(self, bytes: u64) -> Self {
+                Self(self.0.saturating_add(bytes))
+            }
+
+            /// The address plus `bytes`, modulo 2^64.
+            pub fn wrapping_add(self, bytes: u64) -> Self {
+                Self(self.0.wrapping_add(bytes))
+            }
+
+            /// The number of bytes from `start` to the address; `None` if the address is below `start`.
+            pub fn offset_from(self, start: Self) -> Option<u64> {
+                self.0.checked_sub(start.0)
+            }
+
             /// The address rounded down to a multiple of `size`, a power of two.
             pub fn align_down(self, size: u64) -> Self {
                 Self(self.0 & !(size - 1))
@@ -51,6 +71,6 @@ address! {
 }
 
 address! {
-    /// A kernel virtual address of the dumped machine (`vm_offset_t`).
+    /// A virtual address of the dumped machine (`vm_offset_t`), of the kernel unless stated otherwise.
     VirtAddr
 }

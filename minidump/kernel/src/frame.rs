@@ -25,17 +25,17 @@ pub enum End {
     /// The frame pointer is not a multiple of the word size.
     Unaligned,
     /// The frame pointer is a user-mode address.
-    UserFrame(u64),
+    UserFrame(VirtAddr),
     /// The frame cannot be read, for this reason.
     Unreadable(String),
     /// The return address is zero.
     ReturnsToZero,
     /// The return address is not in code.
-    NotCode(u64),
+    NotCode(VirtAddr),
     /// The caller's frame, at this address, is not above this frame.
-    NotAbove(u64),
+    NotAbove(VirtAddr),
     /// The caller's frame, at this address, is an earlier frame of the backtrace.
-    Again(u64),
+    Again(VirtAddr),
     /// The trap frame cannot be read.
     NoTrapFrame,
     /// The backtrace has more frames than are followed.

@@ -12,17 +12,17 @@ use crate::types::{STRUCTURES, Types};
 pub trait Functions: Send + Sync {
     /// Returns the function that contains `at`, and the offset of `at` in it. Returns `None` if
     /// `at` is in no loaded module.
-    fn function(&self, at: u64) -> Option<(String, u64)>;
+    fn function(&self, at: VirtAddr) -> Option<(String, u64)>;
 }
 
 impl<F: Functions + ?Sized> Functions for &F {
-    fn function(&self, at: u64) -> Option<(String, u64)> {
+    fn function(&self, at: VirtAddr) -> Option<(String, u64)> {
         (**self).function(at)
     }
 }
 
 impl<F: Functions + ?Sized> Functions for Arc<F> {
-    fn function(&self, at: u64) -> Option<(String, u64)> {
+    fn function(&self, at: VirtAddr) -> Option<(String, u64)> {
         (**self).function(at)
     }
 }
@@ -125,13 +125,13 @@ impl<'a> Kernel<'a> {
     }
 
     /// Converts an address in memory to the address in the kernel file.
-    pub(crate) fn linked(&self, at: u64) -> u64 {
-        at.wrapping_sub(self.displacement)
+    pub(crate) fn linked(&self, at: VirtAddr) -> u64 {
+        at.0.wrapping_sub(self.displacement)
     }
 
     /// Converts an address in the kernel file to the address in memory.
-    pub(crate) fn placed(&self, linked: u64) -> u64 {
-        linked.wrapping_add(self.displacement)
+    pub(crate) fn placed(&self, linked: u64) -> VirtAddr {
+        VirtAddr(linked.wrapping_add(self.displacement))
     }
 
     /// Returns the address of a variable.
@@ -139,7 +139,7 @@ impl<'a> Kernel<'a> {
     /// # Errors
     ///
     /// Returns [`KernelError::NoSymbol`] if the kernel file has no such variable.
-    pub fn address(&self, name: &str) -> Result<u64, KernelError> {
+    pub fn address(&self, name: &str) -> Result<VirtAddr, KernelError> {
         self.elf
             .symbol(name)
             .filter(|s| !s.absolute)
@@ -152,7 +152,7 @@ impl<'a> Kernel<'a> {
     /// # Errors
     ///
     /// Returns [`KernelError::Unreadable`] if the memory cannot be read.
-    pub fn uint_at(&self, what: &str, at: u64, len: usize) -> Result<u64, KernelError> {
+    pub fn uint_at(&self, what: &str, at: VirtAddr, len: usize) -> Result<u64, KernelError> {
         let mut bytes = [0; 8];
         let len = len.min(8);
         self.bytes_at(what, at, &mut bytes[..len])?;
@@ -160,22 +160,30 @@ impl<'a> Kernel<'a> {
         Ok(self.elf.order().uint(&bytes[..len]).unwrap_or(0))
     }
 
-    /// Reads the pointer or `long` at `at`.
+    /// Reads the pointer at `at`. `what` names it in errors.
     ///
     /// # Errors
     ///
     /// Returns [`KernelError::Unreadable`] if the memory cannot be read.
-    pub fn pointer_at(&self, what: &str, at: u64) -> Result<u64, KernelError> {
+    pub fn pointer_at(&self, what: &str, at: VirtAddr) -> Result<VirtAddr, KernelError> {
+        self.long_at(what, at).map(VirtAddr)
+    }
+
+    /// Reads the `unsigned long` at `at`. `what` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`KernelError::Unreadable`] if the memory cannot be read.
+    pub fn long_at(&self, what: &str, at: VirtAddr) -> Result<u64, KernelError> {
         self.uint_at(what, at, self.elf.pointer_size())
     }
 
-    /// Fills `buf` with the memory at `at`.
+    /// Fills `buf` with the memory at `at`. `what` names it in errors.
     ///
     /// # Errors
     ///
     /// Returns [`KernelError::Unreadable`] if the memory cannot be read.
-    pub fn bytes_at(&self, what: &str, at: u64, buf: &mut [u8]) -> Result<(), KernelError> {
-        let at = VirtAddr(at);
+    pub fn bytes_at(&self, what: &str, at: VirtAddr, buf: &mut [u8]) -> Result<(), KernelError> {
         self.memory
             .read_virt(at, buf)
             .map_err(|source| KernelError::Unreadable {
@@ -195,14 +203,24 @@ impl<'a> Kernel<'a> {
         self.uint_at(name, self.address(name)?, len)
     }
 
-    /// Reads the variable `name`, a pointer or a `long`.
+    /// Reads the variable `name`, a pointer.
     ///
     /// # Errors
     ///
     /// Returns [`KernelError::NoSymbol`] if the kernel file has no such variable and
     /// [`KernelError::Unreadable`] if the memory cannot be read.
-    pub fn pointer(&self, name: &str) -> Result<u64, KernelError> {
+    pub fn pointer(&self, name: &str) -> Result<VirtAddr, KernelError> {
         self.pointer_at(name, self.address(name)?)
+    }
+
+    /// Reads the variable `name`, an `unsigned long`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`KernelError::NoSymbol`] if the kernel file has no such variable and
+    /// [`KernelError::Unreadable`] if the memory cannot be read.
+    pub fn long(&self, name: &str) -> Result<u64, KernelError> {
+        self.long_at(name, self.address(name)?)
     }
 
     /// Returns `__FreeBSD_version` from the variable `osreldate`, if it is valid: 10.0 to 99.x.
@@ -212,7 +230,7 @@ impl<'a> Kernel<'a> {
     }
 
     /// Returns the function that contains `at`, and the offset of `at` in it.
-    pub fn function(&self, at: u64) -> Option<(String, u64)> {
+    pub fn function(&self, at: VirtAddr) -> Option<(String, u64)> {
         let linked = self.linked(at);
         if let Some((name, offset)) = self.elf.lookup(linked) {
             return Some((name.to_string(), offset));
@@ -230,7 +248,7 @@ impl<'a> Kernel<'a> {
 
     /// Returns the function whose call returns to `at`, and the offset of `at` in it. If the call is
     /// the function's last instruction, `at` is in the next function.
-    pub fn caller(&self, at: u64) -> Option<(String, u64)> {
+    pub fn caller(&self, at: VirtAddr) -> Option<(String, u64)> {
         let labels = self.architecture().map_or(&[][..], |row| row.traps.labels);
         for label in labels {
             for address in [at, at.wrapping_add(label.slot)] {
@@ -263,15 +281,15 @@ impl<'a> Kernel<'a> {
     }
 
     /// Whether `at` is mapped.
-    pub(crate) fn is_mapped(&self, at: u64) -> bool {
-        self.memory.translate(VirtAddr(at)).is_ok()
+    pub(crate) fn is_mapped(&self, at: VirtAddr) -> bool {
+        self.memory.translate(at).is_ok()
     }
 
     /// Whether `at` can be in code: in the kernel's text, or possibly in a module.
     ///
     /// If the kernel file has no functions, its text sections decide. If it has no text sections
     /// either, any kernel address is accepted, even if the dump does not have its memory.
-    pub(crate) fn is_code(&self, at: u64) -> bool {
+    pub(crate) fn is_code(&self, at: VirtAddr) -> bool {
         if self.function(at).is_some() {
             return true;
         }

@@ -96,7 +96,7 @@ struct Walk<'a> {
     typed: Typed,
     stops: Stops,
     /// The addresses of listed processes and threads.
-    seen: HashSet<u64>,
+    seen: HashSet<VirtAddr>,
     list: Vec<Process>,
     /// The number of listed threads.
     threads: usize,
@@ -129,7 +129,7 @@ impl Walk<'_> {
     }
 
     /// Reads a member of the structure at `at`, using type information.
-    fn typed(&self, at: u64, what: &str, member: Member) -> Option<u64> {
+    fn typed(&self, at: VirtAddr, what: &str, member: Member) -> Option<u64> {
         let len = match member.size {
             len @ (1 | 2 | 4 | 8) => len as usize,
             _ => return None,
@@ -141,7 +141,7 @@ impl Walk<'_> {
     /// Adds the processes that are only in `pidhashtbl`: the zombies of kernels without `zombproc`.
     fn hash(&mut self) {
         let kernel = self.kernel;
-        let table = || -> Result<(u64, u64, u64), KernelError> {
+        let table = || -> Result<(u64, VirtAddr, u64), KernelError> {
             let chain = kernel.variable("proc_off_p_hash", 4)?;
             let mask = kernel.variable("pidhash", kernel.elf().pointer_size())?;
             let table = kernel.address("pidhashtbl")?;
@@ -174,12 +174,12 @@ impl Walk<'_> {
 
     /// Adds the processes of the list at `head`, whose links are at offset `link`. Returns whether
     /// the list was read to its end.
-    fn follow(&mut self, name: &str, head: u64, link: u64, zombies: bool) -> bool {
+    fn follow(&mut self, name: &str, head: VirtAddr, link: u64, zombies: bool) -> bool {
         let mut next = self.kernel.pointer_at(name, head);
         let mut met = HashSet::new();
         loop {
             let process = match next {
-                Ok(0) => return true,
+                Ok(VirtAddr(0)) => return true,
                 Ok(process) => process,
                 Err(error) => {
                     self.problem(error.to_string());
@@ -205,7 +205,7 @@ impl Walk<'_> {
         }
     }
 
-    fn process(&mut self, at: u64, zombie: bool) -> Result<Process, KernelError> {
+    fn process(&mut self, at: VirtAddr, zombie: bool) -> Result<Process, KernelError> {
         let (kernel, offsets) = (self.kernel, self.offsets);
         let field = |offset: u64| at.wrapping_add(offset);
         let pid = kernel.uint_at("p_pid", field(offsets.pid), 4)? as i32; // 4 bytes were read
@@ -220,7 +220,7 @@ impl Walk<'_> {
                 == Some(2);
         let threads = self.threads_of((at, pid, &comm, zombie));
         Ok(Process {
-            at: VirtAddr(at),
+            at,
             pid,
             ppid,
             comm,
@@ -230,23 +230,23 @@ impl Walk<'_> {
     }
 
     /// Returns the parent's process ID. Process 0 is its own parent, as in ddb.
-    fn parent(&self, at: u64, pid: i32) -> Option<i32> {
+    fn parent(&self, at: VirtAddr, pid: i32) -> Option<i32> {
         let parent = self.typed(at, "p_pptr", self.typed.parent?)?;
         if parent == 0 {
             return (pid == 0).then_some(pid);
         }
-        let at = parent.wrapping_add(self.offsets.pid);
+        let at = VirtAddr(parent).wrapping_add(self.offsets.pid);
         // 4 bytes were read.
         Some(self.kernel.uint_at("p_pid", at, 4).ok()? as i32)
     }
 
-    fn threads_of(&mut self, process: (u64, i32, &str, bool)) -> Vec<Thread> {
+    fn threads_of(&mut self, process: (VirtAddr, i32, &str, bool)) -> Vec<Thread> {
         let mut found = Vec::new();
         let head = process.0.wrapping_add(self.offsets.threads);
         let mut next = self.kernel.pointer_at("p_threads", head);
         loop {
             let thread = match next {
-                Ok(0) => return found,
+                Ok(VirtAddr(0)) => return found,
                 Ok(thread) => thread,
                 Err(error) => {
                     self.problem(error.to_string());
@@ -272,8 +272,8 @@ impl Walk<'_> {
     /// Reads the thread at `at` of a process.
     fn thread(
         &mut self,
-        at: u64,
-        (process, pid, comm, zombie): (u64, i32, &str, bool),
+        at: VirtAddr,
+        (process, pid, comm, zombie): (VirtAddr, i32, &str, bool),
     ) -> Result<Thread, KernelError> {
         let (kernel, offsets) = (self.kernel, self.offsets);
         let field = |offset: u64| at.wrapping_add(offset);
@@ -281,7 +281,7 @@ impl Walk<'_> {
         let name = kernel.text("td_name", field(offsets.name), COMM_LEN)?;
         let own_pcb = kernel
             .pointer_at("td_pcb", field(offsets.pcb))
-            .map(|pcb| (pcb != 0).then_some(pcb));
+            .map(|pcb| (pcb != VirtAddr(0)).then_some(pcb));
         let cpu = self.stops.cpu(kernel, &offsets, at);
         let own_pcb = self.or_problem(own_pcb).flatten();
         let cpu = self.or_problem(cpu);
@@ -310,8 +310,8 @@ impl Walk<'_> {
         };
         let cpu = cpu.flatten();
         Ok(Thread {
-            at: VirtAddr(at),
-            process: VirtAddr(process),
+            at,
+            process,
             pid,
             comm: comm.to_string(),
             tid,
@@ -327,18 +327,18 @@ impl Walk<'_> {
         })
     }
 
-    fn kstack(&self, at: u64) -> Option<Range<u64>> {
+    fn kstack(&self, at: VirtAddr) -> Option<Range<VirtAddr>> {
         let start = self.typed(at, "td_kstack", self.typed.kstack?)?;
         let pages = self.typed(at, "td_kstack_pages", self.typed.kstack_pages?)?;
         let len = pages.checked_mul(self.kernel.memory().page_size())?;
         let end = start.checked_add(len)?;
         // In some kernels `init_proc0` sets `td_kstack` of `thread0` to the end of its stack and
         // leaves `td_kstack_pages` at 0 (12.1 `sys/arm64/arm64/machdep.c`).
-        (start != 0 && (1..=1024).contains(&pages)).then_some(start..end)
+        (start != 0 && (1..=1024).contains(&pages)).then_some(VirtAddr(start)..VirtAddr(end))
     }
 
     /// Returns the state of the thread at `at` from its structure.
-    fn state(&self, at: u64, on_cpu: bool, zombie: bool) -> State {
+    fn state(&self, at: VirtAddr, on_cpu: bool, zombie: bool) -> State {
         if zombie {
             return State::Zombie;
         }
@@ -360,10 +360,12 @@ impl Walk<'_> {
     }
 
     /// Returns the wait message of the thread at `at`.
-    fn wait(&self, at: u64) -> Option<String> {
+    fn wait(&self, at: VirtAddr) -> Option<String> {
         let message = |name, member| {
             let text = self.typed(at, name, member)?;
-            (text != 0).then(|| self.kernel.message(text)).flatten()
+            (text != 0)
+                .then(|| self.kernel.message(VirtAddr(text)))
+                .flatten()
         };
         let wait = self.typed.wait.and_then(|m| message("td_wmesg", m));
         wait.or_else(|| self.typed.lock.and_then(|m| message("td_lockname", m)))

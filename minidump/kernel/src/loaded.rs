@@ -17,6 +17,7 @@
 
 use crate::kernel::Kernel;
 use crate::module::Module;
+use livecore_minidump::VirtAddr;
 
 /// The number of words searched for the second address and the four `ddb` words.
 const WINDOW: u64 = 96;
@@ -49,9 +50,9 @@ impl TableBudget {
 
 /// A possible symbol table.
 struct Table {
-    symbols: u64,
+    symbols: VirtAddr,
     count: u64,
-    strings: u64,
+    strings: VirtAddr,
     strings_len: u64,
 }
 
@@ -61,9 +62,9 @@ impl Kernel<'_> {
     pub(crate) fn loaded_functions(
         &self,
         module: &Module,
-        after_size: u64,
+        after_size: VirtAddr,
         budget: &mut TableBudget,
-    ) -> Vec<(u64, String)> {
+    ) -> Vec<(VirtAddr, String)> {
         let found = self.symbol_tables(module, after_size);
         let mut functions = found
             .iter()
@@ -75,15 +76,15 @@ impl Kernel<'_> {
     }
 
     /// Returns the possible symbol tables, sorted by address.
-    fn symbol_tables(&self, module: &Module, after_size: u64) -> Vec<Table> {
+    fn symbol_tables(&self, module: &Module, after_size: VirtAddr) -> Vec<Table> {
         let word = self.elf().pointer_size() as u64;
         let words: Vec<u64> = (0..WINDOW)
             .map_while(|i| {
                 let at = after_size.checked_add(i * word)?;
-                self.pointer_at("elf_file", at).ok()
+                self.long_at("elf_file", at).ok()
             })
             .collect();
-        let own = words.iter().position(|w| *w == module.address);
+        let own = words.iter().position(|w| *w == module.address.0);
         let rest = own.map_or(&[][..], |at| &words[at + 1..]);
         rest.windows(4)
             .filter_map(|four| match *four {
@@ -93,9 +94,9 @@ impl Kernel<'_> {
                         && (2..=SYMBOLS).contains(&count)
                         && (2..=STRINGS).contains(&strings_len);
                     plausible.then_some(Table {
-                        symbols,
+                        symbols: VirtAddr(symbols),
                         count,
-                        strings,
+                        strings: VirtAddr(strings),
                         strings_len,
                     })
                 }
@@ -111,7 +112,7 @@ impl Kernel<'_> {
         module: &Module,
         table: &Table,
         budget: &mut TableBudget,
-    ) -> Option<Vec<(u64, String)>> {
+    ) -> Option<Vec<(VirtAddr, String)>> {
         let is_64 = self.elf().is_64();
         let size = if is_64 { 24 } else { 16 };
         // The first symbol and the first name are empty. The last name ends with NUL.
@@ -159,9 +160,9 @@ impl Kernel<'_> {
                 continue;
             };
             let function = kind == STT_FUNC;
-            let skip = value.checked_sub(module.address);
+            let skip = VirtAddr(value).offset_from(module.address);
             if skip.is_some_and(|skip| skip < module.size) {
-                absolute.push((value, function, name));
+                absolute.push((VirtAddr(value), function, name));
             } else if value < module.size {
                 relative.push((module.address.wrapping_add(value), function, name));
             }

@@ -27,10 +27,10 @@ const JR_RA: u32 = 0x03e0_0008;
 /// The point where a function was left, by a call or by a trap.
 #[derive(Debug, Clone, Copy)]
 struct ExitPoint {
-    pc: u64,
-    sp: u64,
+    pc: VirtAddr,
+    sp: VirtAddr,
     /// The return address, if it can still be in its register only.
-    ra: Option<u64>,
+    ra: Option<VirtAddr>,
     /// Whether the function was left by a call, which returns to `pc`.
     is_call: bool,
 }
@@ -85,8 +85,8 @@ impl Kernel<'_> {
             let ends = STACK_ENDS.contains(&name) || MIPS_STARTS.contains(&name);
             let entry = self.entry(name);
             let mut frame = Frame {
-                pc: VirtAddr(point.pc),
-                fp: VirtAddr(point.sp),
+                pc: point.pc,
+                fp: point.sp,
                 function,
                 trap: None,
                 ends: None,
@@ -107,7 +107,7 @@ impl Kernel<'_> {
                             (Some(pc), Some(sp)) => Some(ExitPoint {
                                 pc,
                                 sp,
-                                ra: trap.registers.get("ra"),
+                                ra: trap.registers.get("ra").map(VirtAddr),
                                 is_call: false,
                             }),
                             _ => None,
@@ -137,7 +137,7 @@ impl Kernel<'_> {
 
     /// Returns the point where the caller of a function called it.
     fn call_site(&self, point: ExitPoint) -> Result<ExitPoint, End> {
-        if !point.sp.is_multiple_of(INSTRUCTION) {
+        if point.sp.offset_in(INSTRUCTION) != 0 {
             return Err(End::StackPointer);
         }
         let done = match point.ra {
@@ -149,14 +149,14 @@ impl Kernel<'_> {
             (Some((offset, len)), _) => {
                 let at = point.sp.checked_add(offset);
                 let saved = self.uint_at("frame", at.ok_or(End::StackPointer)?, len);
-                self.address_in(saved?)
+                VirtAddr(self.address_in(saved?))
             }
             (None, Some(ra)) => ra,
             (None, None) => return Err(End::SavesNone),
         };
         let sp = point.sp.checked_add(done.frame);
         match sp {
-            _ if pc == 0 => Err(End::ReturnsToZero),
+            _ if pc == VirtAddr(0) => Err(End::ReturnsToZero),
             _ if !self.is_code(pc) => Err(End::NotCode(pc)),
             Some(sp) if (pc, sp) != (point.pc, point.sp) => Ok(ExitPoint {
                 pc,
@@ -180,7 +180,7 @@ impl Kernel<'_> {
             Some(start) => self.placed(start),
             None => self.guessed_start(inside)?,
         };
-        let len = point.pc.checked_sub(start)?;
+        let len = point.pc.offset_from(start)?;
         if len > FUNCTION_MAX {
             return None;
         }
@@ -193,7 +193,7 @@ impl Kernel<'_> {
 
     /// Guesses the start of a function without a symbol that contains `at`: the instruction that
     /// allocates a frame, or the one after a return and its delay slot.
-    fn guessed_start(&self, at: u64) -> Option<u64> {
+    fn guessed_start(&self, at: VirtAddr) -> Option<VirtAddr> {
         for back in 0..GUESS_MAX {
             let here = at.checked_sub(back * INSTRUCTION)?;
             let instruction = self.uint_at("code", here, 4).ok()? as u32; // 4 bytes were read
@@ -210,7 +210,7 @@ impl Kernel<'_> {
     }
 
     /// Reads `len` bytes of instructions at `start`, from memory or from the kernel file.
-    fn code(&self, start: u64, len: u64) -> Option<impl Iterator<Item = u32>> {
+    fn code(&self, start: VirtAddr, len: u64) -> Option<impl Iterator<Item = u32>> {
         // `len` is at most FUNCTION_MAX.
         let mut bytes = vec![0; len as usize];
         if self.bytes_at("code", start, &mut bytes).is_err() {

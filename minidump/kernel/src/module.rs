@@ -18,7 +18,7 @@ use livecore_minidump::elf::sections::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
     /// Address of its `struct linker_file`.
-    pub at: u64,
+    pub at: VirtAddr,
     /// `filename`: `kernel`, `zfs.ko`.
     pub name: String,
     /// `pathname`: `/boot/kernel/zfs.ko`.
@@ -26,7 +26,7 @@ pub struct Module {
     /// `id`, as kldstat(8) shows it.
     pub id: u32,
     /// `address`: the start of its image.
-    pub address: u64,
+    pub address: VirtAddr,
     /// `size` of the image.
     pub size: u64,
     /// Whether it is the kernel: `linker_kernel_file`, or the first in the list.
@@ -40,7 +40,7 @@ pub struct Modules {
     pub list: Vec<Module>,
     /// Address and name of the modules' functions, in ascending order. Only functions whose names
     /// the kernel linker keeps in memory are included.
-    pub functions: Vec<(u64, String)>,
+    pub functions: Vec<(VirtAddr, String)>,
     /// Messages about what could not be read.
     pub problems: Vec<String>,
 }
@@ -48,16 +48,16 @@ pub struct Modules {
 /// Returns the function's name if known, otherwise the name of the module (`zfs.ko`) and the offset
 /// from its load address.
 impl Functions for Modules {
-    fn function(&self, at: u64) -> Option<(String, u64)> {
+    fn function(&self, at: VirtAddr) -> Option<(String, u64)> {
         let module = self.list.iter().find(|m| {
-            let skip = at.checked_sub(m.address);
+            let skip = at.offset_from(m.address);
             !m.is_kernel && skip.is_some_and(|skip| skip < m.size)
         })?;
         let after = self.functions.partition_point(|(start, _)| *start <= at);
         let nearest = after.checked_sub(1).and_then(|i| self.functions.get(i));
         Some(match nearest {
-            Some((start, name)) if *start >= module.address => (name.clone(), at - start),
-            _ => (module.name.clone(), at - module.address),
+            Some((start, name)) if *start >= module.address => (name.clone(), at.0 - start.0),
+            _ => (module.name.clone(), at.0 - module.address.0),
         })
     }
 }
@@ -70,7 +70,7 @@ pub struct Placed {
     /// Its name.
     pub name: String,
     /// Its address.
-    pub address: u64,
+    pub address: VirtAddr,
     /// Its length.
     pub size: u64,
 }
@@ -139,12 +139,12 @@ impl Module {
 
     /// Returns address and name of the functions of `file`, whose sections are at `placed`, in
     /// ascending order.
-    pub fn functions(&self, file: &dyn ReadAt, placed: &[Placed]) -> Vec<(u64, String)> {
+    pub fn functions(&self, file: &dyn ReadAt, placed: &[Placed]) -> Vec<(VirtAddr, String)> {
         let Ok(sections) = Sections::read(file) else {
             return Vec::new();
         };
         let objects = sections.head.elf_type == ET_REL;
-        let mut found: Vec<(u64, String)> = sections
+        let mut found: Vec<(VirtAddr, String)> = sections
             .functions(file)
             .into_iter()
             .filter_map(|function| {

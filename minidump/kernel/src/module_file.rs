@@ -81,7 +81,7 @@ impl Kernel<'_> {
     ) -> Option<(Vec<u8>, Vec<u8>)> {
         let (found, _) = sections.build_id(file)?;
         let name = |place: &&Placed| place.name == ".note.gnu.build-id";
-        let at = VirtAddr(placed.iter().find(name)?.address);
+        let at = placed.iter().find(name)?.address;
         // The note's header, its name and the id.
         let mut note = vec![0; 16 + found.len()];
         self.memory().read_virt(at, &mut note).ok()?;
@@ -92,18 +92,18 @@ impl Kernel<'_> {
     }
 
     /// Returns the first address from `at` where memory differs from `bytes`.
-    fn differs(&self, at: u64, bytes: &[u8]) -> Option<VirtAddr> {
+    fn differs(&self, at: VirtAddr, bytes: &[u8]) -> Option<VirtAddr> {
         let mut piece = [0; PAGE];
         let mut done = 0;
         while done < bytes.len().min(LIMIT) {
-            let here = VirtAddr(at.wrapping_add(done as u64));
+            let here = at.wrapping_add(done as u64);
             // No piece crosses a page boundary.
             let len = (PAGE - here.offset_in(PAGE as u64) as usize).min(bytes.len() - done);
             let (known, found) = (&bytes[done..done + len], &mut piece[..len]);
             if self.memory().read_virt(here, found).is_ok() {
                 let differs = known.iter().zip(&*found).position(|(a, b)| a != b);
                 if let Some(skip) = differs {
-                    return Some(VirtAddr(here.0.wrapping_add(skip as u64)));
+                    return Some(here.wrapping_add(skip as u64));
                 }
             }
             done += len;
@@ -170,11 +170,11 @@ mod tests {
     fn load(file: &[u8]) -> (Memory, Module) {
         let sections = Sections::read(&file).unwrap();
         let mut module = Module {
-            at: 0,
+            at: VirtAddr(0),
             name: "a.ko".into(),
             path: String::new(),
             id: 2,
-            address: AT,
+            address: VirtAddr(AT),
             size: 0,
             is_kernel: false,
         };
@@ -189,7 +189,7 @@ mod tests {
         let mut memory = vec![0; module.size.next_multiple_of(4096) as usize];
         for place in placed {
             if let Some(bytes) = contents(&file, &sections.list[place.index]) {
-                let at = (place.address - AT) as usize;
+                let at = (place.address.0 - AT) as usize;
                 memory[at..at + bytes.len()].copy_from_slice(&bytes);
             }
         }

@@ -10,6 +10,7 @@ use crate::error::KernelError;
 use crate::kernel::Kernel;
 use crate::loaded::TableBudget;
 use crate::module::{Module, Modules};
+use livecore_minidump::VirtAddr;
 
 /// The maximum number of files. It also ends a circular list.
 const LIMIT: usize = 4096;
@@ -69,12 +70,12 @@ impl Kernel<'_> {
         let own = self
             .address("linker_kernel_file")
             .and_then(|at| self.pointer_at("linker_kernel_file", at))
-            .unwrap_or(0);
+            .unwrap_or_default();
         let mut found = Modules::default();
         let mut budget = TableBudget::new();
         let mut seen = HashSet::new();
         let mut at = self.pointer_at("linker_files", head)?;
-        while at != 0 {
+        while at != VirtAddr(0) {
             if !seen.insert(at) || seen.len() > LIMIT {
                 let what =
                     format!("linker_files: list is circular or has more than {LIMIT} entries");
@@ -84,7 +85,7 @@ impl Kernel<'_> {
             match self.module(at, &offsets, word) {
                 Ok((mut module, next)) => {
                     module.is_kernel = match own {
-                        0 => found.list.is_empty(),
+                        VirtAddr(0) => found.list.is_empty(),
                         own => own == at,
                     };
                     if !module.is_kernel {
@@ -107,15 +108,15 @@ impl Kernel<'_> {
 
     fn module(
         &self,
-        at: u64,
+        at: VirtAddr,
         offsets: &Offsets,
         word: usize,
-    ) -> Result<(Module, u64), KernelError> {
+    ) -> Result<(Module, VirtAddr), KernelError> {
         let field = |offset: u64| at.wrapping_add(offset);
         let next = self.pointer_at("linker_file, next", field(offsets.next))?;
         let address = self.pointer_at("linker_file, address", field(offsets.address))?;
         let size = field(offsets.address).wrapping_add(word as u64);
-        let size = self.pointer_at("linker_file, size", size)?;
+        let size = self.long_at("linker_file, size", size)?;
         let name = self.pointer_at("linker_file, filename", field(offsets.filename))?;
         let path = self.pointer_at("linker_file, pathname", field(offsets.pathname))?;
         let id = self.uint_at("linker_file, id", field(offsets.id), 4)?;

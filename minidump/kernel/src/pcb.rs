@@ -5,6 +5,7 @@ use crate::kernel::Kernel;
 use crate::registers::Registers;
 use crate::thread::Thread;
 use livecore_defs::pcb::PcbFields;
+use livecore_minidump::VirtAddr;
 
 impl Kernel<'_> {
     /// Returns the registers of a thread. Those of a thread that was still running are unknown.
@@ -32,7 +33,7 @@ impl Kernel<'_> {
     /// # Errors
     ///
     /// Returns an error if the registers cannot be read or the layout is unknown.
-    pub fn registers_at(&self, at: u64) -> Result<Registers, KernelError> {
+    pub fn registers_at(&self, at: VirtAddr) -> Result<Registers, KernelError> {
         let mut layouts = self.pcb_layouts();
         let Some(newest) = layouts.first() else {
             return Err(KernelError::UnknownMachine(self.elf().machine()));
@@ -58,7 +59,7 @@ impl Kernel<'_> {
     ///
     /// On arm64 12.1, the debugger gets the frame of the thread's system call, if it is in one
     /// (`do_el1h_sync`). That frame does not have the kernel's registers.
-    pub fn is_of_program(&self, at: u64) -> bool {
+    pub fn is_of_program(&self, at: VirtAddr) -> bool {
         self.pcb_layout().is_some_and(|layout| {
             let pc = layout.trapped.map(|trapped| trapped.pc as u64);
             let pc = pc.and_then(|pc| self.uint_at("pcb", at.checked_add(pc)?, layout.word).ok());
@@ -97,16 +98,18 @@ impl Kernel<'_> {
 
     /// Rates how plausible registers are for a kernel thread.
     fn likelihood(&self, found: &Registers) -> u32 {
-        let (pc, sp) = (found.pc().unwrap_or(0), found.sp().unwrap_or(0));
-        let fp = found.fp().unwrap_or(0);
-        let stack = sp != 0 && self.is_mapped(sp);
-        let code = pc != 0 && self.is_code(pc);
-        let above = stack && fp >= sp && fp - sp < 1 << 20 && self.is_mapped(fp);
+        const NULL: VirtAddr = VirtAddr(0);
+        let (pc, sp) = (found.pc().unwrap_or(NULL), found.sp().unwrap_or(NULL));
+        let fp = found.fp().unwrap_or(NULL);
+        let stack = sp != NULL && self.is_mapped(sp);
+        let code = pc != NULL && self.is_code(pc);
+        let is_near = fp.offset_from(sp).is_some_and(|len| len < 1 << 20);
+        let above = stack && is_near && self.is_mapped(fp);
         // The frame pointer of a thread that has never run is 0.
-        u32::from(stack) * 4 + u32::from(code) * 2 + u32::from(above || fp == 0)
+        u32::from(stack) * 4 + u32::from(code) * 2 + u32::from(above || fp == NULL)
     }
 
-    fn registers_as(&self, layout: &PcbFields, at: u64) -> Result<Registers, KernelError> {
+    fn registers_as(&self, layout: &PcbFields, at: VirtAddr) -> Result<Registers, KernelError> {
         let machine = self.elf().machine();
         let set = Registers::set_of(machine, layout.word);
         let set = set.ok_or(KernelError::UnknownMachine(machine))?;

@@ -1,7 +1,7 @@
 //! Registers of any architecture.
 
 use livecore_defs::registers::{Register, RegisterSet};
-use livecore_defs::{Architecture, ElfMachine};
+use livecore_defs::{Architecture, ElfMachine, VirtAddr};
 
 /// The registers of a thread or of an interrupted context, in GDB's order.
 ///
@@ -64,19 +64,19 @@ impl Registers {
         self.values.iter().all(Option::is_none)
     }
 
-    /// The program counter.
-    pub fn pc(&self) -> Option<u64> {
-        self.get(self.set.pc)
+    /// The program counter. In a user-mode context, a user address.
+    pub fn pc(&self) -> Option<VirtAddr> {
+        self.get(self.set.pc).map(VirtAddr)
     }
 
     /// The saved stack pointer. On amd64 and i386, that of a switched-out context points at the
     /// return address, one word below its value at `pc`.
-    pub fn sp(&self) -> Option<u64> {
-        self.get(self.set.sp)
+    pub fn sp(&self) -> Option<VirtAddr> {
+        self.get(self.set.sp).map(VirtAddr)
     }
 
     /// The frame pointer.
-    pub fn fp(&self) -> Option<u64> {
-        self.get(self.set.fp)
+    pub fn fp(&self) -> Option<VirtAddr> {
+        self.get(self.set.fp).map(VirtAddr)
     }
 }

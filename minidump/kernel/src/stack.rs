@@ -70,8 +70,8 @@ impl Kernel<'_> {
                 (trap.from_user, registers.pc(), registers.fp(), back)
             });
             frames.push(Frame {
-                pc: VirtAddr(pc),
-                fp: VirtAddr(fp),
+                pc,
+                fp,
                 function,
                 trap,
                 ends: None,
@@ -117,12 +117,12 @@ impl Kernel<'_> {
                         Some((name, _)) => caller > fp || self.entry(name).is_some(),
                         None => !visited.contains(&caller),
                     };
-                    stuck = match follow || caller == 0 {
+                    stuck = match follow || caller == VirtAddr(0) {
                         true => None,
                         false if visited.contains(&caller) => Some(End::Again(caller)),
                         false => Some(End::NotAbove(caller)),
                     };
-                    (pc, fp) = (to, if follow { caller } else { 0 });
+                    (pc, fp) = (to, if follow { caller } else { VirtAddr(0) });
                 }
             }
         }
@@ -135,7 +135,7 @@ impl Kernel<'_> {
     /// Returns `None` for registers saved by a context switch. Their stack pointer points at a copy
     /// of the program counter (amd64, i386), unless a later call has overwritten it, so a known
     /// function is also required.
-    fn interrupted_frameless(&self, registers: &Registers) -> Option<u64> {
+    fn interrupted_frameless(&self, registers: &Registers) -> Option<VirtAddr> {
         self.architecture()?.frame_code?;
         let slot = self.pointer_at("stack", registers.sp()?).ok();
         if slot == registers.pc() {
@@ -148,7 +148,7 @@ impl Kernel<'_> {
     /// Returns the return address of an interrupted function that has no frame: it was in its
     /// prologue or epilogue, or it is the target of a bad function pointer. The frame pointer is
     /// then its caller's.
-    fn frameless(&self, registers: &Registers) -> Option<u64> {
+    fn frameless(&self, registers: &Registers) -> Option<VirtAddr> {
         let pc = registers.pc()?;
         let begins = self.function(pc).is_none_or(|(_, offset)| offset == 0) || !self.is_code(pc);
         let slot = if let Some(around) = self.architecture().and_then(|row| row.frame_code) {
@@ -169,35 +169,36 @@ impl Kernel<'_> {
             let link = ["x30", "ra", "lr"]
                 .into_iter()
                 .find_map(|r| registers.get(r));
-            return link.filter(|to| begins && self.is_code(*to));
+            return link.map(VirtAddr).filter(|to| begins && self.is_code(*to));
         };
         let to = self.pointer_at("stack", slot?).ok()?;
         self.is_code(to).then_some(to)
     }
 
     /// Reads the return address and the caller's frame pointer from the frame at `fp`.
-    fn call(&self, chain: Chain, fp: u64, word: u64) -> Result<(u64, u64), End> {
-        if fp == 0 {
+    fn call(&self, chain: Chain, fp: VirtAddr, word: u64) -> Result<(VirtAddr, VirtAddr), End> {
+        if fp == VirtAddr(0) {
             return Err(End::NoFrame);
         }
         // The kernel has the upper half of the 64-bit addresses, except on powerpc64.
-        if word == 8 && !chain.in_caller && fp >> 63 == 0 {
+        if word == 8 && !chain.in_caller && fp.0 >> 63 == 0 {
             return Err(End::UserFrame(fp));
         }
-        if !fp.is_multiple_of(word) {
+        if fp.offset_in(word) != 0 {
             return Err(End::Unaligned);
         }
-        let saved = |frame: u64, words: i64| -> Result<u64, End> {
-            let at = frame.checked_add_signed(words * word as i64);
-            Ok(self.pointer_at("frame", at.ok_or(End::Unaligned)?)?)
+        let saved = |frame: VirtAddr, words: i64| -> Result<VirtAddr, End> {
+            let at = frame.0.checked_add_signed(words * word as i64);
+            let at = VirtAddr(at.ok_or(End::Unaligned)?);
+            Ok(self.pointer_at("frame", at)?)
         };
         let caller = saved(fp, chain.caller)?;
         let frame = if chain.in_caller { caller } else { fp };
-        if frame == 0 {
+        if frame == VirtAddr(0) {
             return Err(End::NoFrame);
         }
         match saved(frame, chain.back)? {
-            0 => Err(End::ReturnsToZero),
+            VirtAddr(0) => Err(End::ReturnsToZero),
             to => Ok((to, caller)),
         }
     }

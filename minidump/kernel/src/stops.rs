@@ -5,17 +5,17 @@ use crate::kernel::Kernel;
 use crate::missing::Missing;
 use crate::offsets::Offsets;
 use livecore_defs::pcb::{MAXCPU, NOCPU, NOCPU_BYTE, ONCPU_INT_SINCE, STOPPCBS_POINTER_SINCE};
-use livecore_minidump::ByteOrder;
+use livecore_minidump::{ByteOrder, VirtAddr};
 
 /// The variables that locate the registers of threads on CPUs.
 pub(crate) struct Stops {
     /// The thread that wrote the dump; `None` if the variable is 0.
     pub(crate) dumptid: Option<i32>,
-    pub(crate) dumppcb: Option<u64>,
+    pub(crate) dumppcb: Option<VirtAddr>,
     /// The first element of `stoppcbs`.
-    pcbs: Option<u64>,
+    pcbs: Option<VirtAddr>,
     /// `stopped_cpus`: its address and size in bytes (0 if unknown).
-    cpus: Option<(u64, u64)>,
+    cpus: Option<(VirtAddr, u64)>,
     highest: Option<u32>,
     oncpu: OnCpu,
     debugger: Option<Debugger>,
@@ -28,9 +28,9 @@ pub(crate) struct Stops {
 #[derive(Debug, Clone, Copy)]
 struct Debugger {
     /// `kdb_pcb`
-    pcb: u64,
+    pcb: VirtAddr,
     /// `kdb_thread`: the thread that the debugger shows, initially the one that entered it.
-    thread: Option<u64>,
+    thread: Option<VirtAddr>,
 }
 
 impl Debugger {
@@ -49,7 +49,7 @@ impl Debugger {
         let thread = thread.and_then(|at| kernel.pointer_at("kdb_thread", at));
         Some(Self {
             pcb: kernel.address("kdb_pcb").ok()?,
-            thread: thread.ok().filter(|at| *at != 0),
+            thread: thread.ok().filter(|at| *at != VirtAddr(0)),
         })
     }
 }
@@ -114,9 +114,9 @@ impl Stops {
             size => size == kernel.elf().pointer_size() as u64,
         };
         let pcbs = match stoppcbs {
-            Some(at) if pointer => {
-                read(kernel.pointer_at("stoppcbs", at)).filter(|first| *first != 0)
-            }
+            Some(at) if pointer => read(kernel.pointer_at("stoppcbs", at).map(|at| at.0))
+                .filter(|first| *first != 0)
+                .map(VirtAddr),
             other => other,
         };
         let oncpu = match version {
@@ -143,7 +143,7 @@ impl Stops {
 
     /// Returns the pcb with the registers of `cpu` when it was stopped, or `None` if it was not.
     /// Without `stopped_cpus`, every CPU is assumed to be stopped.
-    pub(crate) fn pcb(&self, kernel: &Kernel<'_>, size: u64, cpu: u32) -> Option<u64> {
+    pub(crate) fn pcb(&self, kernel: &Kernel<'_>, size: u64, cpu: u32) -> Option<VirtAddr> {
         let first = self.pcbs?;
         if self.highest.is_some_and(|highest| cpu > highest) || !self.is_stopped(kernel, cpu) {
             return None;
@@ -158,9 +158,9 @@ impl Stops {
         &self,
         kernel: &Kernel<'_>,
         offsets: &Offsets,
-        at: u64,
+        at: VirtAddr,
         cpu: u32,
-    ) -> Option<u64> {
+    ) -> Option<VirtAddr> {
         // A kernel for one CPU has neither symbol.
         let runs = |cpu: u32| match self.cpus {
             Some(_) => !self.is_stopped(kernel, cpu),
@@ -194,7 +194,7 @@ impl Stops {
         &self,
         kernel: &Kernel<'_>,
         offsets: &Offsets,
-        at: u64,
+        at: VirtAddr,
     ) -> Result<Option<u32>, KernelError> {
         let here = at.wrapping_add(offsets.oncpu);
         let byte = || {
@@ -225,7 +225,7 @@ impl Stops {
 impl Kernel<'_> {
     /// Returns the address of the element of `stoppcbs` for `cpu`, whether it was stopped or not.
     /// Returns `None` if the array has no such element.
-    pub fn stoppcb(&self, cpu: u32) -> Option<u64> {
+    pub fn stoppcb(&self, cpu: u32) -> Option<VirtAddr> {
         let offsets = Offsets::read(self).ok()?;
         let (stops, ..) = Stops::read(self, &offsets);
         if cpu > stops.highest.unwrap_or(MAXCPU - 1) {
@@ -243,7 +243,7 @@ impl Kernel<'_> {
     /// Returns the address of the byte of `stopped_cpus` that has the bit of `cpu`, and the mask of
     /// that bit. Returns `None` if the set has no such bit. The set is an array of `long` in the
     /// kernel's byte order.
-    pub fn stopped_cpus_bit(&self, cpu: u32) -> Option<(u64, u8)> {
+    pub fn stopped_cpus_bit(&self, cpu: u32) -> Option<(VirtAddr, u8)> {
         let symbol = self.elf().symbol("stopped_cpus")?;
         let long = self.elf().pointer_size() as u64;
         let (word, bit) = (u64::from(cpu) / (8 * long), u64::from(cpu) % (8 * long));
@@ -256,6 +256,6 @@ impl Kernel<'_> {
             0 => long,
             size => size,
         };
-        (skip < size).then(|| (symbol.value.wrapping_add(skip), 1 << (bit % 8)))
+        (skip < size).then(|| (VirtAddr(symbol.value).wrapping_add(skip), 1 << (bit % 8)))
     }
 }

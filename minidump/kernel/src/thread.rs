@@ -59,13 +59,13 @@ pub struct Thread {
     /// `None` without type information.
     pub wait: Option<String>,
     /// Its kernel stack (`td_kstack`). `None` without type information.
-    pub kstack: Option<Range<u64>>,
+    pub kstack: Option<Range<VirtAddr>>,
     /// Its context.
     pub context: Context,
     /// Address of the `struct pcb` with its registers, if they are known.
-    pub pcb: Option<u64>,
+    pub pcb: Option<VirtAddr>,
     /// `td_pcb`: its own pcb, which is out of date while it is on a CPU.
-    pub own_pcb: Option<u64>,
+    pub own_pcb: Option<VirtAddr>,
 }
 
 impl Thread {

@@ -86,9 +86,9 @@ pub(crate) struct EntryContext<'a> {
     /// The name of the function that the entry code called.
     pub(crate) handler: &'a str,
     /// The frame pointer of that function.
-    pub(crate) callee: u64,
+    pub(crate) callee: VirtAddr,
     /// The frame pointer of the entry code.
-    pub(crate) entry: u64,
+    pub(crate) entry: VirtAddr,
 }
 
 impl Kernel<'_> {
@@ -116,13 +116,13 @@ impl Kernel<'_> {
                 let Some(trap) = self.trap_at(form, &traps.codes, cause, at) else {
                     continue;
                 };
-                let pc = trap.registers.pc().unwrap_or(0);
+                let pc = trap.registers.pc().unwrap_or_default();
                 // User mode has the lower half of the 64-bit addresses.
                 let plausible = match trap.from_user {
-                    true => form.word < 8 || pc >> 63 == 0,
+                    true => form.word < 8 || pc.0 >> 63 == 0,
                     false => self.is_code(pc),
                 };
-                if pc != 0 && plausible {
+                if pc != VirtAddr(0) && plausible {
                     return Some(trap);
                 }
                 found = found.or(Some(trap));
@@ -132,23 +132,29 @@ impl Kernel<'_> {
     }
 
     /// Returns the possible addresses of a trap frame, most likely first.
-    fn frame_positions(&self, form: &TrapFields, context: EntryContext<'_>) -> [Option<u64>; 2] {
+    fn frame_positions(
+        &self,
+        form: &TrapFields,
+        context: EntryContext<'_>,
+    ) -> [Option<VirtAddr>; 2] {
         let word = form.word as u64;
         let above = |by: u64| context.callee.checked_add(by);
-        let read = |at: Option<u64>| self.uint_at("trap frame", at?, form.word).ok();
+        let read = |at: Option<VirtAddr>| self.uint_at("trap frame", at?, form.word).ok();
+        let points_at =
+            |at, target: Option<VirtAddr>| target.is_some() && read(at).map(VirtAddr) == target;
         match form.position {
             FramePosition::Above(by) => [above(by), None],
             FramePosition::AfterArguments => {
                 let (first, second) = (above(2 * word), above(3 * word));
-                if second.is_some() && read(first) == second {
+                if points_at(first, second) {
                     return [second, None];
                 }
                 let third = above(4 * word);
-                if third.is_some() && read(second) == third {
+                if points_at(second, third) {
                     return [third, None];
                 }
                 let fourth = above(5 * word);
-                if fourth.is_some() && read(third) == fourth {
+                if points_at(third, fourth) {
                     // The frame of a kernel thread is empty at any of these addresses. ddb reads
                     // all trap frames at the fourth.
                     let mode = fourth.and_then(|at| at.checked_add(form.mode.at));
@@ -178,7 +184,13 @@ impl Kernel<'_> {
         }
     }
 
-    fn trap_at(&self, form: &TrapFields, codes: &Codes, cause: Cause, at: u64) -> Option<Trap> {
+    fn trap_at(
+        &self,
+        form: &TrapFields,
+        codes: &Codes,
+        cause: Cause,
+        at: VirtAddr,
+    ) -> Option<Trap> {
         let field = |offset: u64, len: usize| {
             self.uint_at("trap frame", at.checked_add(offset)?, len)
                 .ok()
@@ -201,11 +213,11 @@ impl Kernel<'_> {
                 found.put(name, field(offset, form.word)?);
             }
         } else if let Some((name, offset)) = form.end {
-            found.put(name, at.checked_add(offset)?);
+            found.put(name, at.checked_add(offset)?.0);
         }
         // The program counter of the kernel is in code, except after a call of a null pointer.
         let pc = found.pc()?;
-        if !from_user && pc != 0 && !self.is_code(pc) && !self.is_mapped(found.sp()?) {
+        if !from_user && pc != VirtAddr(0) && !self.is_code(pc) && !self.is_mapped(found.sp()?) {
             return None;
         }
         let number = match form.number {
@@ -215,7 +227,7 @@ impl Kernel<'_> {
         let (cause, has_address) = cause_of(codes, cause, number.unwrap_or(0), from_user);
         let numbered = cause == Cause::Trap || codes.always;
         Some(Trap {
-            at: VirtAddr(at),
+            at,
             cause,
             number: number.filter(|_| numbered),
             address: form

@@ -308,9 +308,9 @@ fn threads_of_the_real_minidump_have_the_titles_registers_and_callers_that_lldb_
     assert!(titles[2].starts_with("(pid 28) pagedaemon/laundry: dom0"));
 
     let crashed = kernel.registers(threads[0]).unwrap();
-    assert_eq!(crashed.pc(), Some(0xffff_ffff_80c0_9ade));
-    assert_eq!(crashed.sp(), Some(0xffff_fe00_798c_4748));
-    assert_eq!(crashed.fp(), Some(0xffff_fe00_798c_4760));
+    assert_eq!(crashed.pc(), Some(VirtAddr(0xffff_ffff_80c0_9ade)));
+    assert_eq!(crashed.sp(), Some(VirtAddr(0xffff_fe00_798c_4748)));
+    assert_eq!(crashed.fp(), Some(VirtAddr(0xffff_fe00_798c_4760)));
     let callers: Vec<u64> = kernel
         .stack(&crashed)
         .iter()
@@ -319,9 +319,9 @@ fn threads_of_the_real_minidump_have_the_titles_registers_and_callers_that_lldb_
         .collect();
     assert_eq!(callers, CALLERS);
     let stopped = kernel.registers(threads[1]).unwrap();
-    assert_eq!(stopped.pc(), Some(0xffff_ffff_8105_7988));
-    assert_eq!(stopped.sp(), Some(0xffff_fe00_008e_2de8));
-    assert_eq!(stopped.fp(), Some(0xffff_fe00_008e_2e00));
+    assert_eq!(stopped.pc(), Some(VirtAddr(0xffff_ffff_8105_7988)));
+    assert_eq!(stopped.sp(), Some(VirtAddr(0xffff_fe00_008e_2de8)));
+    assert_eq!(stopped.fp(), Some(VirtAddr(0xffff_fe00_008e_2e00)));
 }
 
 /// LLDB's test expects 11, 11 and 5 frames in the minidump, and 11, 13 and 4 in the full dump. LLDB
@@ -346,7 +346,7 @@ fn backtraces_of_the_real_dumps_have_lldbs_frames_and_the_first_frame() {
             assert_eq!(found.len(), frames, "{name}, thread {number}: {found:#x?}");
             let end = found.last().and_then(|frame| frame.ends.clone());
             match number {
-                0 => assert_eq!(end, Some(End::UserFrame(0x7fff_ffff_c900))),
+                0 => assert_eq!(end, Some(End::UserFrame(VirtAddr(0x7fff_ffff_c900)))),
                 _ => assert_eq!(end, Some(End::NoFrame)),
             }
         }
@@ -377,7 +377,8 @@ fn real_full_dump_is_read_with_its_kernel() {
         (10, 0xffff_ffff_80c3_c8c8, 0xffff_fe00_007a_4a08),
     ] {
         let found = kernel.registers(&threads[number]).unwrap();
-        assert_eq!((found.pc(), found.sp()), (Some(pc), Some(sp)), "{number}");
+        let expected = (Some(VirtAddr(pc)), Some(VirtAddr(sp)));
+        assert_eq!((found.pc(), found.sp()), expected, "{number}");
     }
     let missing = pair.message_buffer().err().unwrap().to_string();
     assert_eq!(missing, "the kernel file has no symbol msgbufp");

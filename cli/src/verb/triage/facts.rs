@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use livecore_kernel::{Context, Frame, Kernel, Pair, Thread};
-use livecore_minidump::{AnyDump, Architecture, KernelDumpHeader, MessageBuffer};
+use livecore_minidump::{AnyDump, Architecture, KernelDumpHeader, MessageBuffer, VirtAddr};
 use serde::{Serialize, Serializer};
 
 use crate::json::Hex;
@@ -174,8 +174,8 @@ impl Triage {
             Ok(None) => self.missing.push("version: cannot be read".into()),
             Err(error) => self.missing.push(format!("version: {error}")),
         }
-        match kernel.variable("panicstr", word) {
-            Ok(0) => self.no_panic = true,
+        match kernel.pointer("panicstr") {
+            Ok(VirtAddr(0)) => self.no_panic = true,
             Ok(at) => match string(kernel, at) {
                 Some(panic) => self.panic = Some(panic),
                 None => self.missing.push("panic message: cannot be read".into()),
@@ -243,7 +243,7 @@ impl Triage {
 fn frame(frame: Frame) -> FrameFacts {
     let (function, offset) = frame.function.unzip();
     FrameFacts {
-        pc: Hex(frame.pc.0),
+        pc: frame.pc.into(),
         function,
         offset,
         trap: frame.trap.map(|trap| trap.to_string()),
@@ -263,13 +263,13 @@ fn message_buffer(dump: &AnyDump, pair: Option<&Pair>) -> Result<String, String>
 }
 
 /// The string at `at`, up to its NUL or to the end of readable memory.
-fn string(kernel: &Kernel<'_>, at: u64) -> Option<String> {
+fn string(kernel: &Kernel<'_>, at: VirtAddr) -> Option<String> {
     let mut bytes = Vec::new();
     while bytes.len() < STRING {
         let mut piece = [0; 16];
         let here = at.checked_add(bytes.len() as u64)?;
         // A piece does not cross a page, so every readable byte is read.
-        let n = piece.len() - (here % 16) as usize;
+        let n = piece.len() - here.offset_in(16) as usize;
         if kernel.bytes_at("string", here, &mut piece[..n]).is_err() {
             break;
         }

@@ -151,7 +151,7 @@ struct OnCpu<'a> {
     /// Whether it is in the kernel's debugger.
     in_debugger: bool,
     /// The address of `kdb_pcb`, if it has the registers on entry to the debugger.
-    entry: Option<u64>,
+    entry: Option<VirtAddr>,
 }
 
 /// Finds the thread of each CPU.
@@ -170,8 +170,8 @@ fn identify<'a>(
         .map(|&state| {
             let mut pcpus = processor::pcpus(&state.registers).into_iter();
             let current = pcpus.find_map(|base| {
-                let at = kernel.pointer_at("pc_curthread", base).ok()?;
-                threads.iter().find(|thread| thread.at == VirtAddr(at))
+                let at = kernel.pointer_at("pc_curthread", VirtAddr(base)).ok()?;
+                threads.iter().find(|thread| thread.at == at)
             });
             let cpuid = current.and_then(|thread| thread.cpu);
             let cpuid = cpuid.unwrap_or(state.number);
@@ -245,7 +245,7 @@ fn stopped(
 fn waits_stopped(kernel: &Kernel<'_>, layout: &PcbFields, on: &OnCpu<'_>) -> bool {
     let handlers = processor::waits_in(kernel.elf().machine());
     let location = on.state.registers.place();
-    let function = location.and_then(|(pc, _)| kernel.function(pc));
+    let function = location.and_then(|(pc, _)| kernel.function(VirtAddr(pc)));
     let waits = function.is_some_and(|(name, _)| handlers.contains(&name.as_str()));
     if !waits || !is_stopped(kernel, on.cpuid) {
         return false;
@@ -271,7 +271,7 @@ fn registers(
     kernel: &Kernel<'_>,
     layout: &PcbFields,
     on: &OnCpu<'_>,
-    at: u64,
+    at: VirtAddr,
     patches: &mut Patches,
 ) -> Result<(), String> {
     let word = layout.word as u64;
@@ -318,7 +318,7 @@ fn registers(
 
 /// Sets the bits of the CPUs that count as stopped, and clears the dumping CPU's bit.
 fn stopped_cpus(kernel: &Kernel<'_>, cpus: &[Cpu], patches: &mut Patches) -> Result<(), String> {
-    let mut bytes = std::collections::BTreeMap::<u64, u8>::new();
+    let mut bytes = std::collections::BTreeMap::<VirtAddr, u8>::new();
     for cpu in cpus {
         let bit = cpu.cpuid.and_then(|id| kernel.stopped_cpus_bit(id));
         let Some((at, mask)) = bit else {

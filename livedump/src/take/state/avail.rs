@@ -2,7 +2,7 @@
 
 use livecore_kernel::Kernel;
 use livecore_kernel::locate::LocateError;
-use livecore_minidump::DumpAvail;
+use livecore_minidump::{DumpAvail, VirtAddr};
 
 use crate::take::error::TakeError;
 
@@ -49,7 +49,7 @@ fn dump_avail_of(
     };
     let mut pairs = Vec::new();
     for index in 0..size / (2 * half) {
-        let at = symbol.value.saturating_add(2 * half * index);
+        let at = VirtAddr(symbol.value).saturating_add(2 * half * index);
         let start = kernel.uint_at("dump_avail", at, paddr_size)?;
         let end = kernel.uint_at("dump_avail", at.saturating_add(half), paddr_size)?;
         if end == 0 {

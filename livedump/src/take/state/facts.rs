@@ -33,7 +33,10 @@ impl Facts {
     pub(super) fn read(kernel: &Kernel<'_>, notes: &mut Vec<String>) -> Result<Self, LocateError> {
         let version = kernel.address("version").ok();
         let time = kernel.address("time_second").ok();
-        let panic = kernel.pointer("panicstr").ok().filter(|at| *at != 0);
+        let panic = kernel
+            .pointer("panicstr")
+            .ok()
+            .filter(|at| *at != VirtAddr(0));
         let osreldate = kernel.variable("osreldate", 4).ok();
         let facts = Self {
             hostname: hostname(kernel).unwrap_or_default(),
@@ -41,7 +44,7 @@ impl Facts {
             panic: panic.map_or_else(Vec::new, |at| kernel.c_string_at(at, STRING_LIMIT)),
             time: match time {
                 // `time_t` has 32 bits on i386, and 64 elsewhere.
-                Some(at) => kernel.pointer_at("time_second", at)?,
+                Some(at) => kernel.long_at("time_second", at)?,
                 None => 0,
             },
             osreldate: osreldate.unwrap_or(0) as u32, // four bytes were read
@@ -67,7 +70,7 @@ fn hostname(kernel: &Kernel<'_>) -> Option<Vec<u8>> {
     // Read as much as is mapped, since the structure may end before the search does.
     let (got, _) = kernel
         .memory()
-        .read_part(Address::Virt(VirtAddr(prison0)), &mut bytes);
+        .read_part(Address::Virt(prison0), &mut bytes);
     bytes.truncate(got);
     find_hostname(&bytes).map(<[u8]>::to_vec)
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use livecore_defs::vm_page::Model;
 use livecore_kernel::locate::{Machine, bitmap_follows_dump_avail};
 use livecore_minidump::mmu::Root;
-use livecore_minidump::{DumpAvail, KernelElf};
+use livecore_minidump::{DumpAvail, KernelElf, VirtAddr};
 
 use super::error::TakeError;
 use super::marks::Marks;
@@ -37,7 +37,7 @@ pub(super) struct KernelState {
     /// The root of the page tables.
     pub(super) root: Root,
     /// The first address of `crashdumpmap`.
-    pub(super) crashdumpmap: Option<u64>,
+    pub(super) crashdumpmap: Option<VirtAddr>,
     /// The message buffer.
     pub(super) msgbuf: Ring,
     /// Messages for the user about missing data.

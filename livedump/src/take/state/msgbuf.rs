@@ -33,7 +33,7 @@ pub(super) fn read(
     };
     let at = kernel.pointer_at("msgbufp", pointer)?;
     let mut head = [0; 40];
-    if at == 0 || kernel.bytes_at("struct msgbuf", at, &mut head).is_err() {
+    if at == VirtAddr(0) || kernel.bytes_at("struct msgbuf", at, &mut head).is_err() {
         notes.push(format!(
             "msgbufp points to unreadable address {at:#x}: the dump has no message buffer"
         ));
@@ -43,7 +43,7 @@ pub(super) fn read(
     // The three fields are in the first 40 bytes.
     let field = |field| ByteOrder::Little.field(&head, field).unwrap_or(0);
     let (ring, magic, size) = (
-        field(fields.msg_ptr),
+        VirtAddr(field(fields.msg_ptr)),
         field(fields.msg_magic),
         field(fields.msg_size),
     );
@@ -68,7 +68,7 @@ pub(super) fn read(
     }
     // The rest of the last page, which may not be mapped.
     let mut tail = vec![0; (size.next_multiple_of(page_size) - size) as usize];
-    let behind = VirtAddr(ring.saturating_add(size));
+    let behind = ring.saturating_add(size);
     if kernel.memory().read_virt(behind, &mut tail).is_ok() {
         bytes.extend(tail);
     }

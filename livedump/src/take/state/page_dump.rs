@@ -2,7 +2,7 @@
 
 use livecore_kernel::Kernel;
 use livecore_kernel::locate::bitmap_follows_dump_avail;
-use livecore_minidump::DumpAvail;
+use livecore_minidump::{DumpAvail, VirtAddr};
 
 use crate::take::error::TakeError;
 use crate::take::marks::Marks;
@@ -20,7 +20,7 @@ pub(super) fn read(
     notes: &mut Vec<String>,
 ) -> Result<Marks, TakeError> {
     let ranges = if bitmap_follows_dump_avail(kernel.elf()) {
-        let pages = kernel.pointer("vm_page_dump_pages")?;
+        let pages = kernel.long("vm_page_dump_pages")?;
         if pages != avail.bits() {
             return Err(TakeError::Contradiction {
                 what: "vm_page_dump_pages",
@@ -55,11 +55,11 @@ pub(super) fn read(
         if !is_partial {
             read?;
         } else if read.is_err() {
-            for (at, part) in (at..)
+            for (at, part) in (at.0..)
                 .step_by(page as usize)
                 .zip(chunk[..n].chunks_mut(page as usize))
             {
-                if kernel.bytes_at("vm_page_dump", at, part).is_err() {
+                if kernel.bytes_at("vm_page_dump", VirtAddr(at), part).is_err() {
                     part.fill(0xff);
                     missing += 1;
                 }

@@ -46,7 +46,7 @@ impl VmPages {
         notes: &mut Vec<String>,
     ) -> Option<Self> {
         let array = kernel.pointer("vm_page_array").ok();
-        if array.is_none_or(|array| array == 0) {
+        if array.is_none_or(|array| array == VirtAddr(0)) {
             notes.push(
                 "kernel has no symbol `vm_page_array`: treating all of dump_avail as dumpable"
                     .into(),
@@ -227,7 +227,7 @@ fn fits(
 /// pages, with their first page in the kernel's part of the address space.
 fn read_segs(
     kernel: &Kernel<'_>,
-    at: u64,
+    at: VirtAddr,
     count: u64,
     form: VmPhysSeg,
     model: Model,

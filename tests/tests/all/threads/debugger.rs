@@ -5,6 +5,7 @@
 //! `makectx` (`machdep.c`) writes them.
 
 use livecore_kernel::{Context, Kernel, Registers};
+use livecore_minidump::VirtAddr;
 
 use super::builder::{ARM64, KernelBuilder, NewThread, Port, RISCV64};
 
@@ -78,7 +79,7 @@ fn read(port: Port, pc: u64, dumped: bool) -> (Registers, Vec<(String, u64)>) {
     let threads = kernel.threads().unwrap();
     assert_eq!(threads.len(), 1);
     assert_eq!(threads[0].context, Context::Crashed);
-    assert_eq!(kernel.is_of_program(kdb), pc == PROGRAM);
+    assert_eq!(kernel.is_of_program(VirtAddr(kdb)), pc == PROGRAM);
     (kernel.registers(&threads[0]).unwrap(), names)
 }
 
@@ -89,7 +90,7 @@ fn program_counter_of_a_trap_is_not_the_link_register() {
         // The result is the same if `dumptid` names the thread.
         for dumped in [false, true] {
             let (found, names) = read(port, pc, dumped);
-            assert_eq!(found.pc(), Some(pc));
+            assert_eq!(found.pc(), Some(VirtAddr(pc)));
             for (name, offset) in names {
                 let link = name == "x30" || name == "ra";
                 let expected = if link {
@@ -108,13 +109,13 @@ fn program_counter_of_a_trap_is_not_the_link_register() {
 fn dumppcb_takes_precedence_over_user_mode_registers_in_kdb_pcb() {
     for port in [ARM64, RISCV64].map(old) {
         let (found, _) = read(port, PROGRAM, false);
-        assert_eq!(found.pc(), Some(PROGRAM), "no other registers");
+        assert_eq!(found.pc(), Some(VirtAddr(PROGRAM)), "no other registers");
         let (found, _) = read(port, PROGRAM, true);
         let (pc, at) = match port.name {
             "arm64" => ("x30", 240),
             _ => ("ra", 0),
         };
         assert_eq!(found.get(pc), Some(0x9000 + at));
-        assert_eq!(found.pc(), Some(0x9000 + at));
+        assert_eq!(found.pc(), Some(VirtAddr(0x9000 + at)));
     }
 }

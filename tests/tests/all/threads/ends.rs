@@ -65,7 +65,7 @@ fn backtrace_continues_through_missing_code_only_if_the_kernel_has_no_functions(
     let pcs = |frames: Vec<Frame>| frames.iter().map(|f| f.pc.0).collect::<Vec<_>>();
     // A kernel with function symbols has no function there.
     assert_eq!(pcs(scene.read(top - 0x80)), [scene.code]);
-    assert_eq!(scene.end(top - 0x80), Some(End::NotCode(LOST)));
+    assert_eq!(scene.end(top - 0x80), Some(End::NotCode(VirtAddr(LOST))));
     scene.builder.strip_functions();
     let found = scene.read(top - 0x80);
     assert_eq!(found[3].ends, Some(End::NoFrame));
@@ -74,7 +74,7 @@ fn backtrace_continues_through_missing_code_only_if_the_kernel_has_no_functions(
     // Data is not code.
     let data = scene.builder.address("allproc");
     scene.frame(top - 0x60, top - 0x40, data);
-    assert_eq!(scene.end(top - 0x80), Some(End::NotCode(data)));
+    assert_eq!(scene.end(top - 0x80), Some(End::NotCode(VirtAddr(data))));
 }
 
 #[test]
@@ -88,14 +88,14 @@ fn backtrace_crosses_to_another_stack_only_through_code_without_symbols() {
     // A function with a symbol is not entry code.
     let found = scene.read(nmi - 0x80);
     assert_eq!(found.len(), 3);
-    assert_eq!(found[2].ends, Some(End::NotAbove(own - 0x80)));
+    assert_eq!(found[2].ends, Some(End::NotAbove(VirtAddr(own - 0x80))));
     scene.builder.strip_functions();
     assert_eq!(scene.read(nmi - 0x80).len(), 5);
     // Stacks that point at each other are followed once.
     scene.frame(own - 0x40, nmi - 0x80, scene.code);
     let found = scene.read(nmi - 0x80);
     assert_eq!(found.len(), 5);
-    assert_eq!(found[4].ends, Some(End::Again(nmi - 0x80)));
+    assert_eq!(found[4].ends, Some(End::Again(VirtAddr(nmi - 0x80))));
 }
 
 #[test]
@@ -105,7 +105,10 @@ fn backtraces_state_why_they_end() {
     let code = scene.code;
     assert_eq!(scene.end(0), Some(End::NoFrame));
     assert_eq!(scene.end(top - 0x3c), Some(End::Unaligned));
-    assert_eq!(scene.end(0x7fff_0000), Some(End::UserFrame(0x7fff_0000)));
+    assert_eq!(
+        scene.end(0x7fff_0000),
+        Some(End::UserFrame(VirtAddr(0x7fff_0000)))
+    );
     let hole = AMD64.base + 0x10_0000;
     match scene.end(hole) {
         Some(End::Unreadable(why)) => assert!(why.contains("0xffffffff80300000"), "{why}"),
@@ -114,9 +117,12 @@ fn backtraces_state_why_they_end() {
     scene.frame(top - 0x40, 0, 0);
     assert_eq!(scene.end(top - 0x40), Some(End::ReturnsToZero));
     scene.frame(top - 0x40, 0, 0x1234);
-    assert_eq!(scene.end(top - 0x40), Some(End::NotCode(0x1234)));
+    assert_eq!(scene.end(top - 0x40), Some(End::NotCode(VirtAddr(0x1234))));
     scene.frame(top - 0x40, top - 0x40, code);
-    assert_eq!(scene.end(top - 0x40), Some(End::Again(top - 0x40)));
+    assert_eq!(
+        scene.end(top - 0x40),
+        Some(End::Again(VirtAddr(top - 0x40)))
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use livecore_kernel::Kernel;
 use livecore_kernel::frame::End;
-use livecore_minidump::KernelElf;
+use livecore_minidump::{KernelElf, VirtAddr};
 
 use super::builder::{KernelBuilder, MIPS, MIPS64, MIPSEL, NewThread, Port};
 
@@ -350,7 +350,7 @@ fn mips_backtraces_state_why_they_end() {
         let (_, lines) = read(&mut lost, pcb);
         assert_eq!(
             lines[1..],
-            [format!("{:?}", End::NotCode(0x1234_5678))],
+            [format!("{:?}", End::NotCode(VirtAddr(0x1234_5678)))],
             "{}",
             port.name
         );

@@ -13,6 +13,7 @@ mod typed;
 use std::collections::BTreeMap;
 
 use livecore_kernel::{Context, Kernel, Module, Modules, State};
+use livecore_minidump::VirtAddr;
 
 use builder::{
     AMD64, ARM, ARM64, I386, I386_PAE, KernelBuilder, POWERPC64, POWERPC64LE, Port, RISCV64,
@@ -258,11 +259,11 @@ fn frames_in_modules_have_the_modules_name_and_offset() {
     let (dump, elf) = builder.build();
     let modules = Modules {
         list: vec![Module {
-            at: 0,
+            at: VirtAddr(0),
             name: "zfs.ko".into(),
             path: "/boot/kernel/zfs.ko".into(),
             id: 2,
-            address: module,
+            address: VirtAddr(module),
             size: 0x800,
             is_kernel: false,
         }],
@@ -404,7 +405,7 @@ fn backtrace_from_the_first_or_last_instruction_of_a_function_includes_its_calle
         let (dump, elf) = builder.build();
         let kernel = Kernel::of_dump(&dump, &elf);
         let names = |pc: u64| {
-            let mut registers = kernel.registers_at(port.base + 0x4000).unwrap();
+            let mut registers = kernel.registers_at(VirtAddr(port.base + 0x4000)).unwrap();
             let set = registers.set();
             for (name, value) in [(set.pc, pc), (set.sp, sp), (set.fp, fp)] {
                 assert!(registers.put(name, value));

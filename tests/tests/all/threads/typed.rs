@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use livecore_kernel::{Kernel, STRUCTURES, State, Types};
-use livecore_minidump::{Dump, KernelElf, OpenOptions};
+use livecore_minidump::{Dump, KernelElf, OpenOptions, VirtAddr};
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
 
@@ -143,7 +143,7 @@ fn type_information_gives_parents_states_waits_locks_and_stacks() {
     expected[1] = Some("nanslp");
     expected[3] = Some("vnode interlock");
     assert_eq!(waits, expected);
-    let stack = 0xffff_fe00_0000_0000..0xffff_fe00_0000_4000;
+    let stack = VirtAddr(0xffff_fe00_0000_0000)..VirtAddr(0xffff_fe00_0000_4000);
     assert_eq!(threads[0].kstack, Some(stack));
     assert_eq!(threads[6].kstack, None);
     assert_eq!(threads[7].kstack, None);

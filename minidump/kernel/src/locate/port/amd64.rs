@@ -16,7 +16,7 @@ use livecore_defs::amd64::{
     NBPDR, NPTEPG, PG_FRAME, PG_V, PML4PML4I, PTE_SIZE, VM_MIN_KERNEL_ADDRESS,
 };
 use livecore_minidump::mmu::{Paging, Root};
-use livecore_minidump::{Architecture, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysMemory, VirtAddr};
 
 use super::{Port, Space, multiples_of_2_mib, root};
 use crate::kernel::Kernel;
@@ -146,7 +146,7 @@ struct KvaLayout {
 }
 
 impl KvaLayout {
-    fn read(kernel: &Kernel<'_>, at: u64) -> Result<Self, LocateError> {
+    fn read(kernel: &Kernel<'_>, at: VirtAddr) -> Result<Self, LocateError> {
         let mut bytes = [0; 56];
         kernel.bytes_at("kva_layout", at, &mut bytes)?;
         let (words, _) = bytes.as_chunks::<8>();

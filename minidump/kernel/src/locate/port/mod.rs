@@ -61,7 +61,7 @@ pub trait Port: Sync {
     ///
     /// Returns an error if a variable cannot be read.
     fn kva_end(&self, kernel: &Kernel<'_>) -> Result<u64, LocateError> {
-        Ok(kernel.pointer("kernel_vm_end")?)
+        Ok(kernel.long("kernel_vm_end")?)
     }
 
     /// The maximum value of [`Port::kva_end`].
