@@ -210,17 +210,17 @@ pub struct PageRun {
     /// Whether the pages are in the dump. If not, they are a hole.
     pub present: bool,
     /// The end address, exclusive; `None` for the end of the address space.
-    pub end: Option<u64>,
+    pub end: Option<PhysAddr>,
 }
 
 impl PageRun {
     /// Creates a run of pages in the dump.
-    pub fn present(end: Option<u64>) -> Self {
+    pub fn present(end: Option<PhysAddr>) -> Self {
         Self { present: true, end }
     }
 
     /// Creates a hole.
-    pub fn hole(end: Option<u64>) -> Self {
+    pub fn hole(end: Option<PhysAddr>) -> Self {
         Self {
             present: false,
             end,
@@ -232,9 +232,9 @@ impl PageRun {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectMap {
     /// Its addresses.
-    pub addresses: Range<u64>,
+    pub addresses: Range<VirtAddr>,
     /// The physical address of the first.
-    pub phys: u64,
+    pub phys: PhysAddr,
 }
 
 /// The kernel memory of a dump, for debuggers.
@@ -248,7 +248,7 @@ pub trait DumpMemory: KernelMemory {
     fn run_at(&self, at: PhysAddr) -> PageRun;
 
     /// The end of the memory that can be in the dump.
-    fn memory_end(&self) -> u64;
+    fn memory_end(&self) -> PhysAddr;
 
     /// Passes every mapping of the kernel map to `sink`, whether or not its page is in the dump.
     ///
@@ -263,13 +263,11 @@ pub trait DumpMemory: KernelMemory {
     /// Returns the address of a page in the direct map.
     fn direct_map_of(&self, at: PhysAddr) -> Option<VirtAddr> {
         let map = self.direct_map()?;
-        let va = map
-            .addresses
-            .start
-            .checked_add(at.0.checked_sub(map.phys)?)?;
-        (va < map.addresses.end).then_some(VirtAddr(va))
+        let offset = at.offset_from(map.phys)?;
+        let va = map.addresses.start.checked_add(offset)?;
+        (va < map.addresses.end).then_some(va)
     }
 
     /// The lowest address of the kernel map, if known.
-    fn kernbase(&self) -> Option<u64>;
+    fn kernbase(&self) -> Option<VirtAddr>;
 }

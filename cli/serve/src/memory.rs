@@ -124,9 +124,9 @@ pub(crate) fn region(
     let Some(direct) = dump.direct_map().filter(|_| found.permissions.is_none()) else {
         return found;
     };
-    let (first, direct_end) = (direct.addresses.start, direct.addresses.end);
-    if direct.addresses.contains(&at) {
-        let base = first.wrapping_sub(direct.phys);
+    let (first, direct_end) = (direct.addresses.start.0, direct.addresses.end.0);
+    if (first..direct_end).contains(&at) {
+        let base = first.wrapping_sub(direct.phys.0);
         let found = run(dump, at.wrapping_sub(base), base).map_permissions(readable);
         let end = match found.end {
             0 => direct_end,
@@ -165,7 +165,7 @@ fn run(dump: &dyn DumpMemory, at: u64, base: u64) -> Region {
     let run = dump.run_at(PhysAddr(start));
     Region {
         start: start.wrapping_add(base),
-        end: run.end.map_or(0, |end| end.wrapping_add(base)),
+        end: run.end.map_or(0, |end| end.0.wrapping_add(base)),
         permissions: run.present.then_some(Permissions {
             write: false,
             execute: false,

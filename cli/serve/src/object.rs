@@ -48,13 +48,13 @@ impl Served {
     /// of it is read-only, so that GDB itself refuses writes.
     fn memory_map(&self) -> String {
         let memory = &self.memory;
-        let mut ranges = vec![(0, memory.memory_end())];
+        let mut ranges = vec![(0, memory.memory_end().0)];
         if let Some(direct) = memory.direct_map() {
-            ranges.push((direct.addresses.start, direct.addresses.end));
+            ranges.push((direct.addresses.start.0, direct.addresses.end.0));
         }
         let top = if self.machine.word == 4 { 1 << 32 } else { 0 };
         if let Some(kernbase) = memory.kernbase() {
-            ranges.push((kernbase, top));
+            ranges.push((kernbase.0, top));
         }
         // Sort and merge the ranges, since GDB refuses a map with overlaps. An end of 0 is the end
         // of the address space.

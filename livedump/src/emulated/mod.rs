@@ -93,7 +93,7 @@ pub trait AddressSpace: Send + Sync {
     /// # Errors
     ///
     /// [`MemError`] if the address space cannot be read.
-    fn extract(&self, vaddr: u64) -> Result<Extracted, MemError>;
+    fn extract(&self, vaddr: VirtAddr) -> Result<Extracted, MemError>;
 }
 
 /// The two devices of an emulated machine.
@@ -297,9 +297,11 @@ impl Emulated {
             Device::Mem => Ok(at),
             Device::Kmem => {
                 let machine = self.machine()?;
-                if machine.dmap.contains(&at) {
-                    return match machine.direct(at) {
-                        Some(physical) if machine.phys_in_dmap.contains(&physical) => Ok(physical),
+                if machine.dmap.contains(&VirtAddr(at)) {
+                    return match machine.direct(VirtAddr(at)) {
+                        Some(physical) if machine.phys_in_dmap.contains(&physical) => {
+                            Ok(physical.0)
+                        }
                         _ => bad("address is beyond the direct map"),
                     };
                 }
@@ -373,7 +375,7 @@ impl MemDevice for Emulated {
         })
     }
 
-    fn extract_paddr(&self, vaddr: u64) -> Result<Extracted, MemError> {
+    fn extract_paddr(&self, vaddr: VirtAddr) -> Result<Extracted, MemError> {
         match &self.process {
             Some(process) => process.extract(vaddr),
             None => Ok(Extracted::unmapped(MeState::Invalid)),

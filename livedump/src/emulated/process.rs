@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use livecore_minidump::{Address, KernelElf, KernelMemory, VirtAddr};
+use livecore_minidump::{Address, KernelElf, KernelMemory, PhysAddr, VirtAddr};
 
 use super::AddressSpace;
 use crate::mem4::{Extracted, MemError};
@@ -31,9 +31,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process with the root table at physical address `root`, in the format `paging`. `None`
+    /// The process with the root table at `root`, in the format `paging`. `None`
     /// if the range of user addresses is unknown for this format.
-    pub fn new(memory: Arc<dyn PhysMemory>, paging: Paging, root: u64) -> Option<Self> {
+    pub fn new(memory: Arc<dyn PhysMemory>, paging: Paging, root: PhysAddr) -> Option<Self> {
         Some(Self::with(
             memory,
             paging,
@@ -43,9 +43,9 @@ impl Process {
     }
 
     /// The process whose addresses end at `end`.
-    fn with(memory: Arc<dyn PhysMemory>, paging: Paging, end: u64, root: Option<u64>) -> Self {
+    fn with(memory: Arc<dyn PhysMemory>, paging: Paging, end: u64, root: Option<PhysAddr>) -> Self {
         let root = root.map(|table| Root {
-            covers: 0..=end - 1,
+            covers: VirtAddr(0)..=VirtAddr(end - 1),
             table,
             paging,
         });
@@ -84,14 +84,14 @@ impl Process {
         let root = words(machine, proc_at, PROC)
             .into_iter()
             .filter(|pointer| pointer >> 63 == 1 && pointer % 8 == 0)
-            .find_map(|vmspace| user_root(machine, fields, vmspace));
+            .find_map(|vmspace| user_root(machine, fields, VirtAddr(vmspace)));
         let memory = machine.view.memory().clone();
         Ok(Self::with(memory, paging, end, root))
     }
 }
 
 /// Finds the address of `struct proc` of `pid` in `allproc`.
-fn list(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Option<u64>, MemError> {
+fn list(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Option<VirtAddr>, MemError> {
     let kernel = machine.kernel(elf);
     let broken = |error: KernelError| MemError::Io {
         doing: "read the process list",
@@ -103,49 +103,47 @@ fn list(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Option<u64>, Mem
     let variable = |name, len| kernel.variable(name, len).map_err(broken);
     let next = variable("proc_off_p_list", 4)?;
     let id = variable("proc_off_p_pid", 4)?;
-    let mut at = variable("allproc", 8)?;
+    let mut at = VirtAddr(variable("allproc", 8)?);
     for _ in 0..PROCESSES {
-        if at == 0 {
+        if at == VirtAddr(0) {
             break;
         }
-        let field = |offset, len| kernel.uint_at("allproc", VirtAddr(at).wrapping_add(offset), len);
+        let field = |offset, len| kernel.uint_at("allproc", at.wrapping_add(offset), len);
         if field(id, 4).map_err(broken)? == u64::from(pid) {
             return Ok(Some(at));
         }
-        at = field(next, 8).map_err(broken)?;
+        at = VirtAddr(field(next, 8).map_err(broken)?);
     }
     Ok(None)
 }
 
 /// The words of `len` bytes at `at`, as far as they are mapped.
-fn words(machine: &Machine, at: u64, len: usize) -> Vec<u64> {
+fn words(machine: &Machine, at: VirtAddr, len: usize) -> Vec<u64> {
     let mut bytes = vec![0; len];
-    let (got, _) = machine
-        .view
-        .read_part(Address::Virt(VirtAddr(at)), &mut bytes);
+    let (got, _) = machine.view.read_part(Address::Virt(at), &mut bytes);
     let (eights, _) = bytes[..got].as_chunks::<8>();
     let words = eights.iter().map(|eight| u64::from_le_bytes(*eight));
     words.collect()
 }
 
 /// The root table of the `struct pmap` inside `vmspace`, unless it is the kernel's.
-fn user_root(machine: &Machine, fields: &PmapFields, vmspace: u64) -> Option<u64> {
+fn user_root(machine: &Machine, fields: &PmapFields, vmspace: VirtAddr) -> Option<PhysAddr> {
     let words = words(machine, vmspace, VMSPACE);
     (0..words.len()).find_map(|start| {
-        let root = machine.direct(*words.get(start + fields.top / 8)?)?;
-        let (says, mask) = (root >> fields.also_shift, fields.also_mask);
+        let root = machine.direct(VirtAddr(*words.get(start + fields.top / 8)?))?;
+        let (says, mask) = (root.0 >> fields.also_shift, fields.also_mask);
         let agrees = fields.also.iter().any(|also| {
             let word = words.get(start + also / 8);
             word.is_some_and(|word| word & mask == says)
         });
         let plausible =
-            root != 0 && root.is_multiple_of(machine.page_size()) && root != machine.located.root;
+            root.0 != 0 && root.offset_in(machine.page_size()) == 0 && root != machine.located.root;
         (agrees && plausible).then_some(root)
     })
 }
 
 impl AddressSpace for Process {
-    fn extract(&self, vaddr: u64) -> Result<Extracted, MemError> {
+    fn extract(&self, vaddr: VirtAddr) -> Result<Extracted, MemError> {
         let invalid = Ok(Extracted::unmapped(MeState::Invalid));
         let valid = Ok(Extracted::unmapped(MeState::Valid));
         let Some(root) = self.view.root_of(vaddr) else {
@@ -160,7 +158,7 @@ impl AddressSpace for Process {
             // A walk ends within the levels.
             Entry::Leaf(frame) => match levels[found.depth].address(frame, vaddr) {
                 // The driver takes 0 for "not mapped".
-                0 => valid,
+                PhysAddr(0) => valid,
                 paddr => Ok(Extracted {
                     state: MeState::Mapped,
                     paddr,
@@ -193,11 +191,11 @@ mod tests {
         put(0x4000 + 16, 0x7);
         let whole = 0..1 << 20;
         let memory = RawImage::new(file, std::slice::from_ref(&whole)).unwrap();
-        let process = Process::new(Arc::new(memory), Paging::Amd64, 0x1000).unwrap();
-        let extract = |at| process.extract(at).unwrap();
+        let process = Process::new(Arc::new(memory), Paging::Amd64, PhysAddr(0x1000)).unwrap();
+        let extract = |at| process.extract(VirtAddr(at)).unwrap();
         let mapped = |paddr| Extracted {
             state: MeState::Mapped,
-            paddr,
+            paddr: PhysAddr(paddr),
             domain: 0,
         };
         assert_eq!(extract(0x80_0123), mapped(0x9_9123));

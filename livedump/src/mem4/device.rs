@@ -1,5 +1,7 @@
 //! The operations of the two devices.
 
+use livecore_minidump::{PhysAddr, VirtAddr};
+
 use super::error::MemError;
 use super::range::MemRange;
 use super::request::DumpRequest;
@@ -20,7 +22,7 @@ pub struct Extracted {
     /// The state of the address.
     pub state: MeState,
     /// The physical address, if the state is [`MeState::Mapped`]; 0 otherwise.
-    pub paddr: u64,
+    pub paddr: PhysAddr,
     /// The NUMA domain, if the state is [`MeState::Mapped`]; 0 otherwise.
     pub domain: i32,
 }
@@ -30,7 +32,7 @@ impl Extracted {
     pub fn unmapped(state: MeState) -> Self {
         Self {
             state,
-            paddr: 0,
+            paddr: PhysAddr(0),
             domain: 0,
         }
     }
@@ -61,7 +63,7 @@ pub trait MemDevice: Send + Sync {
     /// # Errors
     ///
     /// [`MemError`] if the device does not answer.
-    fn extract_paddr(&self, vaddr: u64) -> Result<Extracted, MemError>;
+    fn extract_paddr(&self, vaddr: VirtAddr) -> Result<Extracted, MemError>;
 
     /// MEMRANGE_GET: all memory ranges, active or not.
     ///

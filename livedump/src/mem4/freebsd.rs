@@ -8,6 +8,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use livecore_minidump::{PhysAddr, VirtAddr};
+
 use super::access::Access;
 use super::device::{Device, Extracted, MemDevice};
 use super::error::MemError;
@@ -236,9 +238,9 @@ impl<K: MemIoctl> MemDevice for FreeBsd<K> {
             .map_err(|e| transfer_error(e, offset, "writing"))
     }
 
-    fn extract_paddr(&self, vaddr: u64) -> Result<Extracted, MemError> {
+    fn extract_paddr(&self, vaddr: VirtAddr) -> Result<Extracted, MemError> {
         let mut extract = MemExtract {
-            me_vaddr: vaddr,
+            me_vaddr: vaddr.0,
             ..MemExtract::default()
         };
         self.issue(Request::ExtractPaddr(&mut extract))
@@ -247,7 +249,7 @@ impl<K: MemIoctl> MemDevice for FreeBsd<K> {
         match MeState::from_raw(extract.me_state) {
             Some(MeState::Mapped) => Ok(Extracted {
                 state: MeState::Mapped,
-                paddr: extract.me_paddr,
+                paddr: PhysAddr(extract.me_paddr),
                 domain: extract.me_domain,
             }),
             Some(state) => unmapped(state),
@@ -368,10 +370,10 @@ mod tests {
         assert_eq!(ranges[1].base, 4096);
         device.set_range(&RANGE(), MEMRANGE_SET_REMOVE).unwrap();
         assert_eq!(
-            device.extract_paddr(0x7fff_1234).unwrap(),
+            device.extract_paddr(VirtAddr(0x7fff_1234)).unwrap(),
             Extracted {
                 state: MeState::Mapped,
-                paddr: 0x5000,
+                paddr: PhysAddr(0x5000),
                 domain: 1
             }
         );
@@ -479,7 +481,9 @@ mod tests {
 
     #[test]
     fn kernel_without_the_request_cannot_translate() {
-        let error = device(Some(libc::ENOTTY)).extract_paddr(0).unwrap_err();
+        let error = device(Some(libc::ENOTTY))
+            .extract_paddr(VirtAddr(0))
+            .unwrap_err();
         assert!(matches!(error, MemError::NoExtract), "{error}");
     }
 }

@@ -16,7 +16,7 @@ use super::state::vm_pages::VmPages;
 /// Decides whether a page may be dumped.
 pub(super) struct Filter<'a> {
     view: &'a MachineView,
-    phys_in_dmap: Range<u64>,
+    phys_in_dmap: Range<PhysAddr>,
     /// `None`: all pages of the direct map are dumpable.
     pages: Option<&'a VmPages>,
     /// The last page of `vm_page_array` that was read: its number, and its bytes if it could be
@@ -48,7 +48,7 @@ impl<'a> Filter<'a> {
 
     /// Whether the page at `pa`, which is in `dump_avail`, may be dumped.
     pub(super) fn allows(&mut self, pa: u64) -> bool {
-        if !self.phys_in_dmap.contains(&pa) {
+        if !self.phys_in_dmap.contains(&PhysAddr(pa)) {
             return false;
         }
         let Some((flags, nodump)) = self
@@ -68,7 +68,8 @@ impl<'a> Filter<'a> {
 
     /// Removes pages that are beyond the direct map, not dumpable, or outside of memory.
     pub(super) fn keep(mut self, marks: &mut Marks, avail: &DumpAvail) -> Filtered {
-        marks.keep_within(std::slice::from_ref(&self.phys_in_dmap));
+        let dmap = self.phys_in_dmap.start.0..self.phys_in_dmap.end.0;
+        marks.keep_within(std::slice::from_ref(&dmap));
         if let Some(pages) = self.pages {
             marks.retain(|page| {
                 self.allows(page)

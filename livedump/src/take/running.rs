@@ -62,8 +62,8 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
         ranges: ranges.filter(|range| !range.is_empty()).collect(),
     };
     let located = Located {
-        kernphys,
-        root,
+        kernphys: PhysAddr(kernphys),
+        root: PhysAddr(root),
         paging: Paging::Amd64,
     };
     Ok(Machine::at(Arc::new(memory), located, elf)?)

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use livecore_minidump::{PmapPages, ReadError, VirtAddr};
+use livecore_minidump::{PhysAddr, PmapPages, ReadError, VirtAddr};
 
 use super::error::TakeError;
 use super::filter::Filter;
@@ -40,7 +40,7 @@ pub(super) struct Walk<'a, 'f> {
     /// Whether page tables that could not be dumped as pages are omitted from the section.
     asks_tables: bool,
     /// The first address of `crashdumpmap`.
-    window: Option<u64>,
+    window: Option<VirtAddr>,
 }
 
 /// The format of a section with one entry for each page.
@@ -89,7 +89,7 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Sets the address of `crashdumpmap`.
     pub(super) fn set_window(&mut self, at: Option<VirtAddr>) {
-        self.window = at.map(|at| at.0);
+        self.window = at;
     }
 
     pub(super) fn done(self) -> Walked {
@@ -103,7 +103,7 @@ impl<'a, 'f> Walk<'a, 'f> {
     /// The value of `result`; counts a table outside of memory and returns `None` for it.
     fn in_memory<T>(
         &mut self,
-        at: u64,
+        at: VirtAddr,
         result: Result<T, ReadError>,
     ) -> Result<Option<T>, TakeError> {
         match result {
@@ -116,7 +116,7 @@ impl<'a, 'f> Walk<'a, 'f> {
                 Ok(None)
             }
             Err(error) => Err(TakeError::Memory {
-                what: format!("page table for {}", VirtAddr(at)),
+                what: format!("page table for {at}"),
                 source: error,
             }),
         }
@@ -124,13 +124,21 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// The entry for `at`, `depth` levels below the root, or above that where the tables end
     /// earlier; `None` if a table is outside of memory.
-    pub(super) fn lookup(&mut self, at: u64, depth: usize) -> Result<Option<Found>, TakeError> {
+    pub(super) fn lookup(
+        &mut self,
+        at: VirtAddr,
+        depth: usize,
+    ) -> Result<Option<Found>, TakeError> {
         let found = self.view.lookup(self.root, at, depth);
         self.in_memory(at, found)
     }
 
-    /// The table for `at` at physical address `table`; `None` if it is outside of memory.
-    pub(super) fn table(&mut self, at: u64, table: u64) -> Result<Option<Box<[u8]>>, TakeError> {
+    /// The table for `at` at `table`; `None` if it is outside of memory.
+    pub(super) fn table(
+        &mut self,
+        at: VirtAddr,
+        table: PhysAddr,
+    ) -> Result<Option<Box<[u8]>>, TakeError> {
         let page = self.view.page(table);
         self.in_memory(at, page)
     }
@@ -155,7 +163,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         let page = self.root.paging.page_size();
         for entry in self.decode(depth, table) {
             if let Entry::Leaf(frame) = entry {
-                self.walked.marks.add(frame..frame + page);
+                self.walked.marks.add(frame.0..frame.0 + page);
             }
         }
     }
@@ -181,10 +189,10 @@ impl<'a, 'f> Walk<'a, 'f> {
         Ok(())
     }
 
-    /// Adds the table at physical address `at` to the section: a page of zeros if the kernel could
+    /// Adds the table at `at` to the section: a page of zeros if the kernel could
     /// not dump it.
-    pub(super) fn push_table(&mut self, at: u64, table: Box<[u8]>) -> Result<(), TakeError> {
-        if !self.asks_tables || self.filter.allows(at) {
+    pub(super) fn push_table(&mut self, at: PhysAddr, table: Box<[u8]>) -> Result<(), TakeError> {
+        if !self.asks_tables || self.filter.allows(at.0) {
             self.push(table)
         } else {
             self.push_zero();
@@ -194,7 +202,7 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Writes a section with one entry for each page: a page of the section for each directory
     /// entry.
-    pub(super) fn flat(&mut self, kva: Range<u64>, form: &Flat) -> Result<(), TakeError> {
+    pub(super) fn flat(&mut self, kva: Range<VirtAddr>, form: &Flat) -> Result<(), TakeError> {
         let geometry = self.geometry();
         let directory = geometry.levels.len() - 2;
         let step = geometry.directory().span();
@@ -208,11 +216,11 @@ impl<'a, 'f> Walk<'a, 'f> {
                     entry: Entry::Leaf(frame),
                 }) => {
                     let span = geometry.levels[depth].span();
-                    let start = (frame & !(span - 1)) + (at & (span - 1) & !(step - 1));
+                    let start = frame.align_down(span).0 + (at.offset_in(span) & !(step - 1));
                     self.mark(start..start.saturating_add(step));
                     self.push(table_of_block(geometry, form, raw, start))?;
                     if form.whole_blocks {
-                        end = end.max((at | (span - 1)).saturating_add(1));
+                        end = end.max(VirtAddr(at.0 | (span - 1)).saturating_add(1));
                     }
                 }
                 Some(Found {
@@ -221,7 +229,9 @@ impl<'a, 'f> Walk<'a, 'f> {
                     ..
                 }) if depth == directory => match self.table(at, table)? {
                     Some(page) => {
-                        let window = self.window.filter(|va| (at..at + step).contains(va));
+                        let window = self
+                            .window
+                            .filter(|va| va.offset_from(at).is_some_and(|offset| offset < step));
                         match window.filter(|_| form.through_window) {
                             Some(va) => {
                                 let seen = seen_through(geometry, va, table, &page);
@@ -246,14 +256,14 @@ impl<'a, 'f> Walk<'a, 'f> {
 
 /// The bytes of `page`, a table at `table`, as seen by a kernel that has mapped it at `va`, an
 /// address that the table maps.
-fn seen_through(geometry: &Geometry, va: u64, table: u64, page: &[u8]) -> Vec<u8> {
+fn seen_through(geometry: &Geometry, va: VirtAddr, table: PhysAddr, page: &[u8]) -> Vec<u8> {
     let size = geometry.entry_size;
     // An index into the table, which is one page.
     let slot = geometry.bottom().index(va) as usize * size;
     let mut seen = page.to_vec();
     if let Some(entry) = seen.get_mut(slot..slot + size) {
         // Valid is bit 0 of i386's entries; a frame has the size of an entry.
-        entry.copy_from_slice(&(table | 1).to_le_bytes()[..size]);
+        entry.copy_from_slice(&(table.0 | 1).to_le_bytes()[..size]);
     }
     seen
 }

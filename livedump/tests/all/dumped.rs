@@ -164,10 +164,14 @@ fn kernel_map_of_a_full_dump_equals_the_minidumps() {
             let va = found.direct_map_of(at);
             assert_eq!(va, DumpMemory::direct_map_of(&mini, at), "{name} {at}");
             let run = found.run_at(at);
-            assert!(run.present && run.end >= Some(range.end), "{name}");
+            assert!(
+                run.present && run.end >= Some(PhysAddr(range.end)),
+                "{name}"
+            );
         }
-        assert_eq!(found.memory_end(), memory.ranges().last().unwrap().end);
-        assert!(!found.run_at(PhysAddr(found.memory_end())).present);
+        let end = memory.ranges().last().unwrap().end;
+        assert_eq!(found.memory_end(), PhysAddr(end));
+        assert!(!found.run_at(found.memory_end()).present);
     }
 }
 

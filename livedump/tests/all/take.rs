@@ -236,8 +236,8 @@ fn relocated_kernel_is_found() {
     let machine = Machine::parse(&text).unwrap();
     assert_eq!(machine.truth().kernphys, 16 << 20);
     let taken = taken(&machine, None);
-    assert_eq!(taken.machine.located.kernphys, 16 << 20);
-    assert_eq!(taken.machine.located.root, machine.truth().root);
+    assert_eq!(taken.machine.located.kernphys, PhysAddr(16 << 20));
+    assert_eq!(taken.machine.located.root, PhysAddr(machine.truth().root));
     check(&machine, &taken);
 }
 
@@ -388,8 +388,8 @@ fn check_port(text: &str, arch: &str, version: u32) {
     assert_eq!(header.dmapphys, truth.dmap_phys);
     assert_eq!(u64::from(header.msgbufsize), truth.msgbuf.ring.len() as u64);
     assert_eq!(taken.plan.dump_avail().bits(), truth.bits);
-    assert_eq!(taken.machine.located.kernphys, truth.kernphys);
-    assert_eq!(taken.machine.located.root, truth.root);
+    assert_eq!(taken.machine.located.kernphys, PhysAddr(truth.kernphys));
+    assert_eq!(taken.machine.located.root, PhysAddr(truth.root));
     // A page of the section for each table of the second to last level.
     let entry = if arch == "i386" && header.paemode == 0 {
         4
@@ -487,9 +487,9 @@ fn dump_of_a_machine_with_57_bit_addresses_has_its_pages() {
     memory
         .read(PhysAddr(truth.root + 511 * 8), &mut entry)
         .unwrap();
-    assert_eq!(u64::from_le_bytes(entry) & !0xfff, located.root);
+    assert_eq!(u64::from_le_bytes(entry) & !0xfff, located.root.0);
     memory
-        .read(PhysAddr(located.root + 256 * 8), &mut entry)
+        .read(located.root.wrapping_add(256 * 8), &mut entry)
         .unwrap();
     assert_eq!(u64::from_le_bytes(entry), 0);
 }

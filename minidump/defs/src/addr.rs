@@ -9,6 +9,9 @@ macro_rules! address {
         pub struct $name(pub u64);
 
         impl $name {
+            /// The highest address.
+            pub const MAX: Self = Self(u64::MAX);
+
             /// The address plus `bytes`; `None` on overflow.
             pub fn checked_add(self, bytes: u64) -> Option<Self> {
                 self.0.checked_add(bytes).map(Self)

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::{PhysAddr, VirtAddr};
+
 /// A page-table format.
 pub struct Geometry {
     /// The format's name: that of the processor or the port.
@@ -140,15 +142,15 @@ impl Level {
     }
 
     /// Index of the entry for `at` in its table.
-    pub const fn index(&self, at: u64) -> u64 {
-        at >> self.shift & (self.entries - 1)
+    pub const fn index(&self, at: VirtAddr) -> u64 {
+        at.0 >> self.shift & (self.entries - 1)
     }
 
     /// The physical address of `at`, which an entry with this frame maps. Bits of the frame below
-    /// the span mean nothing.
-    pub const fn address(&self, frame: u64, at: u64) -> u64 {
+    /// the span are ignored.
+    pub const fn address(&self, frame: PhysAddr, at: VirtAddr) -> PhysAddr {
         let inside = self.span() - 1;
-        (frame & !inside) | (at & inside)
+        PhysAddr((frame.0 & !inside) | (at.0 & inside))
     }
 }
 

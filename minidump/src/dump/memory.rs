@@ -102,7 +102,7 @@ impl DumpMemory for Dump {
             let together = self.ranges.run_of(bit).map_or(1, |(_, pages)| pages);
             let pages = self.bitmap.run_at(bit, together);
             let len = (pages.end - pages.start).max(1).saturating_mul(page);
-            return PageRun::present(start.checked_add(len));
+            return PageRun::present(PhysAddr(start).checked_add(len));
         }
         // The next page in the dump: that of the first set bit from this address.
         let next = (self.ranges.segments().iter())
@@ -112,11 +112,11 @@ impl DumpMemory for Dump {
                 let bit = self.bitmap.iter_from(self.ranges.bit_of(from)?).next()?;
                 self.ranges.addr_of(bit)
             });
-        PageRun::hole(next.map(|at| at.0))
+        PageRun::hole(next)
     }
 
-    fn memory_end(&self) -> u64 {
-        self.ranges.end()
+    fn memory_end(&self) -> PhysAddr {
+        PhysAddr(self.ranges.end())
     }
 
     fn walk(&self, sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> Result<WalkEnd, ReadError> {
@@ -126,8 +126,8 @@ impl DumpMemory for Dump {
     fn direct_map(&self) -> Option<DirectMap> {
         let mini = &self.mini;
         (mini.dmapbase < mini.dmapend).then_some(DirectMap {
-            addresses: mini.dmapbase..mini.dmapend,
-            phys: mini.dmapphys,
+            addresses: VirtAddr(mini.dmapbase)..VirtAddr(mini.dmapend),
+            phys: PhysAddr(mini.dmapphys),
         })
     }
 
@@ -135,8 +135,8 @@ impl DumpMemory for Dump {
         section::direct_map_of(&self.mini, at)
     }
 
-    fn kernbase(&self) -> Option<u64> {
-        Some(self.mini.kernbase)
+    fn kernbase(&self) -> Option<VirtAddr> {
+        Some(VirtAddr(self.mini.kernbase))
     }
 }
 

@@ -201,7 +201,7 @@ impl DumpMemory for FullDump {
             return PageRun::hole(None);
         };
         if at.0 < first.start {
-            return PageRun::hole(Some(first.start));
+            return PageRun::hole(Some(PhysAddr(first.start)));
         }
         let mut end = first.end();
         for range in &rest[1..] {
@@ -210,11 +210,11 @@ impl DumpMemory for FullDump {
             }
             end = range.end();
         }
-        PageRun::present(Some(end))
+        PageRun::present(Some(PhysAddr(end)))
     }
 
-    fn memory_end(&self) -> u64 {
-        self.ranges.last().map_or(0, MemoryRange::end)
+    fn memory_end(&self) -> PhysAddr {
+        PhysAddr(self.ranges.last().map_or(0, MemoryRange::end))
     }
 
     fn walk(&self, sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> Result<WalkEnd, ReadError> {
@@ -232,7 +232,7 @@ impl DumpMemory for FullDump {
         self.mini.as_ref()?.direct_map_of(at)
     }
 
-    fn kernbase(&self) -> Option<u64> {
+    fn kernbase(&self) -> Option<VirtAddr> {
         self.mini.as_ref()?.kernbase()
     }
 }

@@ -3,6 +3,7 @@
 use livecore_defs::paging::{Bits, Geometry, Level, Means};
 
 use super::mapping::Protection;
+use crate::{PhysAddr, VirtAddr};
 
 /// A decoded page-table entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,24 +11,23 @@ pub enum Entry {
     /// Nothing is mapped.
     Invalid,
     /// The table of the next level is at this physical address.
-    Table(u64),
+    Table(PhysAddr),
     /// A page or a block at this physical address. Bits below the size of the block are undefined.
-    Leaf(u64),
+    Leaf(PhysAddr),
 }
 
 /// A page that an entry maps.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Leaf {
-    frame: u64,
+    frame: PhysAddr,
     span: u64,
     pub(super) protection: Protection,
 }
 
 impl Leaf {
     /// The physical address that the page maps `at` to.
-    pub(super) fn address(&self, at: u64) -> u64 {
-        let inside = self.span - 1;
-        (self.frame & !inside) | (at & inside)
+    pub(super) fn address(&self, at: VirtAddr) -> PhysAddr {
+        PhysAddr(self.frame.align_down(self.span).0 | at.offset_in(self.span))
     }
 }
 
@@ -86,9 +86,9 @@ fn means(level: &Level, raw: u64) -> Option<&'static Means> {
     Some(&rule.means)
 }
 
-fn frame(geometry: &Geometry, raw: u64) -> u64 {
+fn frame(geometry: &Geometry, raw: u64) -> PhysAddr {
     let frame = geometry.frame;
-    (raw & frame.mask) >> frame.down << frame.up
+    PhysAddr((raw & frame.mask) >> frame.down << frame.up)
 }
 
 fn allows(bits: Bits, raw: u64) -> bool {

@@ -51,6 +51,7 @@ impl Paging {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PhysAddr;
     use crate::mmu::{Entry, decode};
 
     #[test]
@@ -85,24 +86,42 @@ mod tests {
         let arm64 = Paging::Arm64.geometry();
         let block = 0x8000_0000_0000_0701 | 0x4000_0000;
         assert_eq!(decode(arm64, 0, block), Entry::Invalid);
-        assert_eq!(decode(arm64, 1, block), Entry::Leaf(0x4000_0000));
-        assert_eq!(decode(arm64, 2, block), Entry::Leaf(0x4000_0000));
+        assert_eq!(decode(arm64, 1, block), Entry::Leaf(PhysAddr(0x4000_0000)));
+        assert_eq!(decode(arm64, 2, block), Entry::Leaf(PhysAddr(0x4000_0000)));
         assert_eq!(decode(arm64, 3, block), Entry::Invalid);
         let wide = Paging::Arm64Pages16K.geometry();
         assert_eq!(decode(wide, 1, block), Entry::Invalid);
-        assert_eq!(decode(wide, 2, block), Entry::Leaf(0x4000_0000));
+        assert_eq!(decode(wide, 2, block), Entry::Leaf(PhysAddr(0x4000_0000)));
         let amd64 = Paging::Amd64.geometry();
-        assert_eq!(decode(amd64, 0, 0x40_0083), Entry::Table(0x40_0000));
-        assert_eq!(decode(amd64, 1, 0x4000_0083), Entry::Leaf(0x4000_0000));
-        assert_eq!(decode(amd64, 3, 0x40_0083), Entry::Leaf(0x40_0000));
+        assert_eq!(
+            decode(amd64, 0, 0x40_0083),
+            Entry::Table(PhysAddr(0x40_0000))
+        );
+        assert_eq!(
+            decode(amd64, 1, 0x4000_0083),
+            Entry::Leaf(PhysAddr(0x4000_0000))
+        );
+        assert_eq!(
+            decode(amd64, 3, 0x40_0083),
+            Entry::Leaf(PhysAddr(0x40_0000))
+        );
         let sv39 = Paging::Sv39.geometry();
-        assert_eq!(decode(sv39, 0, 0x1000_000f), Entry::Leaf(0x4000_0000));
+        assert_eq!(
+            decode(sv39, 0, 0x1000_000f),
+            Entry::Leaf(PhysAddr(0x4000_0000))
+        );
         assert_eq!(decode(sv39, 2, 0x1000_0001), Entry::Invalid);
         let i386 = Paging::I386.geometry();
-        assert_eq!(decode(i386, 0, 0x40_0083), Entry::Leaf(0x40_0000));
-        assert_eq!(decode(i386, 0, 0x40_1003), Entry::Table(0x40_1000));
+        assert_eq!(decode(i386, 0, 0x40_0083), Entry::Leaf(PhysAddr(0x40_0000)));
+        assert_eq!(
+            decode(i386, 0, 0x40_1003),
+            Entry::Table(PhysAddr(0x40_1000))
+        );
         let pae = Paging::I386Pae.geometry();
-        assert_eq!(decode(pae, 0, 0x40_1081), Entry::Table(0x40_1000));
-        assert_eq!(decode(pae, 1, 1 << 32 | 0x83), Entry::Leaf(1 << 32));
+        assert_eq!(decode(pae, 0, 0x40_1081), Entry::Table(PhysAddr(0x40_1000)));
+        assert_eq!(
+            decode(pae, 1, 1 << 32 | 0x83),
+            Entry::Leaf(PhysAddr(1 << 32))
+        );
     }
 }

@@ -107,8 +107,8 @@ fn lookup(
             let raw = tables.pmap_entry(at, offset / directory.span(), size)?;
             match decode(geometry, depth, raw) {
                 Entry::Table(table) => {
-                    let slot = bottom.index(at.0) * size as u64;
-                    tables.phys_entry(at, PhysAddr(table + slot))?
+                    let slot = bottom.index(at) * size as u64;
+                    tables.phys_entry(at, table.wrapping_add(slot))?
                 }
                 _ => return found(entry::leaf(geometry, directory, raw), at),
             }
@@ -127,7 +127,7 @@ fn directory(geometry: &Geometry) -> (usize, &livecore_defs::paging::Level) {
 
 fn found(leaf: Result<entry::Leaf, &'static str>, at: VirtAddr) -> Result<PhysAddr, ReadError> {
     match leaf {
-        Ok(leaf) => Ok(PhysAddr(leaf.address(at.0))),
+        Ok(leaf) => Ok(leaf.address(at)),
         Err(why) => not_mapped(at, why),
     }
 }
@@ -166,7 +166,7 @@ fn pages(
         };
         let mapping = Mapping {
             va,
-            pa: PhysAddr(leaf.address(va.0)),
+            pa: leaf.address(va),
             len: bottom.span(),
             protection: leaf.protection,
         };
@@ -204,7 +204,7 @@ fn directories(
             Entry::Leaf(frame) => {
                 let mapping = Mapping {
                     va: start,
-                    pa: PhysAddr(frame).align_down(directory.span()),
+                    pa: frame.align_down(directory.span()),
                     len: directory.span(),
                     protection: outer,
                 };
@@ -225,7 +225,7 @@ fn directories(
             let Some(va) = start.checked_add(slot * bottom.span()) else {
                 break;
             };
-            let pte = match tables.phys_entry(va, PhysAddr(table + slot * size as u64)) {
+            let pte = match tables.phys_entry(va, table.wrapping_add(slot * size as u64)) {
                 Ok(pte) => pte,
                 Err(ReadError::NotMapped { .. } | ReadError::BeyondEnd { .. }) => {
                     end.tables_missing += 1;
@@ -238,7 +238,7 @@ fn directories(
             };
             let mapping = Mapping {
                 va,
-                pa: PhysAddr(inner.address(va.0)),
+                pa: inner.address(va),
                 len: bottom.span(),
                 protection: Protection {
                     write: outer.write && inner.protection.write,

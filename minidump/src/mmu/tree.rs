@@ -10,10 +10,10 @@ use crate::{KernelMemory, PhysAddr, ReadError, VirtAddr};
 /// Limits of a walk.
 #[derive(Debug, Clone)]
 pub struct Map<'a> {
-    /// The virtual addresses to list.
-    pub addresses: RangeInclusive<u64>,
+    /// The addresses to list.
+    pub addresses: RangeInclusive<VirtAddr>,
     /// Addresses to skip: the direct map.
-    pub without: &'a Range<u64>,
+    pub without: &'a Range<VirtAddr>,
     /// Maximum number of tables to read. A table is a page, so the number of pages is a limit.
     pub most_tables: u64,
 }
@@ -49,7 +49,7 @@ pub fn walk(
 struct Walk<'a, 's> {
     memory: &'a dyn KernelMemory,
     root: &'a Root,
-    without: &'a Range<u64>,
+    without: &'a Range<VirtAddr>,
     tables_left: u64,
     end: WalkEnd,
     sink: &'a mut Sink<'s>,
@@ -57,13 +57,13 @@ struct Walk<'a, 's> {
 
 impl Walk<'_, '_> {
     /// Reads the table at `at`. `None` if it is not in memory or the limit of tables is reached.
-    fn read(&mut self, at: u64, len: usize) -> Result<Option<Vec<u8>>, ReadError> {
+    fn read(&mut self, at: PhysAddr, len: usize) -> Result<Option<Vec<u8>>, ReadError> {
         let Some(left) = self.tables_left.checked_sub(1) else {
             return Ok(None);
         };
         self.tables_left = left;
         let mut bytes = vec![0; len];
-        match self.memory.read_phys(PhysAddr(at), &mut bytes) {
+        match self.memory.read_phys(at, &mut bytes) {
             Ok(()) => Ok(Some(bytes)),
             Err(ReadError::Hole { .. } | ReadError::BeyondEnd { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -73,9 +73,9 @@ impl Walk<'_, '_> {
     /// Lists the mappings of `from..=to` in the table at `table`, `depth` levels below the root.
     fn table(
         &mut self,
-        table: u64,
+        table: PhysAddr,
         depth: usize,
-        (from, to): (u64, u64),
+        (from, to): (VirtAddr, VirtAddr),
         outer: Protection,
     ) -> Result<(), ReadError> {
         let geometry = self.root.paging.geometry();
@@ -89,7 +89,7 @@ impl Walk<'_, '_> {
         let inside = level.span() - 1;
         let mut at = from;
         loop {
-            let last = (at | inside).min(to);
+            let last = VirtAddr(at.0 | inside).min(to);
             // `index` returns less than the number of entries.
             let raw = list[level.index(at) as usize];
             let own = protection(geometry, raw);
@@ -107,9 +107,9 @@ impl Walk<'_, '_> {
                 }
                 Entry::Leaf(frame) => {
                     let mapping = Mapping {
-                        va: VirtAddr(at),
-                        pa: PhysAddr(level.address(frame, at)),
-                        len: last - at + 1,
+                        va: at,
+                        pa: level.address(frame, at),
+                        len: last.0 - at.0 + 1,
                         protection: both,
                     };
                     self.end.stopped = (self.sink)(mapping).is_break();
@@ -118,7 +118,7 @@ impl Walk<'_, '_> {
             if self.end.stopped || last >= to {
                 return Ok(());
             }
-            at = last + 1;
+            at = VirtAddr(last.0 + 1);
         }
     }
 }

@@ -11,10 +11,10 @@ use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
 /// A tree of page tables and the addresses that it translates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
-    /// Virtual addresses.
-    pub covers: RangeInclusive<u64>,
-    /// Physical address of the root table.
-    pub table: u64,
+    /// The addresses.
+    pub covers: RangeInclusive<VirtAddr>,
+    /// The root table.
+    pub table: PhysAddr,
     /// The page-table format.
     pub paging: Paging,
 }
@@ -60,7 +60,7 @@ impl MachineView {
     }
 
     /// The tree that translates `at`.
-    pub fn root_of(&self, at: u64) -> Option<&Root> {
+    pub fn root_of(&self, at: VirtAddr) -> Option<&Root> {
         self.roots.iter().find(|root| root.covers.contains(&at))
     }
 
@@ -70,7 +70,7 @@ impl MachineView {
     /// # Errors
     ///
     /// [`ReadError`] if a table cannot be read.
-    pub fn lookup(&self, root: &Root, at: u64, depth: usize) -> Result<Found, ReadError> {
+    pub fn lookup(&self, root: &Root, at: VirtAddr, depth: usize) -> Result<Found, ReadError> {
         let geometry = root.paging.geometry();
         let mut table = root.table;
         let mut here = 0;
@@ -78,8 +78,7 @@ impl MachineView {
             // `here` is at most `depth`, which is below the number of levels.
             let slot = geometry.levels[here].index(at) * geometry.entry_size as u64;
             let mut bytes = [0; 8];
-            let slot = PhysAddr(table.wrapping_add(slot));
-            self.read_phys(slot, &mut bytes[..geometry.entry_size])?;
+            self.read_phys(table.wrapping_add(slot), &mut bytes[..geometry.entry_size])?;
             let raw = u64::from_le_bytes(bytes);
             let entry = decode(geometry, here, raw);
             match entry {
@@ -98,14 +97,14 @@ impl MachineView {
         }
     }
 
-    /// Reads the page at the physical address `at`, which is a table.
+    /// Reads the page at `at`, which is a table.
     ///
     /// # Errors
     ///
     /// [`ReadError`] if it cannot be read.
-    pub fn page(&self, at: u64) -> Result<Box<[u8]>, ReadError> {
+    pub fn page(&self, at: PhysAddr) -> Result<Box<[u8]>, ReadError> {
         let mut bytes = vec![0; self.page_size as usize];
-        self.read_phys(PhysAddr(at), &mut bytes)?;
+        self.read_phys(at, &mut bytes)?;
         Ok(bytes.into())
     }
 }
@@ -127,15 +126,15 @@ impl KernelMemory for MachineView {
 
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
         let unmapped = |why| Err(ReadError::NotMapped { at, why });
-        let Some(root) = self.root_of(at.0) else {
+        let Some(root) = self.root_of(at) else {
             return unmapped("the address is not canonical");
         };
         let levels = root.paging.geometry().levels;
-        let found = self.lookup(root, at.0, levels.len() - 1)?;
+        let found = self.lookup(root, at, levels.len() - 1)?;
         // `depth` is less than the number of levels.
         let level = &levels[found.depth];
         match found.entry {
-            Entry::Leaf(frame) => Ok(PhysAddr(level.address(frame, at.0))),
+            Entry::Leaf(frame) => Ok(level.address(frame, at)),
             // The last level has no tables.
             Entry::Invalid | Entry::Table(_) => unmapped(level.missing),
         }

@@ -289,8 +289,11 @@ fn identify_finds_release_and_page_tables_without_a_kernel_file() {
         let found = identify(&machine.memory());
         let line = truth.version.lines().next().unwrap();
         assert_eq!(found.versions[0].text, line);
-        assert!(found.kernel_roots.contains(&truth.root), "{found:x?}");
-        assert_eq!(found.kernphys, Some(truth.kernphys));
+        assert!(
+            found.kernel_roots.contains(&PhysAddr(truth.root)),
+            "{found:x?}"
+        );
+        assert_eq!(found.kernphys, Some(PhysAddr(truth.kernphys)));
     }
     struct Zeros(Vec<Range<u64>>);
     impl PhysMemory for Zeros {

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use livecore_livedump::mem4::{Extracted, MemDevice, MemError};
 use livecore_livedump::sys::memrange::MeState;
+use livecore_minidump::VirtAddr;
 use serde::Serialize;
 
 use super::source::{Needs, Source};
@@ -112,7 +113,7 @@ fn ask(device: &dyn MemDevice, addresses: &[u64]) -> Result<Vec<Address>, MemErr
                 state,
                 paddr,
                 domain,
-            } = device.extract_paddr(at)?;
+            } = device.extract_paddr(VirtAddr(at))?;
             let mapped = state == MeState::Mapped;
             Ok(Address {
                 address: Hex(at),
@@ -121,7 +122,7 @@ fn ask(device: &dyn MemDevice, addresses: &[u64]) -> Result<Vec<Address>, MemErr
                     MeState::Valid => "valid",
                     MeState::Mapped => "mapped",
                 },
-                physical: mapped.then_some(Hex(paddr)),
+                physical: mapped.then(|| paddr.into()),
                 domain: mapped.then_some(domain),
             })
         })

@@ -263,7 +263,7 @@ mod tests {
             }
             fn extract_paddr(
                 &self,
-                _: u64,
+                _: livecore_minidump::VirtAddr,
             ) -> Result<livecore_livedump::mem4::Extracted, MemError> {
                 Err(beyond())
             }

@@ -7,8 +7,8 @@ use std::ops::{Range, RangeInclusive};
 
 use livecore_defs::amd64;
 use livecore_defs::amd64::{NBPDP, NBPDR, NPTEPG, PAGE_SIZE, PTE_SIZE};
-use livecore_minidump::Architecture;
 use livecore_minidump::mmu::{Entry, Paging};
+use livecore_minidump::{Architecture, PhysAddr, VirtAddr};
 
 use super::Port;
 use crate::take::error::TakeError;
@@ -31,13 +31,13 @@ impl Port for Amd64 {
         2..=3
     }
 
-    fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<u64>) -> Result<(), TakeError> {
+    fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<VirtAddr>) -> Result<(), TakeError> {
         let mut at = kva.start;
         while at < kva.end {
             match walk.lookup(at, PDP)? {
                 Some(found) if found.depth == PDP => match found.entry {
                     Entry::Leaf(frame) => {
-                        let start = frame & !(NBPDP - 1);
+                        let start = frame.align_down(NBPDP).0;
                         walk.mark(start..start + NBPDP);
                         walk.push(directory_of_leaf(found.raw))?;
                     }
@@ -57,7 +57,11 @@ impl Port for Amd64 {
 
 /// Processes one GiB of the kernel map: marks its pages and page tables, and adds a page to the
 /// section.
-fn page_directory(walk: &mut Walk<'_, '_>, at: u64, directory: u64) -> Result<(), TakeError> {
+fn page_directory(
+    walk: &mut Walk<'_, '_>,
+    at: VirtAddr,
+    directory: PhysAddr,
+) -> Result<(), TakeError> {
     let Some(page) = walk.table(at, directory)? else {
         walk.push_zero();
         return Ok(());
@@ -66,11 +70,11 @@ fn page_directory(walk: &mut Walk<'_, '_>, at: u64, directory: u64) -> Result<()
         match entry {
             Entry::Invalid => {}
             Entry::Leaf(frame) => {
-                let start = frame & !(NBPDR - 1);
+                let start = frame.align_down(NBPDR).0;
                 walk.mark(start..start + NBPDR);
             }
             Entry::Table(table) => {
-                walk.mark(table..table + PAGE_SIZE);
+                walk.mark(table.0..table.0 + PAGE_SIZE);
                 if let Some(page) = walk.table(at, table)? {
                     walk.mark_leaves(PT, &page);
                 }

@@ -9,7 +9,7 @@ use livecore_defs::arm64;
 use livecore_defs::arm64::{FLAG_PS_16K, SYNTHETIC_L3};
 use livecore_kernel::locate::Machine;
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Architecture, MinidumpHeader};
+use livecore_minidump::{Architecture, MinidumpHeader, VirtAddr};
 
 use super::Port;
 use crate::take::error::TakeError;
@@ -46,10 +46,10 @@ impl Port for Arm64 {
         MinidumpHeader {
             arch: &arm64::ARCHITECTURE,
             version,
-            kernbase: machine.kernbase,
-            dmapphys: machine.dmapphys,
-            dmapbase: machine.dmap.start,
-            dmapend: machine.dmap.end,
+            kernbase: machine.kernbase.0,
+            dmapphys: machine.dmapphys.0,
+            dmapbase: machine.dmap.start.0,
+            dmapend: machine.dmap.end.0,
             flags: match machine.located.paging {
                 Paging::Arm64Pages16K => FLAG_PS_16K,
                 _ => 0,
@@ -58,7 +58,7 @@ impl Port for Arm64 {
         }
     }
 
-    fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<u64>) -> Result<(), TakeError> {
+    fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<VirtAddr>) -> Result<(), TakeError> {
         walk.flat(
             kva,
             &Flat {

@@ -9,7 +9,7 @@ use livecore_defs::i386;
 use livecore_defs::i386::SYNTHETIC_PTE;
 use livecore_kernel::locate::Machine;
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Architecture, MinidumpHeader};
+use livecore_minidump::{Architecture, MinidumpHeader, VirtAddr};
 
 use super::Port;
 use crate::take::error::TakeError;
@@ -49,13 +49,13 @@ impl Port for I386 {
         MinidumpHeader {
             arch: &i386::ARCHITECTURE,
             version,
-            kernbase: machine.kernbase,
+            kernbase: machine.kernbase.0,
             paemode: u32::from(machine.located.paging != Paging::I386),
             ..MinidumpHeader::default()
         }
     }
 
-    fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<u64>) -> Result<(), TakeError> {
+    fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<VirtAddr>) -> Result<(), TakeError> {
         walk.flat(
             kva,
             &Flat {

@@ -16,7 +16,7 @@ use std::ops::{Range, RangeInclusive};
 
 use livecore_kernel::locate::Machine;
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Architecture, MinidumpHeader};
+use livecore_minidump::{Architecture, MinidumpHeader, VirtAddr};
 
 use super::error::TakeError;
 use super::walk::Walk;
@@ -60,16 +60,16 @@ pub(super) trait Port: Sync {
         MinidumpHeader {
             arch: self.arch(),
             version,
-            kernbase: machine.kernbase,
-            dmapphys: machine.dmapphys,
-            dmapbase: machine.dmap.start,
-            dmapend: machine.dmap.end,
+            kernbase: machine.kernbase.0,
+            dmapphys: machine.dmapphys.0,
+            dmapbase: machine.dmap.start.0,
+            dmapend: machine.dmap.end.0,
             ..MinidumpHeader::default()
         }
     }
 
     /// Walks the kernel map over `kva`: marks the pages and writes the page-table section.
-    fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<u64>) -> Result<(), TakeError>;
+    fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<VirtAddr>) -> Result<(), TakeError>;
 }
 
 const PORTS: [&dyn Port; 4] = [&amd64::Amd64, &arm64::Arm64, &riscv64::Riscv64, &i386::I386];

@@ -7,8 +7,8 @@ use std::ops::{Range, RangeInclusive};
 
 use livecore_defs::riscv;
 use livecore_defs::riscv::{L3_SHIFT, PTE_PPN_MASK, PTE_PPN0_S};
-use livecore_minidump::Architecture;
 use livecore_minidump::mmu::Paging;
+use livecore_minidump::{Architecture, VirtAddr};
 
 use super::Port;
 use crate::take::error::TakeError;
@@ -26,7 +26,7 @@ impl Port for Riscv64 {
         1..=2
     }
 
-    fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<u64>) -> Result<(), TakeError> {
+    fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<VirtAddr>) -> Result<(), TakeError> {
         walk.flat(
             kva,
             &Flat {

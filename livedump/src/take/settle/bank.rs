@@ -99,7 +99,7 @@ fn is_right(
     memory: &Arc<dyn PhysMemory>,
     elf: &KernelElf,
     port: &dyn Port,
-    start: u64,
+    start: PhysAddr,
     base: u64,
 ) -> bool {
     let ranges = memory.ranges().iter();
@@ -108,7 +108,7 @@ fn is_right(
         base,
         ranges: ranges.map(|r| r.start + base..r.end + base).collect(),
     });
-    let image = KernelImage::new(&shifted, elf, port.link(elf), start + base);
+    let image = KernelImage::new(&shifted, elf, port.link(elf), start.wrapping_add(base));
     port.confirm(&image).is_some()
 }
 

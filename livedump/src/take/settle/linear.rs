@@ -44,8 +44,8 @@ impl Version {
 /// A kernel's image, linked from `link` on, in memory from `start` on.
 pub(super) struct Linear {
     pub(super) memory: Arc<dyn PhysMemory>,
-    pub(super) link: u64,
-    pub(super) start: u64,
+    pub(super) link: VirtAddr,
+    pub(super) start: PhysAddr,
 }
 
 impl KernelMemory for Linear {
@@ -59,9 +59,9 @@ impl KernelMemory for Linear {
     }
 
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
-        let pa = at.0.checked_sub(self.link);
-        let pa = pa.and_then(|skip| skip.checked_add(self.start));
-        pa.map(PhysAddr).ok_or(ReadError::NotMapped {
+        let pa = at.offset_from(self.link);
+        let pa = pa.and_then(|offset| self.start.checked_add(offset));
+        pa.ok_or(ReadError::NotMapped {
             at,
             why: "the address is below the kernel's image",
         })

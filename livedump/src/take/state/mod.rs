@@ -33,7 +33,7 @@ pub(super) struct KernelState {
     /// `vm_page_array`, if the kernel checks it and its layout is known.
     pub(super) vm_pages: Option<VmPages>,
     /// The addresses of the kernel map.
-    pub(super) kernel_map: Range<u64>,
+    pub(super) kernel_map: Range<VirtAddr>,
     /// The root of the page tables.
     pub(super) root: Root,
     /// The first address of `crashdumpmap`.

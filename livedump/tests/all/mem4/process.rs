@@ -3,13 +3,14 @@
 use livecore_defs::amd64::VM_MIN_KERNEL_ADDRESS;
 use livecore_livedump::mem4::{Device, MemDevice, MemError};
 use livecore_livedump::sys::memrange::MeState;
+use livecore_minidump::{PhysAddr, VirtAddr};
 
 use super::fixture::{PAGE, fixture};
 
 #[test]
 fn without_a_process_all_addresses_are_invalid() {
     let fixture = fixture();
-    let extracted = fixture.device().extract_paddr(0x1000).unwrap();
+    let extracted = fixture.device().extract_paddr(VirtAddr(0x1000)).unwrap();
     assert_eq!(extracted.state, MeState::Invalid);
 }
 
@@ -23,26 +24,26 @@ fn addresses_of_all_processes_match_their_page_tables() {
         }
         let device = fixture.device().in_process_of(process.pid).unwrap();
         let Some(space) = &process.space else {
-            let extracted = device.extract_paddr(0x20_0000).unwrap();
+            let extracted = device.extract_paddr(VirtAddr(0x20_0000)).unwrap();
             assert_eq!(extracted.state, MeState::Invalid, "{}", process.comm);
             continue;
         };
         for mapping in &space.mappings {
-            let extracted = device.extract_paddr(mapping.va + 0x123).unwrap();
+            let extracted = device.extract_paddr(VirtAddr(mapping.va + 0x123)).unwrap();
             assert_eq!(extracted.state, MeState::Mapped, "{:#x}", mapping.va);
-            assert_eq!(extracted.paddr, mapping.pa + 0x123);
+            assert_eq!(extracted.paddr, PhysAddr(mapping.pa + 0x123));
             checked += 1;
         }
         let resident = |va: u64| space.mappings.iter().any(|m| m.va == va);
         for range in &space.valid {
             for va in range.clone().step_by(PAGE).filter(|va| !resident(*va)) {
                 // By page tables alone, an address close to a resident one is valid.
-                let extracted = device.extract_paddr(va).unwrap();
+                let extracted = device.extract_paddr(VirtAddr(va)).unwrap();
                 assert_ne!(extracted.state, MeState::Mapped, "{va:#x}");
             }
         }
         for va in [0, 0x1000, 1 << 46, VM_MIN_KERNEL_ADDRESS] {
-            let extracted = device.extract_paddr(va).unwrap();
+            let extracted = device.extract_paddr(VirtAddr(va)).unwrap();
             assert_ne!(extracted.state, MeState::Mapped, "{va:#x}");
         }
     }
@@ -73,15 +74,20 @@ fn translation_follows_changes_of_the_page_tables() {
         .unwrap();
     let mapping = space.mappings[0];
     let device = fixture.device().in_process_of(pid).unwrap();
-    assert_eq!(device.extract_paddr(mapping.va).unwrap().paddr, mapping.pa);
+    let extracted = device.extract_paddr(VirtAddr(mapping.va)).unwrap();
+    assert_eq!(extracted.paddr, PhysAddr(mapping.pa));
     let at = entry(&device, space.root, mapping.va);
     device.write_all(Device::Mem, at, &[0; 8]).unwrap();
-    let extracted = device.extract_paddr(mapping.va).unwrap();
+    let extracted = device.extract_paddr(VirtAddr(mapping.va)).unwrap();
     assert_eq!(extracted.state, MeState::Valid, "after unmapping");
     let moved = (mapping.pa + 0x1000) | 7;
     device
         .write_all(Device::Mem, at, &moved.to_le_bytes())
         .unwrap();
-    let extracted = device.extract_paddr(mapping.va).unwrap();
-    assert_eq!(extracted.paddr, mapping.pa + 0x1000, "after remapping");
+    let extracted = device.extract_paddr(VirtAddr(mapping.va)).unwrap();
+    assert_eq!(
+        extracted.paddr,
+        PhysAddr(mapping.pa + 0x1000),
+        "after remapping"
+    );
 }

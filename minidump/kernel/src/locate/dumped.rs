@@ -82,7 +82,7 @@ impl DumpMemory for DumpedMachine {
         self.dump.run_at(at)
     }
 
-    fn memory_end(&self) -> u64 {
+    fn memory_end(&self) -> PhysAddr {
         self.dump.memory_end()
     }
 
@@ -107,7 +107,7 @@ impl DumpMemory for DumpedMachine {
         })
     }
 
-    fn kernbase(&self) -> Option<u64> {
+    fn kernbase(&self) -> Option<VirtAddr> {
         Some(self.machine.kernbase)
     }
 }

@@ -28,8 +28,8 @@ const STRINGS: usize = 8;
 pub struct VersionString {
     /// Its first line.
     pub text: String,
-    /// Physical address of its first occurrence.
-    pub at: u64,
+    /// Its first occurrence.
+    pub at: PhysAddr,
     /// The number of occurrences.
     pub count: u32,
 }
@@ -39,12 +39,12 @@ pub struct VersionString {
 pub struct Findings {
     /// Version strings, the most frequent first.
     pub versions: Vec<VersionString>,
-    /// Physical addresses of amd64 root tables without user entries. `KPML4phys` is one.
-    pub kernel_roots: Vec<u64>,
+    /// The amd64 root tables without user entries. `KPML4phys` is one.
+    pub kernel_roots: Vec<PhysAddr>,
     /// The number of all amd64 root tables: one for each process.
     pub roots: u64,
-    /// Physical address of the kernel image, from the first of `kernel_roots`.
-    pub kernphys: Option<u64>,
+    /// The kernel image, from the first of `kernel_roots`.
+    pub kernphys: Option<PhysAddr>,
     /// i386 page directories without PAE: one for the kernel and one for each process.
     pub directories: Directories,
     /// i386 page directories with PAE: the last of each group of four.
@@ -56,12 +56,12 @@ pub struct Findings {
 pub struct Directories {
     /// The number of page directories.
     pub count: u64,
-    /// Physical address of the first, or 0 if there is none.
-    pub first: u64,
+    /// The first, or 0 if there is none.
+    pub first: PhysAddr,
 }
 
 impl Directories {
-    fn add(&mut self, pa: u64) {
+    fn add(&mut self, pa: PhysAddr) {
         if self.count == 0 {
             self.first = pa;
         }
@@ -110,7 +110,10 @@ pub fn identify(memory: &Arc<dyn PhysMemory>) -> Findings {
 }
 
 /// Like [`identify`], and calls `visit` with the physical address and contents of every 4 KiB page.
-pub(super) fn survey(memory: &Arc<dyn PhysMemory>, visit: &mut dyn FnMut(u64, &[u8])) -> Findings {
+pub(super) fn survey(
+    memory: &Arc<dyn PhysMemory>,
+    visit: &mut dyn FnMut(PhysAddr, &[u8]),
+) -> Findings {
     let mut findings = Findings::default();
     let mut buf = vec![0; PIECE + LONGEST];
     for range in memory.ranges() {
@@ -134,11 +137,11 @@ pub(super) fn survey(memory: &Arc<dyn PhysMemory>, visit: &mut dyn FnMut(u64, &[
                 }
             }
             let here = (end - start) as usize;
-            strings(bytes, start, here, &mut findings.versions);
+            strings(bytes, PhysAddr(start), here, &mut findings.versions);
             let pages = bytes[..here].chunks_exact(PAGE_SIZE as usize);
             for (page, pa) in pages.zip((start..end).step_by(PAGE_SIZE as usize)) {
-                roots(page, pa, &mut findings);
-                visit(pa, page);
+                roots(page, PhysAddr(pa), &mut findings);
+                visit(PhysAddr(pa), page);
             }
         }
     }
@@ -147,12 +150,12 @@ pub(super) fn survey(memory: &Arc<dyn PhysMemory>, visit: &mut dyn FnMut(u64, &[
         .sort_by_key(|v| (std::cmp::Reverse(v.count), v.at));
     findings.kernphys = findings.kernel_roots.first().and_then(|table| {
         let root = Root {
-            covers: 0..=u64::MAX,
+            covers: VirtAddr(0)..=VirtAddr::MAX,
             table: *table,
             paging: Paging::Amd64,
         };
         let view = MachineView::new(memory.clone(), vec![root], PAGE_SIZE);
-        Some(view.translate(VirtAddr(KERNSTART)).ok()?.0)
+        view.translate(VirtAddr(KERNSTART)).ok()
     });
     findings
 }
@@ -170,7 +173,7 @@ pub(super) fn first_line(bytes: &[u8]) -> Option<&str> {
 }
 
 /// Adds the version strings that start in the first `here` bytes.
-fn strings(bytes: &[u8], at: u64, here: usize, versions: &mut Vec<VersionString>) {
+fn strings(bytes: &[u8], at: PhysAddr, here: usize, versions: &mut Vec<VersionString>) {
     let mut from = 0;
     while let Some(skip) = next_start(&bytes[from..]) {
         let start = from + skip;
@@ -186,7 +189,7 @@ fn strings(bytes: &[u8], at: u64, here: usize, versions: &mut Vec<VersionString>
         } else if versions.len() < STRINGS {
             versions.push(VersionString {
                 text: line.into(),
-                at: at + start as u64,
+                at: at.wrapping_add(start as u64),
                 count: 1,
             });
         }
@@ -213,13 +216,13 @@ fn next_start(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Adds the page at `pa` to the findings if it is an amd64 root table or an i386 page directory.
-fn roots(page: &[u8], pa: u64, findings: &mut Findings) {
+fn roots(page: &[u8], pa: PhysAddr, findings: &mut Findings) {
     let (entries, _) = page.as_chunks::<PTE_SIZE>();
     // A page has 512 entries.
     let entry = |index: u64| u64::from_le_bytes(entries[index as usize]);
     let valid = |index: u64| entry(index) & PG_V != 0;
-    let is_own = |index: u64| valid(index) && entry(index) & PG_FRAME == pa;
-    if pa == 0 {
+    let is_own = |index: u64| valid(index) && entry(index) & PG_FRAME == pa.0;
+    if pa == PhysAddr(0) {
         return;
     }
     if is_own(PML4PML4I) && valid(NPTEPG - 1) {
@@ -236,7 +239,7 @@ fn roots(page: &[u8], pa: u64, findings: &mut Findings) {
     let (words, _) = page.as_chunks::<4>();
     let word = |index: usize| u64::from(u32::from_le_bytes(words[index]));
     let valid = |index: usize| word(index) & i386::PG_V != 0;
-    let is_own = |index: usize| valid(index) && word(index) & i386::PG_FRAME == pa;
+    let is_own = |index: usize| valid(index) && word(index) & i386::PG_FRAME == pa.0;
     // 12.1: the entry below the trampoline's, and address 0 is not mapped. 10.4: the entry below
     // the kernel's.
     let of_12 = is_own(1022) && valid(1023) && valid(2) && !valid(0);

@@ -8,11 +8,11 @@ use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, PhysMemory, VirtAddr}
 /// The location of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Located {
-    /// Physical address of the start of the image; amd64's `kernphys`.
-    pub kernphys: u64,
-    /// Physical address of the root page table of the kernel: the value of `KPML4phys`, the page at
+    /// The start of the image; amd64's `kernphys`.
+    pub kernphys: PhysAddr,
+    /// The root page table of the kernel: the value of `KPML4phys`, the page at
     /// `pagetable_l0_ttbr1`, ….
-    pub root: u64,
+    pub root: PhysAddr,
     /// The format of the page tables.
     pub paging: Paging,
 }
@@ -23,9 +23,9 @@ pub struct Image<'a> {
     /// The kernel file.
     pub elf: &'a KernelElf,
     /// The linked address of its start.
-    link: u64,
+    link: VirtAddr,
     /// The physical address of its start.
-    pub kernphys: u64,
+    pub kernphys: PhysAddr,
 }
 
 impl<'a> Image<'a> {
@@ -34,8 +34,8 @@ impl<'a> Image<'a> {
     pub fn new(
         memory: &'a Arc<dyn PhysMemory>,
         elf: &'a KernelElf,
-        link: u64,
-        kernphys: u64,
+        link: VirtAddr,
+        kernphys: PhysAddr,
     ) -> Self {
         Self {
             memory,
@@ -46,22 +46,22 @@ impl<'a> Image<'a> {
     }
 
     /// Converts a virtual address of the image to a physical address.
-    pub fn pa(&self, va: u64) -> Option<u64> {
-        va.checked_sub(self.link)?.checked_add(self.kernphys)
+    pub fn pa(&self, va: VirtAddr) -> Option<PhysAddr> {
+        self.kernphys.checked_add(va.offset_from(self.link)?)
     }
 
-    /// Reads the integer of `len` bytes, at most 8, at physical address `at`.
-    pub fn read(&self, at: u64, len: usize) -> Option<u64> {
+    /// Reads the integer of `len` bytes, at most 8, at `at`.
+    pub fn read(&self, at: PhysAddr, len: usize) -> Option<u64> {
         let mut bytes = [0; 8];
         let len = len.min(8);
-        self.memory.read(PhysAddr(at), &mut bytes[..len]).ok()?;
+        self.memory.read(at, &mut bytes[..len]).ok()?;
         Some(u64::from_le_bytes(bytes))
     }
 
     /// Returns the address of a variable.
-    pub fn variable(&self, name: &str) -> Option<u64> {
+    pub fn variable(&self, name: &str) -> Option<VirtAddr> {
         let symbol = self.elf.symbol(name).filter(|symbol| !symbol.absolute)?;
-        Some(symbol.value)
+        Some(VirtAddr(symbol.value))
     }
 
     /// Reads the integer of `len` bytes, at most 8, at `offset` in the variable `name`.
@@ -72,9 +72,9 @@ impl<'a> Image<'a> {
 
     /// Whether page tables of this format at `table` map the variables `version`, `dump_avail` and
     /// `msgbufp` of the image to their physical addresses.
-    pub fn is_mapped_by(&self, table: u64, paging: Paging) -> bool {
+    pub fn is_mapped_by(&self, table: PhysAddr, paging: Paging) -> bool {
         let root = Root {
-            covers: 0..=u64::MAX,
+            covers: VirtAddr(0)..=VirtAddr::MAX,
             table,
             paging,
         };
@@ -83,8 +83,8 @@ impl<'a> Image<'a> {
             .into_iter()
             .filter_map(|name| self.variable(name))
             .all(|va| {
-                let found = view.translate(VirtAddr(va)).ok();
-                found.is_some() && found.map(|pa| pa.0) == self.pa(va)
+                let found = view.translate(va).ok();
+                found.is_some() && found == self.pa(va)
             })
     }
 }

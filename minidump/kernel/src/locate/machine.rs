@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_minidump::mmu::{MachineView, Root};
-use livecore_minidump::{Architecture, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
 use super::error::LocateError;
 use super::image::Located;
@@ -23,15 +23,15 @@ pub struct Machine {
     pub view: MachineView,
     /// The lowest kernel address in a dump's page tables (`VM_MIN_KERNEL_ADDRESS`; i386
     /// `KERNBASE`).
-    pub kernbase: u64,
+    pub kernbase: VirtAddr,
     /// The addresses of the direct map; empty if there is none (i386).
-    pub dmap: Range<u64>,
+    pub dmap: Range<VirtAddr>,
     /// The physical address of the start of the direct map.
-    pub dmapphys: u64,
+    pub dmapphys: PhysAddr,
     /// The physical addresses that the kernel would dump, by its `PHYS_IN_DMAP`: on amd64 those
     /// below `dmaplimit`, on other architectures `dmap_phys_base` to `dmap_phys_max`; all addresses
     /// if there is no limit.
-    pub phys_in_dmap: Range<u64>,
+    pub phys_in_dmap: Range<PhysAddr>,
     port: &'static dyn Port,
 }
 
@@ -59,7 +59,7 @@ impl Machine {
         let port = port_of(elf)?;
         let page_size = located.paging.page_size();
         let all = Root {
-            covers: 0..=u64::MAX,
+            covers: VirtAddr(0)..=VirtAddr::MAX,
             table: located.root,
             paging: located.paging,
         };
@@ -84,11 +84,11 @@ impl Machine {
     }
 
     /// Converts an address of the direct map to a physical address.
-    pub fn direct(&self, at: u64) -> Option<u64> {
+    pub fn direct(&self, at: VirtAddr) -> Option<PhysAddr> {
         if !self.dmap.contains(&at) {
             return None;
         }
-        (at - self.dmap.start).checked_add(self.dmapphys)
+        self.dmapphys.checked_add(at.offset_from(self.dmap.start)?)
     }
 
     /// Returns the kernel addresses in a dump's page tables, from [`Machine::kernbase`], and the
@@ -97,7 +97,7 @@ impl Machine {
     /// # Errors
     ///
     /// Returns an error if the kernel's variables cannot be read or the end address is invalid.
-    pub fn kernel_map(&self, elf: &KernelElf) -> Result<(Range<u64>, &Root), LocateError> {
+    pub fn kernel_map(&self, elf: &KernelElf) -> Result<(Range<VirtAddr>, &Root), LocateError> {
         let (start, end) = (self.kernbase, self.port.kva_end(&self.kernel(elf))?);
         let limit = self.port.kva_limit();
         match self.view.root_of(start) {

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use livecore_minidump::{KernelElf, PhysAddr, PhysMemory};
+use livecore_minidump::{KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
 use super::error::LocateError;
 use super::identify::{Findings, survey};
@@ -35,9 +35,9 @@ pub(super) fn locate(
         address(elf, name)?;
     }
     let link = port.link(elf);
-    let at = version.map_or(link, |version| version.value);
+    let at = version.map_or(link, |version| VirtAddr(version.value));
     let offset = at
-        .checked_sub(link)
+        .offset_from(link)
         .ok_or_else(|| LocateError::Contradiction {
             what: "version",
             found: format!("address {at:#x}"),
@@ -81,7 +81,10 @@ pub(super) fn locate(
     let why = match found.as_slice() {
         [one] => {
             // On i386, `kernphys` is the address of the first directory entry, not of the image.
-            let start = if port.is_moved() { one.kernphys } else { 0 };
+            let start = match port.is_moved() {
+                true => one.kernphys,
+                false => PhysAddr(0),
+            };
             let agreement = samples.compare(memory, |va| image(start).pa(va));
             if !agreement.is_other() {
                 return Ok(*one);
@@ -154,14 +157,14 @@ struct Identity<'a> {
 impl Identity<'_> {
     /// Whether memory has the file's string for an image at `kernphys`. Returns `None` if the file
     /// does not have the string or the memory cannot be read.
-    fn is_at(&self, kernphys: u64) -> Option<bool> {
+    fn is_at(&self, kernphys: PhysAddr) -> Option<bool> {
         let own = self.own.as_ref()?;
         let at = kernphys.checked_add(self.offset)?;
-        if self.memory.known_zero(PhysAddr(at), self.len as u64) {
+        if self.memory.known_zero(at, self.len as u64) {
             return Some(false);
         }
         let mut found = vec![0; self.len];
-        self.memory.read(PhysAddr(at), &mut found).ok()?;
+        self.memory.read(at, &mut found).ok()?;
         Some(found == *own)
     }
 

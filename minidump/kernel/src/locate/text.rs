@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use livecore_minidump::{KernelElf, PhysAddr, PhysMemory};
+use livecore_minidump::{KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
 /// The size and alignment of a sample.
 const PAGE: u64 = 4096;
@@ -30,7 +30,7 @@ pub(super) struct Samples {
 
 #[derive(Debug)]
 struct Sample {
-    va: u64,
+    va: VirtAddr,
     bytes: Vec<u8>,
 }
 
@@ -83,7 +83,7 @@ impl Samples {
     pub(super) fn compare(
         &self,
         memory: &Arc<dyn PhysMemory>,
-        pa: impl Fn(u64) -> Option<u64>,
+        pa: impl Fn(VirtAddr) -> Option<PhysAddr>,
     ) -> Agreement {
         let mut agreement = Agreement::default();
         let mut page = vec![0; PAGE as usize];
@@ -91,7 +91,7 @@ impl Samples {
             let Some(at) = pa(sample.va) else {
                 continue;
             };
-            if memory.read(PhysAddr(at), &mut page).is_ok() {
+            if memory.read(at, &mut page).is_ok() {
                 agreement.compared += 1;
                 agreement.same += u32::from(sample.is_like(&page));
             }
@@ -100,7 +100,7 @@ impl Samples {
     }
 
     /// Starts a search for the load address of an image that is linked at `link`.
-    pub(super) fn search(&self, link: u64) -> Search<'_> {
+    pub(super) fn search(&self, link: VirtAddr) -> Search<'_> {
         let mut by_start = HashMap::<[u8; 8], Vec<&Sample>>::new();
         for sample in &self.pages {
             if let Some(start) = sample.bytes.first_chunk() {
@@ -126,7 +126,7 @@ impl Sample {
         // Padding does not identify a page.
         let is_unique = rest.iter().any(|byte| byte != first);
         (contents.in_file && is_unique).then_some(Self {
-            va,
+            va: VirtAddr(va),
             bytes: contents.bytes,
         })
     }
@@ -143,15 +143,15 @@ impl Sample {
 
 /// A search for code.
 pub(super) struct Search<'a> {
-    link: u64,
+    link: VirtAddr,
     by_start: HashMap<[u8; 8], Vec<&'a Sample>>,
     /// Possible load addresses and the number of pages that match each.
-    votes: BTreeMap<u64, u32>,
+    votes: BTreeMap<PhysAddr, u32>,
 }
 
 impl Search<'_> {
-    /// Compares the 4 KiB page at physical address `pa` with the samples.
-    pub(super) fn add_page(&mut self, pa: u64, page: &[u8]) {
+    /// Compares the 4 KiB page at `pa` with the samples.
+    pub(super) fn add_page(&mut self, pa: PhysAddr, page: &[u8]) {
         let Some(samples) = page
             .first_chunk()
             .and_then(|start| self.by_start.get(start))
@@ -159,7 +159,7 @@ impl Search<'_> {
             return;
         };
         for sample in samples.iter().filter(|sample| sample.is_like(page)) {
-            let inside = sample.va.checked_sub(self.link);
+            let inside = sample.va.offset_from(self.link);
             let Some(start) = inside.and_then(|inside| pa.checked_sub(inside)) else {
                 continue;
             };
@@ -171,7 +171,7 @@ impl Search<'_> {
 
     /// Returns possible load addresses and their number of pages, in descending order of the number.
     /// Addresses with one page are omitted: the guest may have a copy of the file in memory.
-    pub(super) fn places(&self) -> Vec<(u64, u32)> {
+    pub(super) fn places(&self) -> Vec<(PhysAddr, u32)> {
         let mut places = self.votes.iter().map(|(at, votes)| (*at, *votes));
         let mut places = places
             .by_ref()
@@ -198,7 +198,7 @@ mod tests {
     fn a_page_with_patched_calls_matches() {
         let bytes = (0..PAGE).map(|i| (i * 7 % 251) as u8).collect::<Vec<_>>();
         let sample = Sample {
-            va: 0xffff_ffff_8020_0000,
+            va: VirtAddr(0xffff_ffff_8020_0000),
             bytes: bytes.clone(),
         };
         // Patch the displacement of a call in every third line.
@@ -219,19 +219,22 @@ mod tests {
         let sample = |va: u64, byte: u8| {
             let mut bytes = vec![byte; PAGE as usize];
             bytes[9] = !byte;
-            Sample { va, bytes }
+            Sample {
+                va: VirtAddr(va),
+                bytes,
+            }
         };
         let samples = Samples {
             pages: vec![sample(0x8010_0000, 1), sample(0x8010_2000, 2)],
         };
-        let mut search = samples.search(0x8000_0000);
+        let mut search = samples.search(VirtAddr(0x8000_0000));
         // Copies of single pages, with other distances than in the image.
-        search.add_page(0x7000, &samples.pages[0].bytes);
-        search.add_page(0xc000, &samples.pages[1].bytes);
+        search.add_page(PhysAddr(0x7000), &samples.pages[0].bytes);
+        search.add_page(PhysAddr(0xc000), &samples.pages[1].bytes);
         assert_eq!(search.places(), []);
-        search.add_page(0x50_3000, &samples.pages[0].bytes);
-        search.add_page(0x50_4000, &[1; PAGE as usize]);
-        search.add_page(0x50_5000, &samples.pages[1].bytes);
-        assert_eq!(search.places(), [(0x40_3000, 2)]);
+        search.add_page(PhysAddr(0x50_3000), &samples.pages[0].bytes);
+        search.add_page(PhysAddr(0x50_4000), &[1; PAGE as usize]);
+        search.add_page(PhysAddr(0x50_5000), &samples.pages[1].bytes);
+        assert_eq!(search.places(), [(PhysAddr(0x40_3000), 2)]);
     }
 }

@@ -16,7 +16,7 @@ use livecore_defs::amd64::{
     NBPDR, NPTEPG, PG_FRAME, PG_V, PML4PML4I, PTE_SIZE, VM_MIN_KERNEL_ADDRESS,
 };
 use livecore_minidump::mmu::{Paging, Root};
-use livecore_minidump::{Architecture, KernelElf, PhysMemory, VirtAddr};
+use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
 use super::{Port, Space, multiples_of_2_mib, root};
 use crate::kernel::Kernel;
@@ -35,15 +35,15 @@ impl Port for Amd64 {
         &amd64::ARCHITECTURE
     }
 
-    fn link(&self, _: &KernelElf) -> u64 {
-        KERNSTART
+    fn link(&self, _: &KernelElf) -> VirtAddr {
+        VirtAddr(KERNSTART)
     }
 
     fn roots(&self) -> &'static [&'static str] {
         &["KPML4phys"]
     }
 
-    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a> {
+    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = PhysAddr> + 'a> {
         Box::new(multiples_of_2_mib(memory, Some(KERNPHYS_USUAL), LIMIT))
     }
 
@@ -55,8 +55,8 @@ impl Port for Amd64 {
         // Before 13.1, `kernphys` is a constant.
         let kernphys = image
             .variable("kernphys")
-            .filter(|value| *value >= KERNSTART);
-        if kernphys.is_some() && image.value("kernphys", 0, 8) != Some(image.kernphys) {
+            .filter(|at| *at >= VirtAddr(KERNSTART));
+        if kernphys.is_some() && image.value("kernphys", 0, 8) != Some(image.kernphys.0) {
             return None;
         }
         let table = image.value("KPML4phys", 0, 8)?;
@@ -64,7 +64,8 @@ impl Port for Amd64 {
             return None;
         }
         let entry = |table: u64, index: u64| {
-            let entry = image.read(table.checked_add(index * PTE_SIZE as u64)?, PTE_SIZE)?;
+            let at = PhysAddr(table).checked_add(index * PTE_SIZE as u64)?;
+            let entry = image.read(at, PTE_SIZE)?;
             (entry & PG_V != 0).then_some(entry & PG_FRAME)
         };
         entry(table, NPTEPG - 1)?;
@@ -78,7 +79,7 @@ impl Port for Amd64 {
         let is_valid = entry(table, PML4PML4I) == Some(table) || is_below_root() == Some(true);
         is_valid.then_some(Located {
             kernphys: image.kernphys,
-            root: table,
+            root: PhysAddr(table),
             paging: Paging::Amd64,
         })
     }
@@ -94,18 +95,21 @@ impl Port for Amd64 {
         let layout = match kernel.address("kva_layout") {
             Ok(at) => KvaLayout::read(kernel, at)?,
             Err(_) => KvaLayout {
-                km_low: VM_MIN_KERNEL_ADDRESS,
-                dmap: DMAP_MIN_ADDRESS..DMAP_MAX_ADDRESS,
+                km_low: VirtAddr(VM_MIN_KERNEL_ADDRESS),
+                dmap: VirtAddr(DMAP_MIN_ADDRESS)..VirtAddr(DMAP_MAX_ADDRESS),
                 pml5: None,
             },
         };
         // In both layouts, the PML4 maps the upper half of the 48-bit addresses.
-        let mut roots = vec![root(located, 0xffff_8000_0000_0000..=u64::MAX)];
+        let mut roots = vec![root(
+            located,
+            VirtAddr(0xffff_8000_0000_0000)..=VirtAddr::MAX,
+        )];
         match layout.pml5 {
-            None => roots.push(root(located, 0..=(1 << 47) - 1)),
+            None => roots.push(root(located, VirtAddr(0)..=VirtAddr((1 << 47) - 1))),
             Some(table) => roots.extend([0..=(1 << 56) - 1, 0xff00_0000_0000_0000..=u64::MAX].map(
                 |covers| Root {
-                    covers,
+                    covers: VirtAddr(*covers.start())..=VirtAddr(*covers.end()),
                     table,
                     paging: Paging::Amd64La57,
                 },
@@ -114,24 +118,24 @@ impl Port for Amd64 {
         Ok(Space {
             kernbase: layout.km_low,
             dmap: layout.dmap,
-            dmapphys: 0,
-            phys_in_dmap: 0..match dmaplimit {
+            dmapphys: PhysAddr(0),
+            phys_in_dmap: PhysAddr(0)..PhysAddr(match dmaplimit {
                 0 => u64::MAX,
                 limit => limit,
-            },
+            }),
             roots,
         })
     }
 
-    fn kva_end(&self, kernel: &Kernel<'_>) -> Result<u64, LocateError> {
+    fn kva_end(&self, kernel: &Kernel<'_>) -> Result<VirtAddr, LocateError> {
         // The larger of the end of the boot mappings and the current end.
         let nkpt = kernel.variable("nkpt", 4)?;
         let boot = KERNBASE.saturating_add(nkpt * NBPDR);
-        Ok(boot.max(kernel.variable("kernel_vm_end", 8)?))
+        Ok(VirtAddr(boot).max(kernel.pointer("kernel_vm_end")?))
     }
 
-    fn kva_limit(&self) -> u64 {
-        u64::MAX
+    fn kva_limit(&self) -> VirtAddr {
+        VirtAddr::MAX
     }
 }
 
@@ -140,9 +144,9 @@ impl Port for Amd64 {
 /// FreeBSD `sys/amd64/include/pmap.h`: fifteen words, of which `dmap_low` is the third, `dmap_high`
 /// the fourth and `km_low` the seventh.
 struct KvaLayout {
-    km_low: u64,
-    dmap: Range<u64>,
-    pml5: Option<u64>,
+    km_low: VirtAddr,
+    dmap: Range<VirtAddr>,
+    pml5: Option<PhysAddr>,
 }
 
 impl KvaLayout {
@@ -150,14 +154,14 @@ impl KvaLayout {
         let mut bytes = [0; 56];
         kernel.bytes_at("kva_layout", at, &mut bytes)?;
         let (words, _) = bytes.as_chunks::<8>();
-        let word = |index: usize| u64::from_le_bytes(words[index]);
+        let word = |index: usize| VirtAddr(u64::from_le_bytes(words[index]));
         let dmap = word(2)..word(3);
-        let la57 = dmap.start == DMAP_MIN_ADDRESS_LA57;
+        let la57 = dmap.start == VirtAddr(DMAP_MIN_ADDRESS_LA57);
         Ok(Self {
             km_low: word(6),
             dmap,
             pml5: if la57 {
-                Some(kernel.variable("KPML5phys", 8)?)
+                Some(PhysAddr(kernel.variable("KPML5phys", 8)?))
             } else {
                 None
             },

@@ -10,7 +10,7 @@ use livecore_defs::arm64::{
     VM_MIN_KERNEL_ADDRESS,
 };
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Architecture, DumpAvail, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, DumpAvail, KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
 use super::{Port, Space, direct_map, multiples_of_2_mib, root};
 use crate::kernel::Kernel;
@@ -29,15 +29,15 @@ impl Port for Arm64 {
         &arm64::ARCHITECTURE
     }
 
-    fn link(&self, _: &KernelElf) -> u64 {
-        VM_MIN_KERNEL_ADDRESS
+    fn link(&self, _: &KernelElf) -> VirtAddr {
+        VirtAddr(VM_MIN_KERNEL_ADDRESS)
     }
 
     fn roots(&self) -> &'static [&'static str] {
         &["kernel_pmap_store"]
     }
 
-    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a> {
+    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = PhysAddr> + 'a> {
         Box::new(multiples_of_2_mib(memory, None, u64::MAX))
     }
 
@@ -48,15 +48,19 @@ impl Port for Arm64 {
     fn confirm(&self, image: &Image<'_>) -> Option<Located> {
         let field = |offset| image.value("kernel_pmap_store", offset, 8);
         let newer = field(PMAP.top as u64)
-            .and_then(|va| image.pa(va))
-            .filter(|table| PMAP.also.iter().any(|at| field(*at as u64) == Some(*table)));
-        let table = newer.or_else(|| image.pa(field(PM_L0_12)?))?;
+            .and_then(|va| image.pa(VirtAddr(va)))
+            .filter(|table| {
+                PMAP.also
+                    .iter()
+                    .any(|at| field(*at as u64) == Some(table.0))
+            });
+        let table = newer.or_else(|| image.pa(VirtAddr(field(PM_L0_12)?)))?;
         let paging = match pages_of_16_kib(image) {
             true => Paging::Arm64Pages16K,
             false => Paging::Arm64,
         };
         let is_valid =
-            table.is_multiple_of(paging.page_size()) && image.is_mapped_by(table, paging);
+            table.offset_in(paging.page_size()) == 0 && image.is_mapped_by(table, paging);
         is_valid.then_some(Located {
             kernphys: image.kernphys,
             root: table,
@@ -73,17 +77,20 @@ impl Port for Arm64 {
         };
         let dmap = direct_map(kernel, first..DMAP_MAX_ADDRESS)?;
         Ok(Space {
-            kernbase: VM_MIN_KERNEL_ADDRESS,
+            kernbase: VirtAddr(VM_MIN_KERNEL_ADDRESS),
             dmap: dmap.addresses,
             dmapphys: dmap.physical.start,
             phys_in_dmap: dmap.physical,
             // The lower half belongs to the process and has another root.
-            roots: vec![root(located, VM_MIN_KERNEL_ADDRESS..=u64::MAX)],
+            roots: vec![root(
+                located,
+                VirtAddr(VM_MIN_KERNEL_ADDRESS)..=VirtAddr::MAX,
+            )],
         })
     }
 
-    fn kva_limit(&self) -> u64 {
-        VM_MAX_KERNEL_ADDRESS
+    fn kva_limit(&self) -> VirtAddr {
+        VirtAddr(VM_MAX_KERNEL_ADDRESS)
     }
 }
 

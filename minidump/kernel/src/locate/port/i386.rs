@@ -5,7 +5,7 @@
 
 use livecore_defs::i386;
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Architecture, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
 use super::{Port, Space, root};
 use crate::kernel::Kernel;
@@ -25,11 +25,11 @@ impl Port for I386 {
         &i386::ARCHITECTURE
     }
 
-    fn link(&self, elf: &KernelElf) -> u64 {
+    fn link(&self, elf: &KernelElf) -> VirtAddr {
         // Physical address 0 is at virtual address `KERNBASE` or 0.
         match elf.symbol("kernbase") {
-            Some(kernbase) if kernbase.value >= KERNBASE_11 => kernbase.value,
-            _ => 0,
+            Some(kernbase) if kernbase.value >= KERNBASE_11 => VirtAddr(kernbase.value),
+            _ => VirtAddr(0),
         }
     }
 
@@ -37,8 +37,8 @@ impl Port for I386 {
         &["kernbase"]
     }
 
-    fn places<'a>(&self, _: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a> {
-        Box::new(std::iter::once(0))
+    fn places<'a>(&self, _: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = PhysAddr> + 'a> {
+        Box::new(std::iter::once(PhysAddr(0)))
     }
 
     fn is_moved(&self) -> bool {
@@ -52,18 +52,18 @@ impl Port for I386 {
     fn confirm(&self, image: &Image<'_>) -> Option<Located> {
         tables(image).find_map(|(name, paging)| {
             // The kernel is never moved: its first directory entry is that of its linked address.
-            let first = image.elf.text().first().map(|text| text.start);
+            let first = image.elf.text().first().map(|text| VirtAddr(text.start));
             let first = first.or_else(|| image.variable("version"))?;
             let span = paging.geometry().directory().span();
-            let kernphys = image.pa(first)? & !(span - 1);
+            let kernphys = image.pa(first)?.align_down(span);
             let value = image.value(name, 0, 4)?;
             // `value` is a virtual address, or, up to 11, a physical one.
-            [image.pa(value), Some(value)]
+            [image.pa(VirtAddr(value)), Some(PhysAddr(value))]
                 .into_iter()
                 .flatten()
                 .find(|table| {
                     // The page-directory-pointer table is 32 bytes and aligned to 32 bytes.
-                    table.is_multiple_of(32) && image.is_mapped_by(*table, paging)
+                    table.offset_in(32) == 0 && image.is_mapped_by(*table, paging)
                 })
                 .map(|table| Located {
                     kernphys,
@@ -85,16 +85,16 @@ impl Port for I386 {
             });
         }
         Ok(Space {
-            kernbase,
-            dmap: 0..0,
-            dmapphys: 0,
-            phys_in_dmap: 0..u64::MAX,
-            roots: vec![root(located, 0..=u64::from(u32::MAX))],
+            kernbase: VirtAddr(kernbase),
+            dmap: VirtAddr(0)..VirtAddr(0),
+            dmapphys: PhysAddr(0),
+            phys_in_dmap: PhysAddr(0)..PhysAddr::MAX,
+            roots: vec![root(located, VirtAddr(0)..=VirtAddr(u64::from(u32::MAX)))],
         })
     }
 
-    fn kva_limit(&self) -> u64 {
-        1 << 32
+    fn kva_limit(&self) -> VirtAddr {
+        VirtAddr(1 << 32)
     }
 }
 

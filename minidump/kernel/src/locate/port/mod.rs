@@ -16,7 +16,7 @@ mod riscv64;
 use std::ops::{Range, RangeInclusive};
 
 use livecore_minidump::mmu::Root;
-use livecore_minidump::{Architecture, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
 use super::error::LocateError;
 use super::image::{Image, Located};
@@ -28,13 +28,13 @@ pub trait Port: Sync {
     fn arch(&self) -> &'static Architecture;
 
     /// The linked address of the start of the image.
-    fn link(&self, elf: &KernelElf) -> u64;
+    fn link(&self, elf: &KernelElf) -> VirtAddr;
 
     /// The symbols that are required to locate a kernel.
     fn roots(&self) -> &'static [&'static str];
 
     /// The possible physical addresses of the start of the image, most likely first.
-    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a>;
+    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = PhysAddr> + 'a>;
 
     /// Whether [`Located::kernphys`] is the physical address of [`Port::link`]. If not, it is that of
     /// the image's first directory entry.
@@ -60,25 +60,25 @@ pub trait Port: Sync {
     /// # Errors
     ///
     /// Returns an error if a variable cannot be read.
-    fn kva_end(&self, kernel: &Kernel<'_>) -> Result<u64, LocateError> {
-        Ok(kernel.long("kernel_vm_end")?)
+    fn kva_end(&self, kernel: &Kernel<'_>) -> Result<VirtAddr, LocateError> {
+        Ok(kernel.pointer("kernel_vm_end")?)
     }
 
     /// The maximum value of [`Port::kva_end`].
-    fn kva_limit(&self) -> u64;
+    fn kva_limit(&self) -> VirtAddr;
 }
 
 /// A kernel's address space.
 pub struct Space {
     /// The lowest kernel address in a dump's page tables.
-    pub kernbase: u64,
+    pub kernbase: VirtAddr,
     /// The addresses of the direct map; empty without one.
-    pub dmap: Range<u64>,
+    pub dmap: Range<VirtAddr>,
     /// The physical address of the start of the direct map.
-    pub dmapphys: u64,
+    pub dmapphys: PhysAddr,
     /// The physical addresses that are dumped: those of the direct map, if there is one
     /// (`PHYS_IN_DMAP`).
-    pub phys_in_dmap: Range<u64>,
+    pub phys_in_dmap: Range<PhysAddr>,
     /// The roots of the page tables.
     pub roots: Vec<Root>,
 }
@@ -126,8 +126,8 @@ fn direct_map(kernel: &Kernel<'_>, usual: Range<u64>) -> Result<DirectMap, Locat
                 && start % (1 << 30) == 0 =>
         {
             Ok(DirectMap {
-                addresses: start..usual.end,
-                physical,
+                addresses: VirtAddr(start)..VirtAddr(usual.end),
+                physical: PhysAddr(physical.start)..PhysAddr(physical.end),
             })
         }
         _ => Err(LocateError::Contradiction {
@@ -144,12 +144,12 @@ fn direct_map(kernel: &Kernel<'_>, usual: Range<u64>) -> Result<DirectMap, Locat
 }
 
 struct DirectMap {
-    addresses: Range<u64>,
-    physical: Range<u64>,
+    addresses: Range<VirtAddr>,
+    physical: Range<PhysAddr>,
 }
 
 /// Returns [`Located::root`] as the root of the page tables for `covers`.
-fn root(located: &Located, covers: RangeInclusive<u64>) -> Root {
+fn root(located: &Located, covers: RangeInclusive<VirtAddr>) -> Root {
     Root {
         covers,
         table: located.root,
@@ -162,7 +162,7 @@ fn multiples_of_2_mib(
     memory: &dyn PhysMemory,
     usual: Option<u64>,
     limit: u64,
-) -> impl Iterator<Item = u64> + '_ {
+) -> impl Iterator<Item = PhysAddr> + '_ {
     const STEP: u64 = 2 << 20;
     let all = memory.ranges().iter().flat_map(move |range| {
         let first = range.start.checked_next_multiple_of(STEP);
@@ -172,4 +172,5 @@ fn multiples_of_2_mib(
     usual
         .into_iter()
         .chain(all.filter(move |x| Some(*x) != usual))
+        .map(PhysAddr)
 }

@@ -8,7 +8,7 @@ use livecore_defs::riscv::{
     DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, PMAP, VM_MAX_KERNEL_ADDRESS, VM_MIN_KERNEL_ADDRESS,
 };
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Architecture, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
 use super::{Port, Space, direct_map, multiples_of_2_mib, root};
 use crate::kernel::Kernel;
@@ -23,15 +23,15 @@ impl Port for Riscv64 {
         &riscv::ARCHITECTURE
     }
 
-    fn link(&self, _: &KernelElf) -> u64 {
-        VM_MIN_KERNEL_ADDRESS
+    fn link(&self, _: &KernelElf) -> VirtAddr {
+        VirtAddr(VM_MIN_KERNEL_ADDRESS)
     }
 
     fn roots(&self) -> &'static [&'static str] {
         &["kernel_pmap_store"]
     }
 
-    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a> {
+    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = PhysAddr> + 'a> {
         Box::new(multiples_of_2_mib(memory, None, u64::MAX))
     }
 
@@ -40,7 +40,7 @@ impl Port for Riscv64 {
     }
 
     fn confirm(&self, image: &Image<'_>) -> Option<Located> {
-        let top = image.value("kernel_pmap_store", PMAP.top as u64, 8)?;
+        let top = VirtAddr(image.value("kernel_pmap_store", PMAP.top as u64, 8)?);
         let table = image.pa(top)?;
         // With Sv39, the L1 table is the root. With Sv48, the root's last entry points at it.
         let modes: &[Paging] = match image.variable("pagetable_l1") {
@@ -49,7 +49,7 @@ impl Port for Riscv64 {
             None => &[Paging::Sv39, Paging::Sv48],
         };
         let paging = modes.iter().copied().find(|paging| {
-            table.is_multiple_of(paging.page_size()) && image.is_mapped_by(table, *paging)
+            table.offset_in(paging.page_size()) == 0 && image.is_mapped_by(table, *paging)
         })?;
         Some(Located {
             kernphys: image.kernphys,
@@ -65,18 +65,18 @@ impl Port for Riscv64 {
             _ => 38,
         };
         Ok(Space {
-            kernbase: VM_MIN_KERNEL_ADDRESS,
+            kernbase: VirtAddr(VM_MIN_KERNEL_ADDRESS),
             dmap: dmap.addresses,
             dmapphys: dmap.physical.start,
             phys_in_dmap: dmap.physical,
             roots: vec![
-                root(located, u64::MAX << bits..=u64::MAX),
-                root(located, 0..=(1 << bits) - 1),
+                root(located, VirtAddr(u64::MAX << bits)..=VirtAddr::MAX),
+                root(located, VirtAddr(0)..=VirtAddr((1 << bits) - 1)),
             ],
         })
     }
 
-    fn kva_limit(&self) -> u64 {
-        VM_MAX_KERNEL_ADDRESS
+    fn kva_limit(&self) -> VirtAddr {
+        VirtAddr(VM_MAX_KERNEL_ADDRESS)
     }
 }
