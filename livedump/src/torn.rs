@@ -253,7 +253,7 @@ impl Changed {
 }
 
 impl PhysMemory for Watch {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         self.memory.ranges()
     }
 

@@ -2,14 +2,15 @@
 
 use crate::{ByteOrder, Error, PhysAddr};
 use livecore_defs::minidump::DUMP_AVAIL_ENTRY;
+use std::ops::Range;
 
 /// One range of physical memory that a kernel may dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
     /// The first address.
-    pub start: u64,
+    pub start: PhysAddr,
     /// The end address, exclusive.
-    pub end: u64,
+    pub end: PhysAddr,
     /// The bit of its first page.
     pub first_bit: u64,
     /// The number of its pages, including partial pages at both ends.
@@ -41,38 +42,42 @@ impl DumpAvail {
         page_size: u64,
         offset: u64,
     ) -> Result<Self, Error> {
-        let mut pairs = Vec::new();
+        let mut ranges = Vec::new();
         for entry in bytes.chunks_exact(DUMP_AVAIL_ENTRY) {
             // Both halves have 8 bytes, so this cannot fail.
-            let start = order.uint(&entry[..8]).unwrap_or(0);
-            let end = order.uint(&entry[8..]).unwrap_or(0);
-            if end == 0 {
-                return Self::from_pairs_at(&pairs, page_size, offset);
+            let start = PhysAddr(order.uint(&entry[..8]).unwrap_or(0));
+            let end = PhysAddr(order.uint(&entry[8..]).unwrap_or(0));
+            if end == PhysAddr(0) {
+                return Self::from_ranges_at(&ranges, page_size, offset);
             }
-            pairs.push((start, end));
+            ranges.push(start..end);
         }
         Err(Error::broken(
             "dump_avail",
             offset,
-            format!("{} entries without a terminator", pairs.len()),
+            format!("{} entries without a terminator", ranges.len()),
             "terminator: an entry with end 0",
         ))
     }
 
-    /// Creates the ranges `[start, end)` of `pairs`. They must be ascending, disjoint and not empty.
+    /// Creates a list of `ranges`, which must be ascending, disjoint and not empty.
     ///
     /// # Errors
     ///
     /// Returns [`Error::Broken`] if the ranges are not ascending and disjoint.
-    pub fn from_pairs(pairs: &[(u64, u64)], page_size: u64) -> Result<Self, Error> {
-        Self::from_pairs_at(pairs, page_size, 0)
+    pub fn from_ranges(ranges: &[Range<PhysAddr>], page_size: u64) -> Result<Self, Error> {
+        Self::from_ranges_at(ranges, page_size, 0)
     }
 
-    fn from_pairs_at(pairs: &[(u64, u64)], page_size: u64, offset: u64) -> Result<Self, Error> {
-        let mut segments: Vec<Segment> = Vec::with_capacity(pairs.len());
+    fn from_ranges_at(
+        ranges: &[Range<PhysAddr>],
+        page_size: u64,
+        offset: u64,
+    ) -> Result<Self, Error> {
+        let mut segments: Vec<Segment> = Vec::with_capacity(ranges.len());
         let mut bits = 0_u64;
-        for (index, &(start, end)) in pairs.iter().enumerate() {
-            let floor = segments.last().map_or(0, |s| s.end);
+        for (index, &Range { start, end }) in ranges.iter().enumerate() {
+            let floor = segments.last().map_or(PhysAddr(0), |s| s.end);
             if start >= end || start < floor {
                 return Err(Error::broken(
                     format!("dump_avail entry {index}"),
@@ -81,7 +86,7 @@ impl DumpAvail {
                     format!("non-empty range that starts at {floor:#x} or above"),
                 ));
             }
-            let pages = end.div_ceil(page_size) - start / page_size;
+            let pages = end.0.div_ceil(page_size) - start.0 / page_size;
             segments.push(Segment {
                 start,
                 end,
@@ -103,8 +108,8 @@ impl DumpAvail {
     pub fn from_zero(bits: u64, page_size: u64) -> Self {
         let bits = bits.min(u64::MAX / page_size);
         let segment = Segment {
-            start: 0,
-            end: bits * page_size,
+            start: PhysAddr(0),
+            end: PhysAddr(bits * page_size),
             first_bit: 0,
             pages: bits,
         };
@@ -150,16 +155,16 @@ impl DumpAvail {
     }
 
     /// The end of the highest range, or 0 without ranges.
-    pub fn end(&self) -> u64 {
-        self.segments.last().map_or(0, |s| s.end)
+    pub fn end(&self) -> PhysAddr {
+        self.segments.last().map_or(PhysAddr(0), |s| s.end)
     }
 
     /// Returns the bit of the page that contains `at`, or `None` if `at` is in no range.
     pub fn bit_of(&self, at: PhysAddr) -> Option<u64> {
-        let after = self.segments.partition_point(|s| s.start <= at.0);
+        let after = self.segments.partition_point(|s| s.start <= at);
         let segment = self.segments.get(after.checked_sub(1)?)?;
-        (at.0 < segment.end)
-            .then(|| segment.first_bit + (at.0 / self.page_size - segment.start / self.page_size))
+        let first_page = segment.start.0 / self.page_size;
+        (at < segment.end).then(|| segment.first_bit + (at.0 / self.page_size - first_page))
     }
 
     /// Returns the address of the page of `bit`.
@@ -174,7 +179,7 @@ impl DumpAvail {
         let segment = self.segments.get(after.checked_sub(1)?)?;
         let index = bit - segment.first_bit;
         (index < segment.pages).then(|| {
-            let page = segment.start / self.page_size + index;
+            let page = segment.start.0 / self.page_size + index;
             (PhysAddr(page * self.page_size), segment.pages - index)
         })
     }
@@ -188,8 +193,8 @@ impl DumpAvail {
         }
         let mut bytes = vec![0; len];
         for (entry, segment) in bytes.chunks_exact_mut(DUMP_AVAIL_ENTRY).zip(&self.segments) {
-            order.put(&mut entry[..8], segment.start);
-            order.put(&mut entry[8..], segment.end);
+            order.put(&mut entry[..8], segment.start.0);
+            order.put(&mut entry[8..], segment.end.0);
         }
         Some(bytes)
     }
@@ -199,16 +204,19 @@ impl DumpAvail {
 mod tests {
     use super::*;
 
+    fn avail(pairs: &[(u64, u64)]) -> Result<DumpAvail, Error> {
+        let ranges = pairs.iter();
+        let ranges = ranges.map(|(start, end)| PhysAddr(*start)..PhysAddr(*end));
+        DumpAvail::from_ranges(&ranges.collect::<Vec<_>>(), 4096)
+    }
+
     /// The example in the format documentation.
     fn example() -> DumpAvail {
-        DumpAvail::from_pairs(
-            &[
-                (0x1000, 0x9f000),
-                (0x10_0000, 0x7ffe_0000),
-                (0x1_0000_0000, 0x1_8000_0000),
-            ],
-            4096,
-        )
+        avail(&[
+            (0x1000, 0x9f000),
+            (0x10_0000, 0x7ffe_0000),
+            (0x1_0000_0000, 0x1_8000_0000),
+        ])
         .unwrap()
     }
 
@@ -244,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_page_shared_by_two_ranges_has_two_bits() {
-        let avail = DumpAvail::from_pairs(&[(0x800, 0x1800), (0x1800, 0x2000)], 4096).unwrap();
+        let avail = avail(&[(0x800, 0x1800), (0x1800, 0x2000)]).unwrap();
         assert_eq!(avail.bits(), 3);
         assert_eq!(avail.bit_of(PhysAddr(0x1800)), Some(2));
         assert_eq!(avail.addr_of(2), Some(PhysAddr(0x1000)));
@@ -260,7 +268,7 @@ mod tests {
             (&[(0x5000, 0x5000)], 0),
             (&[(0x5000, 0x4000)], 0),
         ] {
-            let Err(Error::Broken { offset, .. }) = DumpAvail::from_pairs(pairs, 4096) else {
+            let Err(Error::Broken { offset, .. }) = avail(pairs) else {
                 panic!("no error for {pairs:x?}");
             };
             assert_eq!(offset, at);

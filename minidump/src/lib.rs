@@ -16,8 +16,8 @@
 //! struct Machine;
 //!
 //! impl PhysMemory for Machine {
-//!     fn ranges(&self) -> &[std::ops::Range<u64>] {
-//!         &[0..0x1_0000]
+//!     fn ranges(&self) -> &[std::ops::Range<PhysAddr>] {
+//!         &[PhysAddr(0)..PhysAddr(0x1_0000)]
 //!     }
 //!
 //!     fn read(&self, at: PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
@@ -37,7 +37,7 @@
 //!     dmapend: 0xffff_fc00_0000_0000,
 //!     ..MinidumpHeader::default()
 //! };
-//! let ranges = DumpAvail::from_pairs(&[(0, 0x1_0000)], 4096)?;
+//! let ranges = DumpAvail::from_ranges(Machine.ranges(), 4096)?;
 //! let bitmap = Bitmap::from_words(vec![0b10_0010], ranges.bits())?;
 //! let plan = Plan::new(header, b"booting".to_vec(), ranges, bitmap, PmapPages::new())?;
 //! let payload = plan.payload(Arc::new(Machine));

@@ -239,9 +239,14 @@ mod tests {
     /// Memory in which every 8 bytes are their own address, except a known zero page at 0x3000.
     struct Addresses;
 
+    const RANGES: [Range<PhysAddr>; 2] = [
+        PhysAddr(0x1000)..PhysAddr(0x4000),
+        PhysAddr(0x10_0000)..PhysAddr(0x10_4000),
+    ];
+
     impl PhysMemory for Addresses {
-        fn ranges(&self) -> &[Range<u64>] {
-            &[0x1000..0x4000, 0x10_0000..0x10_4000]
+        fn ranges(&self) -> &[Range<PhysAddr>] {
+            &RANGES
         }
 
         fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
@@ -260,7 +265,7 @@ mod tests {
     }
 
     fn payload() -> Payload {
-        let ranges = DumpAvail::from_pairs(&[(0x1000, 0x4000), (0x10_0000, 0x10_4000)], 4096);
+        let ranges = DumpAvail::from_ranges(&RANGES, 4096);
         let bitmap = Bitmap::from_words(vec![0b110_1111], 7).unwrap();
         let mut pmap = PmapPages::new();
         pmap.insert(1, vec![7; 4096].into());

@@ -11,7 +11,7 @@ use crate::PhysAddr;
 /// Several threads can read concurrently. Reading never changes the memory.
 pub trait PhysMemory: Send + Sync {
     /// The address ranges of memory: ascending, disjoint, page-aligned.
-    fn ranges(&self) -> &[Range<u64>];
+    fn ranges(&self) -> &[Range<PhysAddr>];
 
     /// Fills `buf` with the memory at physical address `at`.
     ///
@@ -51,7 +51,7 @@ pub trait PhysMemoryMut: PhysMemory {
 }
 
 /// Returns the first of `len` addresses from `at` that is in none of the ascending `ranges`.
-pub fn first_outside(ranges: &[Range<u64>], at: u64, len: u64) -> Option<u64> {
+pub fn first_outside(ranges: &[Range<PhysAddr>], at: PhysAddr, len: u64) -> Option<PhysAddr> {
     let Some(end) = at.checked_add(len) else {
         return Some(at);
     };
@@ -71,7 +71,7 @@ pub fn first_outside(ranges: &[Range<u64>], at: u64, len: u64) -> Option<u64> {
 /// # Errors
 ///
 /// Returns an [`io::ErrorKind::NotFound`] error with the first address that is not.
-pub fn check(ranges: &[Range<u64>], at: u64, len: usize) -> io::Result<()> {
+pub fn check(ranges: &[Range<PhysAddr>], at: PhysAddr, len: usize) -> io::Result<()> {
     match first_outside(ranges, at, len as u64) {
         None => Ok(()),
         Some(outside) => Err(io::Error::new(
@@ -82,7 +82,7 @@ pub fn check(ranges: &[Range<u64>], at: u64, len: usize) -> io::Result<()> {
 }
 
 impl<T: PhysMemory + ?Sized> PhysMemory for Arc<T> {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         (**self).ranges()
     }
 

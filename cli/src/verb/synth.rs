@@ -50,7 +50,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     for note in &truth.notes {
         session.voice.say(note);
     }
-    let ram = machine.memory().ranges().last().map_or(0, |r| r.end);
+    let ram = machine.memory().ranges().last().map_or(0, |r| r.end.0);
     session.voice.say(format_args!(
         "{}: {} {} machine, memory up to {}, {} pages in a dump",
         args.out.display(),

@@ -322,7 +322,7 @@ impl Emulated {
             .memory
             .ranges()
             .iter()
-            .map(|range| range.end)
+            .map(|range| range.end.0)
             .take_while(|end| *end < 1 << 32)
             .last()
             .unwrap_or(1 << 32);

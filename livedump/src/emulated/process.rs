@@ -189,7 +189,7 @@ mod tests {
         put(0x3000 + 8 * 5, 0x60_0087);
         put(0x4000, 0x8000_0000_0009_9007);
         put(0x4000 + 16, 0x7);
-        let whole = 0..1 << 20;
+        let whole = PhysAddr(0)..PhysAddr(1 << 20);
         let memory = RawImage::new(file, std::slice::from_ref(&whole)).unwrap();
         let process = Process::new(Arc::new(memory), Paging::Amd64, PhysAddr(0x1000)).unwrap();
         let extract = |at| process.extract(VirtAddr(at)).unwrap();

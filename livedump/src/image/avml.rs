@@ -215,7 +215,7 @@ pub(super) struct Snapped {
     source: Source,
     /// Sorted by address.
     marks: Vec<Mark>,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
     /// Ranges of zeros that are not in the file, sorted by address.
     zeros: Vec<Range<u64>>,
     cache: BlockCache,
@@ -262,12 +262,12 @@ fn into_io(error: Error) -> io::Error {
 }
 
 impl PhysMemory for Snapped {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.ranges
     }
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, at, buf.len())?;
+        check(&self.ranges, PhysAddr(at), buf.len())?;
         let mut done = 0;
         while done < buf.len() {
             let pa = at + done as u64;

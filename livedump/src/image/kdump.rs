@@ -308,7 +308,7 @@ pub(super) struct Kdump {
     /// The position of the first descriptor.
     descriptors: u64,
     before: Vec<u64>,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
     /// Whether pages in the bitmap are missing in the file.
     is_partial: bool,
     /// The offset of a known page of zeros; 0 if there is none, since the header is there.
@@ -381,29 +381,30 @@ impl Kdump {
     /// file did not reach them (their descriptors are zeros) or the file was truncated. Returns
     /// their number.
     fn remove_missing(&mut self, options: &Options) -> Result<u64, Error> {
-        let mut written: Vec<Range<u64>> = Vec::new();
+        let mut written: Vec<Range<PhysAddr>> = Vec::new();
         let mut missing = 0;
         let mut rank = 0;
         for range in std::mem::take(&mut self.ranges) {
             let mut at = range.start;
             while at < range.end {
-                let count = ((range.end - at) / self.size).min(BATCH);
+                let left = (range.end.0 - at.0) / self.size;
+                let count = left.min(BATCH);
                 let stored = self.stored().saturating_sub(rank).min(count);
                 if stored == 0 {
                     // The following pages are missing too.
-                    missing += (range.end - at) / self.size;
+                    missing += left;
                     break;
                 }
                 for desc in self.descriptors(rank, stored)? {
                     if !self.has(&desc) {
                         missing += 1;
                     } else if let Some(last) = written.last_mut().filter(|last| last.end == at) {
-                        last.end += self.size;
+                        last.end = last.end.wrapping_add(self.size);
                     } else {
                         options.allow("kdump ranges", (written.len() as u64 + 1) * 16)?;
-                        written.push(at..at + self.size);
+                        written.push(at..at.wrapping_add(self.size));
                     }
-                    at += self.size;
+                    at = at.wrapping_add(self.size);
                 }
                 rank += stored;
             }
@@ -502,12 +503,12 @@ impl PhysMemory for Kdump {
         self.is_partial
     }
 
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.ranges
     }
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, at, buf.len())?;
+        check(&self.ranges, PhysAddr(at), buf.len())?;
         let size = self.size;
         let mut done = 0;
         while done < buf.len() {

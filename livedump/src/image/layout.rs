@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use livecore_compress::Codec;
+use livecore_minidump::PhysAddr;
 use livecore_minidump::machine_dir::LAYOUT_FILE;
 use serde::Deserialize;
 
@@ -42,7 +43,7 @@ struct Layout {
 struct Described {
     ram: PathBuf,
     kernel: PathBuf,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
 }
 
 /// Reads the layout of `path`: a directory, which must have one, or a file, which may be named by a
@@ -71,7 +72,7 @@ fn describe(path: &Path) -> io::Result<Option<Described>> {
         ranges: layout
             .ranges
             .iter()
-            .map(|(start, end)| *start..*end)
+            .map(|(start, end)| PhysAddr(*start)..PhysAddr(*end))
             .collect(),
     }))
 }
@@ -92,7 +93,7 @@ pub fn open(path: impl AsRef<Path>, writable: bool) -> io::Result<Opened> {
         }),
         None => {
             let len = std::fs::metadata(path)?.len();
-            let whole = 0..len - len % livecore_defs::amd64::PAGE_SIZE;
+            let whole = PhysAddr(0)..PhysAddr(len).align_down(livecore_defs::amd64::PAGE_SIZE);
             Ok(Opened {
                 image: image(path, std::slice::from_ref(&whole), writable)?,
                 ram: path.into(),
@@ -102,7 +103,7 @@ pub fn open(path: impl AsRef<Path>, writable: bool) -> io::Result<Opened> {
     }
 }
 
-fn image(path: &Path, ranges: &[Range<u64>], writable: bool) -> io::Result<RawImage> {
+fn image(path: &Path, ranges: &[Range<PhysAddr>], writable: bool) -> io::Result<RawImage> {
     if writable {
         RawImage::open_writable(path, ranges)
     } else {
@@ -160,7 +161,7 @@ pub(super) const MACHINE: Row = Row {
             let image = RawImage::new(File::open(&described.ram)?, &described.ranges)?;
             Image::new(Format::Machine, &source, image)
         } else {
-            let ranges = described.ranges.into_iter().map(|r| (r.clone(), r.start));
+            let ranges = described.ranges.into_iter().map(|r| (r.clone(), r.start.0));
             let memory = RawLayout::Ranges(ranges.collect()).memory(&source, candidate.options)?;
             Image::new(Format::Machine, &source, memory)
         };
@@ -192,7 +193,10 @@ mod tests {
         );
         for path in [dir.path().to_owned(), dir.path().join("ram")] {
             let opened = open(&path, false).unwrap();
-            assert_eq!(opened.image.ranges(), [0..4096, 8192..16384]);
+            assert_eq!(
+                opened.image.ranges(),
+                [PhysAddr(0)..PhysAddr(4096), PhysAddr(8192)..PhysAddr(16384)]
+            );
             assert_eq!(opened.kernel, Some(dir.path().join("kernel")));
         }
     }
@@ -201,7 +205,7 @@ mod tests {
     fn file_without_a_layout_is_all_memory() {
         let dir = directory(r#"{"format":1,"ram":"other","kernel":"kernel","ranges":[]}"#);
         let opened = open(dir.path().join("ram"), false).unwrap();
-        assert_eq!(opened.image.ranges(), std::slice::from_ref(&(0..16384)));
+        assert_eq!(opened.image.ranges(), [PhysAddr(0)..PhysAddr(16384)]);
         assert_eq!(opened.kernel, None);
     }
 

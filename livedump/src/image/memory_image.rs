@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use livecore_compress::Codec;
 use livecore_defs::amd64::PAGE_SIZE;
-use livecore_minidump::{Error, PhysMemory};
+use livecore_minidump::{Error, PhysAddr, PhysMemory};
 
 use super::cpu::CpuState;
 use super::find;
@@ -103,7 +103,7 @@ impl Image {
     fn first(&self, most: u64) -> Option<Arc<dyn PhysMemory>> {
         let guess = self.guess.as_ref()?;
         let end = self.guess()?.0.min(most);
-        let layout = RawLayout::Ranges(vec![(0..end, 0)]);
+        let layout = RawLayout::Ranges(vec![(PhysAddr(0)..PhysAddr(end), 0)]);
         let memory = layout.memory(&guess.source, &guess.options).ok()?;
         Some(Arc::new(memory))
     }

@@ -224,7 +224,7 @@ fn equal(source: &Source, joined: &[Piece], piece: &Piece, len: u64) -> Result<b
 }
 
 /// The complete pages of sorted, disjoint ranges; adjacent ranges are merged.
-pub(super) fn pages_of(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+pub(super) fn pages_of(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<PhysAddr>> {
     let mut joined: Vec<Range<u64>> = Vec::new();
     for range in ranges {
         match joined.last_mut() {
@@ -238,7 +238,10 @@ pub(super) fn pages_of(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u6
         range.start = start.unwrap_or(u64::MAX);
         range.start < range.end
     });
+    let joined = joined.into_iter();
     joined
+        .map(|range| PhysAddr(range.start)..PhysAddr(range.end))
+        .collect()
 }
 
 /// Uncompressed memory in a file.
@@ -246,7 +249,7 @@ pub(super) struct Linear {
     source: Source,
     /// Sorted and disjoint.
     pieces: Vec<Piece>,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
     contradiction: Option<String>,
 }
 
@@ -278,12 +281,12 @@ impl Linear {
 }
 
 impl PhysMemory for Linear {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.ranges
     }
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, at, buf.len())?;
+        check(&self.ranges, PhysAddr(at), buf.len())?;
         let mut result = Ok(());
         // The ranges consist of pieces, so every part of a range is found.
         self.parts(at, buf.len() as u64, |offset, start, n| {
@@ -302,7 +305,7 @@ impl PhysMemory for Linear {
     }
 
     fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
-        livecore_minidump::phys::first_outside(&self.ranges, at, len).is_none()
+        livecore_minidump::phys::first_outside(&self.ranges, PhysAddr(at), len).is_none()
             && self.parts(at, len, |offset, _, n| {
                 offset.is_none_or(|offset| self.source.known_zero(offset, n))
             })
@@ -328,7 +331,13 @@ mod tests {
         pieces.add(0x1000, 0x1000, 0x1000, 8).unwrap();
         pieces.add(0x2000, 0x800, 0x0, 9).unwrap();
         let memory = pieces.finish().unwrap();
-        assert_eq!(memory.ranges(), [0x1000..0x2000, 0x9000..0xa000]);
+        assert_eq!(
+            memory.ranges(),
+            [
+                PhysAddr(0x1000)..PhysAddr(0x2000),
+                PhysAddr(0x9000)..PhysAddr(0xa000)
+            ]
+        );
         let mut byte = [0];
         memory.read(PhysAddr(0x1fff), &mut byte).unwrap();
         assert_eq!(byte, [1]);
@@ -345,7 +354,7 @@ mod tests {
         pieces.add(0x2000, 0x1000, 0x2000, 8).unwrap();
         pieces.add(0x3000, 0x2000, 0x3000, 16).unwrap();
         let memory = pieces.finish().unwrap();
-        assert_eq!(memory.ranges(), std::slice::from_ref(&(0x1000..0x5000)));
+        assert_eq!(memory.ranges(), [PhysAddr(0x1000)..PhysAddr(0x5000)]);
 
         let mut pieces = Pieces::new("piece", &source, &options);
         pieces.add(0x1000, 0x3000, 0x1000, 0).unwrap();
@@ -377,7 +386,7 @@ mod tests {
         pieces.add(0x11800, 0xc00, 0x6000, 16).unwrap();
         let memory = pieces.finish().unwrap();
         assert_eq!(memory.contradiction(), None);
-        assert_eq!(memory.ranges(), std::slice::from_ref(&(0x10000..0x14000)));
+        assert_eq!(memory.ranges(), [PhysAddr(0x10000)..PhysAddr(0x14000)]);
         let mut back = vec![0xff; 0x4000];
         memory.read(PhysAddr(0x10000), &mut back).unwrap();
         assert!(back == expected);
@@ -401,7 +410,7 @@ mod tests {
         pieces.add(0x1000, 0x1000, 0x1000, 0).unwrap();
         pieces.add_zeros(0x2000, 0x3000, 8).unwrap();
         let memory = pieces.finish().unwrap();
-        assert_eq!(memory.ranges(), std::slice::from_ref(&(0x1000..0x5000)));
+        assert_eq!(memory.ranges(), [PhysAddr(0x1000)..PhysAddr(0x5000)]);
         assert!(
             memory.known_zero(PhysAddr(0x2000), 0x3000)
                 && !memory.known_zero(PhysAddr(0x1000), 0x2000)

@@ -15,7 +15,7 @@ use livecore_minidump::phys::{PhysMemory, PhysMemoryMut, check, first_outside};
 #[derive(Debug)]
 pub struct RawImage {
     file: File,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
 }
 
 impl RawImage {
@@ -28,8 +28,7 @@ impl RawImage {
         let path = path.as_ref();
         let file = File::open(path)?;
         let len = file.metadata()?.len();
-        let end = len - len % PAGE_SIZE;
-        let whole = 0..end;
+        let whole = PhysAddr(0)..PhysAddr(len).align_down(PAGE_SIZE);
         Self::new(file, std::slice::from_ref(&whole))
     }
 
@@ -38,16 +37,17 @@ impl RawImage {
     /// # Errors
     ///
     /// [`io::ErrorKind::InvalidInput`] if the ranges are not ascending, disjoint and of whole pages.
-    pub fn new(file: File, ranges: &[Range<u64>]) -> io::Result<Self> {
-        let mut floor = 0;
+    pub fn new(file: File, ranges: &[Range<PhysAddr>]) -> io::Result<Self> {
+        let mut floor = PhysAddr(0);
         for range in ranges {
             let whole =
-                range.start.is_multiple_of(PAGE_SIZE) && range.end.is_multiple_of(PAGE_SIZE);
+                range.start.offset_in(PAGE_SIZE) == 0 && range.end.offset_in(PAGE_SIZE) == 0;
             if !whole || range.start < floor || range.start > range.end {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
                     format!(
-                        "memory range {range:#x?}: found start or end not on a page boundary or below {floor:#x}, expected complete pages in ascending order"
+                        "memory range {:#x}..{:#x}: found start or end not on a page boundary or below {floor:#x}, expected complete pages in ascending order",
+                        range.start, range.end
                     ),
                 ));
             }
@@ -64,7 +64,7 @@ impl RawImage {
     /// # Errors
     ///
     /// Those of [`RawImage::new`], and the system's error for the file.
-    pub fn open_writable(path: impl AsRef<Path>, ranges: &[Range<u64>]) -> io::Result<Self> {
+    pub fn open_writable(path: impl AsRef<Path>, ranges: &[Range<PhysAddr>]) -> io::Result<Self> {
         let path = path.as_ref();
         Self::new(File::options().read(true).write(true).open(path)?, ranges)
     }
@@ -76,24 +76,24 @@ impl RawImage {
 }
 
 impl PhysMemoryMut for RawImage {
-    fn write(&self, PhysAddr(at): PhysAddr, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, at: PhysAddr, bytes: &[u8]) -> io::Result<()> {
         check(&self.ranges, at, bytes.len())?;
-        self.file.write_all_at(bytes, at)
+        self.file.write_all_at(bytes, at.0)
     }
 }
 
 impl PhysMemory for RawImage {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.ranges
     }
 
-    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         check(&self.ranges, at, buf.len())?;
-        self.file.read_exact_at(buf, at)
+        self.file.read_exact_at(buf, at.0)
     }
 
     fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
-        if first_outside(&self.ranges, at, len).is_some() {
+        if first_outside(&self.ranges, PhysAddr(at), len).is_some() {
             return false;
         }
         // The offset of the next data. This changes the file's position, which is not used.
@@ -118,7 +118,10 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.set_len(64 << 20).unwrap();
         file.write_all_at(&[7; 4096], 32 << 20).unwrap();
-        let ranges = [0..16 << 20, 24 << 20..64 << 20];
+        let ranges = [
+            PhysAddr(0)..PhysAddr(16 << 20),
+            PhysAddr(24 << 20)..PhysAddr(64 << 20),
+        ];
         let image = RawImage::new(file, &ranges).unwrap();
         assert!(image.known_zero(PhysAddr(0), 16 << 20));
         assert!(!image.known_zero(PhysAddr(0), (16 << 20) + 1), "not memory");
@@ -139,6 +142,6 @@ mod tests {
         let path = dir.path().join("ram");
         std::fs::write(&path, vec![1; 10_000]).unwrap();
         let image = RawImage::open(&path).unwrap();
-        assert_eq!(image.ranges(), std::slice::from_ref(&(0..8192)));
+        assert_eq!(image.ranges(), [PhysAddr(0)..PhysAddr(8192)]);
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+use livecore_defs::PhysAddr;
 use livecore_defs::amd64::PAGE_SIZE;
 
 /// The start of memory above the hole of a PC.
@@ -28,7 +29,7 @@ pub enum RawLayout {
     /// RAM of QEMU's `q35`: a hole from 2 GiB on, with at least 2.75 GiB of RAM.
     Q35,
     /// Ranges of addresses, each with the file offset of its first byte.
-    Ranges(Vec<(Range<u64>, u64)>),
+    Ranges(Vec<(Range<PhysAddr>, u64)>),
 }
 
 impl RawLayout {
@@ -112,7 +113,7 @@ impl FromStr for RawLayout {
             }
             return Ok(Self::Hole { below });
         }
-        let mut ranges: Vec<(Range<u64>, u64)> = Vec::new();
+        let mut ranges: Vec<(Range<PhysAddr>, u64)> = Vec::new();
         for part in text.split(',') {
             let (range, offset) = match part.split_once('@') {
                 Some((range, offset)) => (range, Some(page_number(offset)?)),
@@ -125,7 +126,7 @@ impl FromStr for RawLayout {
             if start >= end {
                 return Err(format!("{part}: empty range {start:#x} to {end:#x}"));
             }
-            ranges.push((start..end, offset.unwrap_or(start)));
+            ranges.push((PhysAddr(start)..PhysAddr(end), offset.unwrap_or(start)));
         }
         Ok(Self::Ranges(ranges))
     }
@@ -144,11 +145,17 @@ mod tests {
             ("pc:3G", RawLayout::Hole { below: 3 << 30 }),
             (
                 "0-640K,0x100000-512M",
-                RawLayout::Ranges(vec![(0..640 << 10, 0), (1 << 20..512 << 20, 1 << 20)]),
+                RawLayout::Ranges(vec![
+                    (PhysAddr(0)..PhysAddr(640 << 10), 0),
+                    (PhysAddr(1 << 20)..PhysAddr(512 << 20), 1 << 20),
+                ]),
             ),
             (
                 "0-3G,4G-5G@3G",
-                RawLayout::Ranges(vec![(0..3 << 30, 0), (4 << 30..5 << 30, 3 << 30)]),
+                RawLayout::Ranges(vec![
+                    (PhysAddr(0)..PhysAddr(3 << 30), 0),
+                    (PhysAddr(4 << 30)..PhysAddr(5 << 30), 3 << 30),
+                ]),
             ),
         ] {
             let parsed: RawLayout = text.parse().unwrap();

@@ -16,8 +16,8 @@ impl RawLayout {
         let len = source.len() - source.len() % PAGE_SIZE;
         if let Self::Ranges(ranges) = self {
             for (range, offset) in ranges {
-                let len = range.end.saturating_sub(range.start);
-                pieces.add(range.start, len, *offset, 0)?;
+                let len = range.end.0.saturating_sub(range.start.0);
+                pieces.add(range.start.0, len, *offset, 0)?;
             }
         } else {
             let below = self.below(len).min(len);

@@ -120,7 +120,7 @@ impl Guest {
         };
         let total: u64 = pieces
             .iter()
-            .map(|(range, _)| range.end - range.start)
+            .map(|(range, _)| range.end.0 - range.start.0)
             .sum();
         let summary = self
             .client

@@ -6,13 +6,15 @@
 
 use std::ops::Range;
 
+use livecore_minidump::PhysAddr;
+
 /// The guest addresses of backend `name` with their offsets in it, sorted and disjoint. `None` if
 /// the text has no such view, or invalid lines.
-pub(super) fn pieces(text: &str, name: &str) -> Option<Vec<(Range<u64>, u64)>> {
+pub(super) fn pieces(text: &str, name: &str) -> Option<Vec<(Range<PhysAddr>, u64)>> {
     let view = text
         .split("FlatView #")
         .find(|view| view.lines().any(|line| line.starts_with(" AS \"memory\",")))?;
-    let mut pieces: Vec<(Range<u64>, u64)> = Vec::new();
+    let mut pieces: Vec<(Range<PhysAddr>, u64)> = Vec::new();
     for line in view.lines() {
         let Some((range, region)) = line.trim_start().split_once(" (prio ") else {
             continue;
@@ -35,11 +37,11 @@ pub(super) fn pieces(text: &str, name: &str) -> Option<Vec<(Range<u64>, u64)>> {
             Some(offset) => number(offset.split_whitespace().next()?)?,
             None => 0,
         };
-        let before = pieces.last().map_or(0, |(range, _)| range.end);
+        let before = pieces.last().map_or(0, |(range, _)| range.end.0);
         if start >= end || start < before || offset.checked_add(end - start).is_none() {
             return None;
         }
-        pieces.push((start..end, offset));
+        pieces.push((PhysAddr(start)..PhysAddr(end), offset));
     }
     Some(pieces)
 }
@@ -76,9 +78,12 @@ FlatView #2
         assert_eq!(
             found,
             [
-                (0..0xa_0000, 0),
-                (0x10_0000..0xc000_0000, 0x10_0000),
-                (0x1_0000_0000..0x1_4000_0000, 0xc000_0000),
+                (PhysAddr(0)..PhysAddr(0xa_0000), 0),
+                (PhysAddr(0x10_0000)..PhysAddr(0xc000_0000), 0x10_0000),
+                (
+                    PhysAddr(0x1_0000_0000)..PhysAddr(0x1_4000_0000),
+                    0xc000_0000
+                ),
             ]
         );
         assert_eq!(pieces(TREE, "mem1"), Some(vec![]));

@@ -16,7 +16,7 @@ use livecore_minidump::{PhysAddr, PhysMemory};
 #[derive(Debug)]
 pub struct SharedRam {
     file: File,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
     /// The file offset of each range.
     offsets: Vec<u64>,
 }
@@ -29,7 +29,7 @@ impl SharedRam {
     ///
     /// The system's error, [`io::ErrorKind::InvalidInput`] if it is not a regular file,
     /// [`io::ErrorKind::UnexpectedEof`] if it is shorter than its parts.
-    pub fn open(path: impl AsRef<Path>, pieces: &[(Range<u64>, u64)]) -> io::Result<Self> {
+    pub fn open(path: impl AsRef<Path>, pieces: &[(Range<PhysAddr>, u64)]) -> io::Result<Self> {
         let path = path.as_ref();
         // The path comes from QEMU; do not block on a pipe.
         let flags = OFlags::NONBLOCK.bits().cast_signed();
@@ -43,23 +43,23 @@ impl SharedRam {
         }
         let len = metadata.len();
         for (range, offset) in pieces {
-            if offset.saturating_add(range.end - range.start) > len {
+            let piece = range.end.0.saturating_sub(range.start.0);
+            if offset.saturating_add(piece) > len {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
                     format!(
-                        "memory at {:#x}: found a file of {len:#x} bytes, expected {:#x} bytes at offset \
-                         {offset:#x}",
+                        "memory at {:#x}: found a file of {len:#x} bytes, expected {piece:#x} bytes at \
+                         offset {offset:#x}",
                         range.start,
-                        range.end - range.start,
                     ),
                 ));
             }
         }
         let whole = pieces.iter().filter_map(|(range, offset)| {
-            let start = range.start.checked_next_multiple_of(PAGE_SIZE)?;
-            let end = range.end - range.end % PAGE_SIZE;
+            let start = range.start.0.checked_next_multiple_of(PAGE_SIZE)?;
+            let (start, end) = (PhysAddr(start), range.end.align_down(PAGE_SIZE));
             // Within the piece, which is within the file.
-            (start < end).then(|| (start..end, offset + (start - range.start)))
+            (start < end).then(|| (start..end, offset + (start.0 - range.start.0)))
         });
         let (ranges, offsets) = whole.unzip();
         Ok(Self {
@@ -71,20 +71,20 @@ impl SharedRam {
 }
 
 impl PhysMemory for SharedRam {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.ranges
     }
 
-    fn read(&self, PhysAddr(mut at): PhysAddr, mut buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, mut at: PhysAddr, mut buf: &mut [u8]) -> io::Result<()> {
         check(&self.ranges, at, buf.len())?;
         while !buf.is_empty() {
             let index = self.ranges.partition_point(|range| range.end <= at);
             // `check` has found every byte of it in a range.
-            let inside = at - self.ranges[index].start;
-            let n = (self.ranges[index].end - at).min(buf.len() as u64) as usize;
+            let inside = at.0 - self.ranges[index].start.0;
+            let n = (self.ranges[index].end.0 - at.0).min(buf.len() as u64) as usize;
             let (now, rest) = buf.split_at_mut(n);
             self.file.read_exact_at(now, self.offsets[index] + inside)?;
-            at += n as u64;
+            at = at.wrapping_add(n as u64);
             buf = rest;
         }
         Ok(())
@@ -103,9 +103,9 @@ mod tests {
         let ram = SharedRam::open(
             file.path(),
             &[
-                (0..0x2000, 0),
-                (0x10_0000..0x10_1000, 0x3000),
-                (0x10_1000..0x10_2000, 0x2000),
+                (PhysAddr(0)..PhysAddr(0x2000), 0),
+                (PhysAddr(0x10_0000)..PhysAddr(0x10_1000), 0x3000),
+                (PhysAddr(0x10_1000)..PhysAddr(0x10_2000), 0x2000),
             ],
         )
         .unwrap();
@@ -115,12 +115,16 @@ mod tests {
         let hole = ram.read(PhysAddr(0x1fff), &mut page).unwrap_err();
         assert_eq!(hole.kind(), io::ErrorKind::NotFound);
         // Incomplete pages are not memory.
-        let odd = [(0x800..0x2800, 0x800), (0x3200..0x3300, 0)];
+        let odd = [
+            (PhysAddr(0x800)..PhysAddr(0x2800), 0x800),
+            (PhysAddr(0x3200)..PhysAddr(0x3300), 0),
+        ];
         let odd = SharedRam::open(file.path(), &odd).unwrap();
-        assert_eq!(odd.ranges(), std::slice::from_ref(&(0x1000..0x2000)));
+        assert_eq!(odd.ranges(), [PhysAddr(0x1000)..PhysAddr(0x2000)]);
         odd.read(PhysAddr(0x1000), &mut page).unwrap();
         assert_eq!((page[0], page[4095]), (1, 1));
-        let short = SharedRam::open(file.path(), &[(0..0x5000, 0)]).unwrap_err();
+        let short =
+            SharedRam::open(file.path(), &[(PhysAddr(0)..PhysAddr(0x5000), 0)]).unwrap_err();
         assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
     }
 
@@ -131,7 +135,7 @@ mod tests {
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
         for path in [&*pipe, dir.path(), Path::new("/dev/zero")] {
-            let error = SharedRam::open(path, &[(0..0x1000, 0)]).unwrap_err();
+            let error = SharedRam::open(path, &[(PhysAddr(0)..PhysAddr(0x1000), 0)]).unwrap_err();
             assert!(error.to_string().contains("regular file"), "{error}");
         }
     }

@@ -31,7 +31,7 @@ const PAGE: u64 = 4096;
 
 /// A copy of a dump's pages.
 pub struct Snapshot {
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
     copy: File,
     digests: File,
     threads: NonZeroUsize,
@@ -233,16 +233,16 @@ impl Iterator for Runs<'_> {
 /// The copy as memory.
 struct Copied {
     file: File,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
 }
 
 impl PhysMemory for Copied {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.ranges
     }
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
+        livecore_minidump::phys::check(&self.ranges, PhysAddr(at), buf.len())?;
         let mut done = 0;
         while done < buf.len() {
             match self.file.read_at(&mut buf[done..], at + done as u64) {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     impl PhysMemory for ChangingMemory {
-        fn ranges(&self) -> &[Range<u64>] {
+        fn ranges(&self) -> &[Range<PhysAddr>] {
             self.memory.ranges()
         }
 

@@ -68,8 +68,7 @@ impl<'a> Filter<'a> {
 
     /// Removes pages that are beyond the direct map, not dumpable, or outside of memory.
     pub(super) fn keep(mut self, marks: &mut Marks, avail: &DumpAvail) -> Filtered {
-        let dmap = self.phys_in_dmap.start.0..self.phys_in_dmap.end.0;
-        marks.keep_within(std::slice::from_ref(&dmap));
+        marks.keep_within(std::slice::from_ref(&self.phys_in_dmap));
         if let Some(pages) = self.pages {
             marks.retain(|page| {
                 self.allows(page)

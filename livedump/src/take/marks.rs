@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use livecore_minidump::{Bitmap, DumpAvail};
+use livecore_minidump::{Bitmap, DumpAvail, PhysAddr};
 
 use super::error::TakeError;
 
@@ -39,15 +39,15 @@ impl Marks {
     fn runs(&self, pages: Range<u64>) -> impl Iterator<Item = Range<u64>> + use<'_> {
         let page = self.page;
         let segments = self.ranges.segments();
-        let first = segments.partition_point(|s| s.end <= pages.start);
+        let first = segments.partition_point(|s| s.end.0 <= pages.start);
         segments[first..]
             .iter()
-            .take_while(move |s| s.start < pages.end)
+            .take_while(move |s| s.start.0 < pages.end)
             .filter_map(move |s| {
-                let from = pages.start.max(s.start).div_ceil(page);
-                let to = pages.end.min(s.end).div_ceil(page);
+                let from = pages.start.max(s.start.0).div_ceil(page);
+                let to = pages.end.min(s.end.0).div_ceil(page);
                 // The page of a range's first byte is `start / page`; its bit is the first one.
-                let bit = |number: u64| s.first_bit + (number - s.start / page);
+                let bit = |number: u64| s.first_bit + (number - s.start.0 / page);
                 (from < to).then(|| bit(from)..bit(to))
             })
     }
@@ -92,7 +92,7 @@ impl Marks {
     /// Removes the pages for which `keep` returns `false`.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(u64) -> bool) {
         for segment in self.ranges.segments() {
-            let first_page = segment.start / self.page;
+            let first_page = segment.start.0 / self.page;
             let mut bit = segment.first_bit;
             let end = segment.first_bit + segment.pages;
             while bit < end {
@@ -139,17 +139,17 @@ impl Marks {
             .filter_map(|bit| {
                 let segment = segments.partition_point(|s| s.first_bit <= bit);
                 let segment = segments.get(segment.checked_sub(1)?)?;
-                Some((segment.start / self.page + bit - segment.first_bit) * self.page)
+                Some((segment.start.0 / self.page + bit - segment.first_bit) * self.page)
             })
             .collect()
     }
 
     /// Removes pages outside of `ranges`, which are sorted.
-    pub(super) fn keep_within(&mut self, ranges: &[Range<u64>]) {
+    pub(super) fn keep_within(&mut self, ranges: &[Range<PhysAddr>]) {
         let mut end = 0;
         for range in ranges {
-            self.remove(end..range.start);
-            end = range.end;
+            self.remove(end..range.start.0);
+            end = range.end.0;
         }
         self.remove(end..u64::MAX);
     }
@@ -184,8 +184,11 @@ mod tests {
     use super::*;
 
     fn marks() -> Marks {
-        let pairs = [(0x1000, 0x9000), (0x10_0000, 0x18_0000)];
-        Marks::new(DumpAvail::from_pairs(&pairs, 4096).unwrap(), 4096).unwrap()
+        let ranges = [
+            PhysAddr(0x1000)..PhysAddr(0x9000),
+            PhysAddr(0x10_0000)..PhysAddr(0x18_0000),
+        ];
+        Marks::new(DumpAvail::from_ranges(&ranges, 4096).unwrap(), 4096).unwrap()
     }
 
     fn pages(marks: &Marks) -> Vec<u64> {
@@ -239,7 +242,7 @@ mod tests {
 
     #[test]
     fn partial_first_page_of_a_range_is_never_added() {
-        let ranges = DumpAvail::from_pairs(&[(0x1800, 0x4000)], 4096).unwrap();
+        let ranges = DumpAvail::from_ranges(&[PhysAddr(0x1800)..PhysAddr(0x4000)], 4096).unwrap();
         let mut m = Marks::new(ranges, 4096).unwrap();
         m.add(0..u64::MAX);
         assert_eq!(pages(&m), [0x2000, 0x3000]);

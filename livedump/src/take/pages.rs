@@ -18,7 +18,7 @@ pub(super) struct Pages {
 }
 
 impl PhysMemory for Pages {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         self.memory.ranges()
     }
 

@@ -52,10 +52,10 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
         }
         _ => amd64::KERNPHYS_USUAL,
     };
-    let (avail, _) = dump_avail(kernel, u64::MAX, &[8], amd64::PAGE_SIZE)?;
+    let (avail, _) = dump_avail(kernel, PhysAddr::MAX, &[8], amd64::PAGE_SIZE)?;
     let ranges = avail.segments().iter().map(|segment| {
-        let start = segment.start.next_multiple_of(amd64::PAGE_SIZE);
-        start..segment.end - segment.end % amd64::PAGE_SIZE
+        let start = segment.start.0.next_multiple_of(amd64::PAGE_SIZE);
+        PhysAddr(start)..segment.end.align_down(amd64::PAGE_SIZE)
     });
     let memory = DevMem {
         device: Arc::clone(&device),
@@ -152,18 +152,18 @@ impl KernelMemory for Kmem<'_> {
 /// `/dev/mem` as physical memory.
 struct DevMem {
     device: Arc<dyn MemDevice>,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
 }
 
 impl PhysMemory for DevMem {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.ranges
     }
 
-    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
         self.device
-            .read_exact(Device::Mem, at, buf)
+            .read_exact(Device::Mem, at.0, buf)
             .map_err(as_io_error)
     }
 }

@@ -60,7 +60,7 @@ impl Form {
 
 /// A bit for each page up to the end of `dump_avail`, in complete pages of bits: 12.1's rule.
 fn by_number(avail: &DumpAvail, page_size: u64) -> DumpAvail {
-    let bytes = avail.end().div_ceil(page_size).div_ceil(8);
+    let bytes = avail.end().0.div_ceil(page_size).div_ceil(8);
     DumpAvail::from_zero(bytes.next_multiple_of(page_size) * 8, page_size)
 }
 

@@ -63,7 +63,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         marks: Marks,
     ) -> Self {
         let memory = view.memory().ranges().iter();
-        let memory = memory.fold(0, |sum: u64, r| sum.saturating_add(r.end - r.start));
+        let memory = memory.fold(0, |sum: u64, r| sum.saturating_add(r.end.0 - r.start.0));
         Self {
             view,
             root,

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::content::{self, Kind, PAGE, Page};
 use super::vm_page::VmPages;
+use livecore_minidump::phys::{check, first_outside};
 use livecore_minidump::{PhysAddr, PhysMemory};
 
 /// The origin of the pages of a run.
@@ -87,7 +88,9 @@ impl Store {
         Memory {
             pages: self.pages.into_iter().collect(),
             runs: self.runs,
-            ranges,
+            ranges: (ranges.into_iter())
+                .map(|range| PhysAddr(range.start)..PhysAddr(range.end))
+                .collect(),
             seed,
             vm_pages,
         }
@@ -100,7 +103,7 @@ pub(crate) struct Memory {
     pages: Vec<(u64, Box<Page>)>,
     /// Ascending, disjoint.
     runs: Vec<Run>,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
     seed: u64,
     vm_pages: Option<VmPages>,
 }
@@ -164,33 +167,15 @@ impl Memory {
             .map_or(u64::MAX, |run| run.frames.start.max(frame));
         by_page.min(by_run)
     }
-
-    fn check(&self, at: u64, len: u64) -> io::Result<()> {
-        let mut here = at;
-        let end = at.checked_add(len).ok_or(io::ErrorKind::NotFound)?;
-        while here < end {
-            let i = self.ranges.partition_point(|range| range.end <= here);
-            match self.ranges.get(i) {
-                Some(range) if range.start <= here => here = range.end,
-                _ => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::NotFound,
-                        format!("the machine has no memory at {here:#x}"),
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 impl PhysMemory for Memory {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.ranges
     }
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        self.check(at, buf.len() as u64)?;
+        check(&self.ranges, PhysAddr(at), buf.len())?;
         let mut frame = at / PAGE as u64;
         let mut offset = (at % PAGE as u64) as usize;
         let (mut page, mut run) = self.seek(frame);
@@ -239,7 +224,7 @@ impl PhysMemory for Memory {
     }
 
     fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
-        if self.check(at, len).is_err() {
+        if first_outside(&self.ranges, PhysAddr(at), len).is_some() {
             return false;
         }
         let frame = at / PAGE as u64;

@@ -66,7 +66,7 @@ pub fn write_out(machine: &Machine, dir: impl AsRef<Path>) -> Result<(), Error> 
             .memory
             .ranges()
             .iter()
-            .map(|range| (range.start, range.end))
+            .map(|range| (range.start.0, range.end.0))
             .collect(),
     };
     let mut text = serde_json::to_vec_pretty(&layout)
@@ -98,7 +98,11 @@ fn create(path: &Path) -> io::Result<File> {
 /// Writes the populated pages. The rest of the file is holes.
 fn ram(machine: &Machine, path: &Path) -> io::Result<()> {
     let file = create(path)?;
-    let end = machine.memory.ranges().last().map_or(0, |range| range.end);
+    let end = machine
+        .memory
+        .ranges()
+        .last()
+        .map_or(0, |range| range.end.0);
     file.set_len(end)?;
     let mut buf = vec![0; CHUNK];
     for frames in machine.memory.populated() {

@@ -21,6 +21,10 @@ fn machine(text: &str) -> (Machine, KernelElf) {
     (machine, elf)
 }
 
+fn addresses(bank: &Range<u64>) -> Range<PhysAddr> {
+    PhysAddr(bank.start)..PhysAddr(bank.end)
+}
+
 /// Writes banks without gaps, as a hypervisor stores them; addresses without memory are zeros.
 fn write(machine: &Machine, banks: &[Range<u64>], path: &Path) {
     let memory = machine.memory();
@@ -28,7 +32,7 @@ fn write(machine: &Machine, banks: &[Range<u64>], path: &Path) {
     let mut offset = 0;
     for bank in banks {
         for range in memory.ranges() {
-            let (start, end) = (range.start.max(bank.start), range.end.min(bank.end));
+            let (start, end) = (range.start.0.max(bank.start), range.end.0.min(bank.end));
             for at in (start..end).step_by(MIB as usize) {
                 let mut chunk = vec![0; (end - at).min(MIB) as usize];
                 memory.read(PhysAddr(at), &mut chunk).unwrap();
@@ -84,7 +88,7 @@ fn start_of_a_single_bank_is_found_through_the_kernel() {
     ] {
         let (machine, elf) = machine(text);
         let memory = machine.memory();
-        let end = memory.ranges().last().unwrap().end;
+        let end = memory.ranges().last().unwrap().end.0;
         let expected = payload(&planned(memory, &elf));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ram");
@@ -97,7 +101,7 @@ fn start_of_a_single_bank_is_found_through_the_kernel() {
             settle(&mut image, &elf).unwrap();
             assert_eq!(
                 image.layout,
-                Some(RawLayout::Ranges(vec![(bank.clone(), 0)]))
+                Some(RawLayout::Ranges(vec![(addresses(&bank), 0)]))
             );
             assert_eq!(image.guess(), None);
             let [note] = &image.notes[..] else {
@@ -126,7 +130,8 @@ fn several_banks_are_an_error_that_differs_from_another_kernels() {
     ] {
         let (machine, elf) = machine(text);
         let memory = machine.memory();
-        let ranges = memory.ranges();
+        let ranges = memory.ranges().iter().map(|r| r.start.0..r.end.0);
+        let ranges: Vec<_> = ranges.collect();
         // Banks are far from each other; holes in them are small.
         let gap = (1..ranges.len()).find(|i| ranges[*i].start - ranges[i - 1].end > 16 * MIB);
         let gap = gap.unwrap();
@@ -155,8 +160,8 @@ fn several_banks_are_an_error_that_differs_from_another_kernels() {
         let first = banks[0].end - banks[0].start;
         let options = Options {
             layout: Some(RawLayout::Ranges(vec![
-                (banks[0].clone(), 0),
-                (banks[1].clone(), first),
+                (addresses(&banks[0]), 0),
+                (addresses(&banks[1]), first),
             ])),
             ..Options::default()
         };

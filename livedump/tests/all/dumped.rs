@@ -51,14 +51,14 @@ fn full_without(
     let segments: Vec<Segment> = ranges
         .iter()
         .map(|range| {
-            let len = range.end - range.start;
+            let len = range.end.0 - range.start.0;
             offset += len;
             Segment {
                 kind: PT_LOAD,
                 flags: PF_R,
                 offset: offset - len,
-                vaddr: range.start,
-                paddr: range.start,
+                vaddr: range.start.0,
+                paddr: range.start.0,
                 filesz: len,
                 memsz: len,
                 align: 4096,
@@ -69,10 +69,8 @@ fn full_without(
     bytes.resize(start as usize, 0);
     for range in ranges {
         let at = bytes.len();
-        bytes.resize(at + (range.end - range.start) as usize, 0);
-        memory
-            .read(PhysAddr(range.start), &mut bytes[at..])
-            .unwrap();
+        bytes.resize(at + (range.end.0 - range.start.0) as usize, 0);
+        memory.read(range.start, &mut bytes[at..]).unwrap();
     }
     bytes.truncate(bytes.len() - cut);
     match AnyDump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap() {
@@ -89,7 +87,7 @@ fn truncated_full_dump_is_planned_without_the_missing_pages() {
         let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
         let memory = machine.memory();
         let whole = plan(memory.clone(), &elf, &PlanOptions::default()).unwrap();
-        let end = memory.ranges().last().unwrap().end;
+        let end = memory.ranges().last().unwrap().end.0;
         let avail = whole.plan.dump_avail();
         let lost = |cut: u64| {
             let lost = (end - cut..end).step_by(4096).filter(|pa| {
@@ -160,17 +158,14 @@ fn kernel_map_of_a_full_dump_equals_the_minidumps() {
         let direct = DumpMemory::direct_map(&mini);
         assert_eq!(found.direct_map().is_some(), direct.is_some(), "{name}");
         for range in memory.ranges() {
-            let at = PhysAddr(range.start);
+            let at = range.start;
             let va = found.direct_map_of(at);
             assert_eq!(va, DumpMemory::direct_map_of(&mini, at), "{name} {at}");
             let run = found.run_at(at);
-            assert!(
-                run.present && run.end >= Some(PhysAddr(range.end)),
-                "{name}"
-            );
+            assert!(run.present && run.end >= Some(range.end), "{name}");
         }
         let end = memory.ranges().last().unwrap().end;
-        assert_eq!(found.memory_end(), PhysAddr(end));
+        assert_eq!(found.memory_end(), end);
         assert!(!found.run_at(found.memory_end()).present);
     }
 }

@@ -414,7 +414,7 @@ impl Changing {
 }
 
 impl PhysMemory for Changing {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         self.inner.ranges()
     }
 
@@ -557,7 +557,7 @@ fn rereading_can_be_cancelled() {
 fn failing_memory_during_rereading_is_an_error() {
     struct Gone(Arc<dyn PhysMemory>, AtomicU64);
     impl PhysMemory for Gone {
-        fn ranges(&self) -> &[Range<u64>] {
+        fn ranges(&self) -> &[Range<PhysAddr>] {
             self.0.ranges()
         }
         fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {

@@ -222,7 +222,7 @@ fn cpu_with_the_mmu_off_is_ignored() {
     for text in [ARM64, RISCV64] {
         let is_arm = text.contains("aarch64");
         let guest = Guest::new(text);
-        let ram = guest.machine.memory().ranges()[0].start;
+        let ram = guest.machine.memory().ranges()[0].start.0;
         let state = |number: u32, pc: u64, sp: u64| {
             let state = registers(is_arm, number);
             CpuState::new(number, state.with("pc", pc).with("sp", sp))

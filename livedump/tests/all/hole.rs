@@ -19,12 +19,12 @@ fn write(machine: &Machine, low: u64, path: &Path) {
     let ranges = memory.ranges();
     let offset = |at: u64| if at <= low { at } else { at - (4 << 30) + low };
     let file = File::create(path).unwrap();
-    file.set_len(offset(ranges.last().unwrap().end)).unwrap();
+    file.set_len(offset(ranges.last().unwrap().end.0)).unwrap();
     let mut chunk = vec![0; CHUNK as usize];
     for range in ranges {
-        let mut at = range.start;
-        while at < range.end {
-            let len = (range.end - at).min(CHUNK - at % CHUNK);
+        let (mut at, end) = (range.start.0, range.end.0);
+        while at < end {
+            let len = (end - at).min(CHUNK - at % CHUNK);
             if !memory.known_zero(PhysAddr(at), len) {
                 let chunk = &mut chunk[..len as usize];
                 memory.read(PhysAddr(at), chunk).unwrap();

@@ -27,7 +27,7 @@ struct Changed {
 }
 
 impl PhysMemory for Changed {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         self.inner.ranges()
     }
 

@@ -12,7 +12,7 @@ use crate::take::{PAGE, dump, expected, taken, tiny};
 /// Memory of which a part is missing, like a truncated or incomplete image.
 struct Partial {
     memory: Arc<dyn PhysMemory>,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
 }
 
 impl Partial {
@@ -23,8 +23,8 @@ impl Partial {
             ranges = ranges
                 .into_iter()
                 .flat_map(|range| {
-                    let before = range.start..range.end.min(gone.start);
-                    let after = range.start.max(gone.end)..range.end;
+                    let before = range.start..range.end.min(PhysAddr(gone.start));
+                    let after = range.start.max(PhysAddr(gone.end))..range.end;
                     [before, after]
                 })
                 .filter(|range| !range.is_empty())
@@ -35,13 +35,13 @@ impl Partial {
 }
 
 impl PhysMemory for Partial {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.ranges
     }
 
-    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
+    fn read(&self, at: PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
         livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
-        self.memory.read(PhysAddr(at), buf)
+        self.memory.read(at, buf)
     }
 
     fn is_partial(&self) -> bool {
@@ -64,7 +64,7 @@ fn dump_of_partial_memory_has_the_other_pages_and_the_missing_count() {
     let single = runs.filter(|run| run.why == Why::Bit).map(|run| run.pa);
     let single = single.filter(|pa| *pa != bitmap).step_by(7);
     let mut gone = single.map(|pa| pa..pa + PAGE).collect::<Vec<_>>();
-    let end = machine.memory().ranges().last().unwrap().end;
+    let end = machine.memory().ranges().last().unwrap().end.0;
     gone.push(end - (64 << 10)..end);
     let pages = expected(machine.truth());
     let is_gone = |gone: &[Range<u64>], pa: u64| gone.iter().any(|range| range.contains(&pa));

@@ -201,7 +201,7 @@ fn failed_run_leaves_no_files() {
 struct FailingAt(Arc<dyn PhysMemory>, u64);
 
 impl PhysMemory for FailingAt {
-    fn ranges(&self) -> &[std::ops::Range<u64>] {
+    fn ranges(&self) -> &[std::ops::Range<PhysAddr>] {
         self.0.ranges()
     }
 

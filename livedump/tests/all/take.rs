@@ -79,7 +79,7 @@ fn check(machine: &Machine, taken: &Taken) {
     let mut found = vec![0; page as usize];
     let mut read = 0;
     for range in memory.ranges() {
-        for pa in range.clone().step_by(page as usize) {
+        for pa in (range.start.0..range.end.0).step_by(page as usize) {
             let got = dump.read_phys(PhysAddr(pa), &mut found);
             if pages.contains_key(&pa) {
                 got.unwrap();
@@ -541,7 +541,7 @@ impl Patched {
 }
 
 impl PhysMemory for Patched {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         self.memory.ranges()
     }
 

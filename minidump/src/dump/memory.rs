@@ -96,19 +96,19 @@ impl DumpMemory for Dump {
 
     fn run_at(&self, at: PhysAddr) -> PageRun {
         let page = self.layout.page_size();
-        let start = at.0 - at.offset_in(page);
-        let bit = self.ranges.bit_of(PhysAddr(start));
+        let start = at.align_down(page);
+        let bit = self.ranges.bit_of(start);
         if let Some(bit) = bit.filter(|bit| self.bitmap.contains(*bit)) {
             let together = self.ranges.run_of(bit).map_or(1, |(_, pages)| pages);
             let pages = self.bitmap.run_at(bit, together);
             let len = (pages.end - pages.start).max(1).saturating_mul(page);
-            return PageRun::present(PhysAddr(start).checked_add(len));
+            return PageRun::present(start.checked_add(len));
         }
         // The next page in the dump: that of the first set bit from this address.
         let next = (self.ranges.segments().iter())
             .filter(|segment| segment.end > start)
             .find_map(|segment| {
-                let from = PhysAddr(start.max(segment.start));
+                let from = start.max(segment.start);
                 let bit = self.bitmap.iter_from(self.ranges.bit_of(from)?).next()?;
                 self.ranges.addr_of(bit)
             });
@@ -116,7 +116,7 @@ impl DumpMemory for Dump {
     }
 
     fn memory_end(&self) -> PhysAddr {
-        PhysAddr(self.ranges.end())
+        self.ranges.end()
     }
 
     fn walk(&self, sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> Result<WalkEnd, ReadError> {

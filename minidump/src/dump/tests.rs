@@ -35,9 +35,14 @@ fn memory(at: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
+const RANGES: [Range<PhysAddr>; 2] = [
+    PhysAddr(0x1000)..PhysAddr(0x4000),
+    PhysAddr(0x10_0000)..PhysAddr(0x10_4000),
+];
+
 impl PhysMemory for Machine {
-    fn ranges(&self) -> &[Range<u64>] {
-        &[0x1000..0x4000, 0x10_0000..0x10_4000]
+    fn ranges(&self) -> &[Range<PhysAddr>] {
+        &RANGES
     }
 
     fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
@@ -54,8 +59,7 @@ const DMAP: u64 = 0xffff_f800_0000_0000;
 pub(crate) fn payload(version: u32) -> Vec<u8> {
     let pages = [1, 2, 3, 0x100, 0x102, 0x103];
     let (ranges, bits) = if version == 3 {
-        let pairs = [(0x1000, 0x4000), (0x10_0000, 0x10_4000)];
-        let ranges = DumpAvail::from_pairs(&pairs, 4096).unwrap();
+        let ranges = DumpAvail::from_ranges(&RANGES, 4096).unwrap();
         let bits = vec![0b110_1111];
         (ranges, bits)
     } else {

@@ -21,8 +21,7 @@ use crate::elf::notes::{NoteContext, NoteStyle, ThreadNote, put_threads};
 use crate::elf::write::{CoreHead, put_note};
 use crate::mmu::section;
 use crate::{
-    Architecture, ByteOrder, Dump, DumpMemory, Error, FullDump, HeaderOrigin, PhysAddr, Protection,
-    ReadError,
+    Architecture, ByteOrder, Dump, DumpMemory, Error, FullDump, HeaderOrigin, Protection, ReadError,
 };
 use livecore_defs::elf::{
     CLASS32, CLASS64, NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PF_R,
@@ -422,7 +421,7 @@ fn direct_runs_of_full(dump: &FullDump, memory: &dyn DumpMemory) -> Vec<Run> {
     let mut runs = Vec::new();
     for range in dump.ranges() {
         for skip in (0..range.len).step_by(page as usize) {
-            let pa = PhysAddr(range.start + skip);
+            let pa = range.start.wrapping_add(skip);
             if let Some(va) = memory.direct_map_of(pa) {
                 let run = Run {
                     va: va.0,

@@ -14,7 +14,7 @@ use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError};
 /// The memory of a full dump, in whole pages.
 pub struct FullMemory {
     dump: Arc<FullDump>,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
     is_partial: bool,
 }
 
@@ -25,13 +25,14 @@ impl FullMemory {
         let page = dump.page_size();
         let there = readable(&*dump.payload(), dump.end());
         let is_partial = there < dump.end();
-        let mut ranges: Vec<Range<u64>> = Vec::new();
+        let mut ranges: Vec<Range<PhysAddr>> = Vec::new();
         for range in dump.ranges() {
-            let end = range.start + range.len.min(there.saturating_sub(range.offset));
-            let end = end - end % page;
-            let Some(start) = range.start.checked_next_multiple_of(page) else {
+            let len = range.len.min(there.saturating_sub(range.offset));
+            let end = range.start.wrapping_add(len).align_down(page);
+            let Some(start) = range.start.0.checked_next_multiple_of(page) else {
                 continue;
             };
+            let start = PhysAddr(start);
             match ranges.last_mut() {
                 Some(last) if last.end == start => last.end = end.max(start),
                 _ if start < end => ranges.push(start..end),
@@ -64,12 +65,12 @@ fn readable(content: &dyn ReadAt, end: u64) -> u64 {
 }
 
 impl PhysMemory for FullMemory {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.ranges
     }
 
     fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, at.0, buf.len())?;
+        check(&self.ranges, at, buf.len())?;
         self.dump.read_phys(at, buf).map_err(|error| match error {
             ReadError::Io { source, .. } | ReadError::Tables { source, .. } => source,
             ReadError::BeyondEnd { .. } => {
@@ -133,6 +134,12 @@ mod tests {
             panic!("it is a full dump")
         };
         let memory = FullMemory::new(dump);
-        assert_eq!(memory.ranges(), [0..8192, 0x10_0000..0x10_2000]);
+        assert_eq!(
+            memory.ranges(),
+            [
+                PhysAddr(0)..PhysAddr(8192),
+                PhysAddr(0x10_0000)..PhysAddr(0x10_2000)
+            ]
+        );
     }
 }

@@ -44,8 +44,8 @@ use crate::{Architecture, ByteOrder, Dump, KernelMemory, Mapping, PhysAddr, Read
 /// A range of physical memory and its offset in the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryRange {
-    /// First physical address.
-    pub start: u64,
+    /// First address.
+    pub start: PhysAddr,
     /// Size in bytes.
     pub len: u64,
     /// Offset in the payload.
@@ -54,9 +54,9 @@ pub struct MemoryRange {
 
 impl MemoryRange {
     /// First address after the range.
-    pub fn end(&self) -> u64 {
+    pub fn end(&self) -> PhysAddr {
         // Opening refuses ranges that exceed the address space.
-        self.start + self.len
+        self.start.wrapping_add(self.len)
     }
 }
 
@@ -134,9 +134,9 @@ impl FullDump {
 
     /// Returns the payload offset of `at` and the number of contiguous bytes from there.
     pub fn extent_of(&self, at: PhysAddr) -> Option<(u64, u64)> {
-        let after = self.ranges.partition_point(|range| range.end() <= at.0);
-        let range = self.ranges.get(after).filter(|r| r.start <= at.0)?;
-        let skip = at.0 - range.start;
+        let after = self.ranges.partition_point(|range| range.end() <= at);
+        let range = self.ranges.get(after).filter(|r| r.start <= at)?;
+        let skip = at.offset_from(range.start)?;
         Some((range.offset + skip, range.len - skip))
     }
 }
@@ -195,13 +195,13 @@ impl DumpMemory for FullDump {
     }
 
     fn run_at(&self, at: PhysAddr) -> PageRun {
-        let after = self.ranges.partition_point(|range| range.end() <= at.0);
+        let after = self.ranges.partition_point(|range| range.end() <= at);
         let rest = &self.ranges[after..];
         let Some(first) = rest.first() else {
             return PageRun::hole(None);
         };
-        if at.0 < first.start {
-            return PageRun::hole(Some(PhysAddr(first.start)));
+        if at < first.start {
+            return PageRun::hole(Some(first.start));
         }
         let mut end = first.end();
         for range in &rest[1..] {
@@ -210,11 +210,11 @@ impl DumpMemory for FullDump {
             }
             end = range.end();
         }
-        PageRun::present(Some(PhysAddr(end)))
+        PageRun::present(Some(end))
     }
 
     fn memory_end(&self) -> PhysAddr {
-        PhysAddr(self.ranges.last().map_or(0, MemoryRange::end))
+        self.ranges.last().map_or(PhysAddr(0), MemoryRange::end)
     }
 
     fn walk(&self, sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> Result<WalkEnd, ReadError> {

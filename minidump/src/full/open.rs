@@ -104,14 +104,14 @@ fn open_carried(
     };
     let dump = open().map_err(|e| e.to_string())?;
     let page = dump.page_size();
-    let lies_at = |pa: u64, offset: u64| {
-        let own = dump.offset_of(PhysAddr(pa));
+    let lies_at = |pa: PhysAddr, offset: u64| {
+        let own = dump.offset_of(pa);
         own.and_then(|own| own.checked_add(start)) == Some(offset)
     };
     for range in ranges {
         let last = (range.len - 1) / page * page;
-        if !lies_at(range.start, range.offset) || !lies_at(range.start + last, range.offset + last)
-        {
+        let last_page = range.start.wrapping_add(last);
+        if !lies_at(range.start, range.offset) || !lies_at(last_page, range.offset + last) {
             return Err(format!(
                 "pages from {:#x} on are not at the offsets in the program headers",
                 range.start
@@ -240,7 +240,7 @@ fn take(
         ));
     }
     Ok(Some(MemoryRange {
-        start: segment.paddr,
+        start: PhysAddr(segment.paddr),
         len: segment.filesz,
         offset: segment.offset,
     }))

@@ -21,7 +21,7 @@ use crate::elf::headers::{Head, Segment};
 use crate::elf::write::CoreHead;
 use crate::full::open::read_segments;
 use crate::full::{MemoryRange, arch_of};
-use crate::{Architecture, Error, KernelDumpHeader, PhysAddr};
+use crate::{Architecture, Error, KernelDumpHeader};
 use livecore_defs::elf::{ELFOSABI_STANDALONE, PF_R, PT_LOAD};
 use livecore_defs::foreign;
 
@@ -240,7 +240,7 @@ fn survey(
             let len = until - from;
             pages.kept += len.div_ceil(page);
             pages.unproven += touched(&unproven, from..until, page);
-            let pa = range.start + (from - range.offset);
+            let pa = range.start.0 + (from - range.offset);
             match runs.last_mut() {
                 Some(last) if last.pa + last.len == pa && last.from + last.len == from => {
                     last.len += len;
@@ -260,7 +260,7 @@ fn lose(pages: &mut PageCount, range: &MemoryRange, gone: Range<u64>, page: u64)
         return;
     }
     pages.lost += (gone.end - gone.start).div_ceil(page);
-    let at = |offset: u64| PhysAddr(range.start + (offset - range.offset));
+    let at = |offset: u64| range.start.wrapping_add(offset - range.offset);
     pages.add_lost_range(at(gone.start), at(gone.end));
 }
 
@@ -351,6 +351,7 @@ impl ReadAt for PageRuns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PhysAddr;
 
     fn piece(content: Range<u64>, proof: Proof) -> Piece {
         Piece { content, proof }
@@ -360,12 +361,12 @@ mod tests {
     fn partial_pages_are_lost_and_other_pages_keep_their_addresses() {
         let ranges = [
             MemoryRange {
-                start: 0x1000,
+                start: PhysAddr(0x1000),
                 len: 0x4000,
                 offset: 0x1000,
             },
             MemoryRange {
-                start: 0x10_0000,
+                start: PhysAddr(0x10_0000),
                 len: 0x2800,
                 offset: 0x5000,
             },

@@ -81,9 +81,10 @@ fn memory(folder: &Path) -> Result<RawImage, Failure> {
     let ranges = layout["ranges"]
         .as_array()
         .ok_or("ranges in machine.json")?;
-    let ranges: Vec<std::ops::Range<u64>> = ranges
+    let address = |value: &serde_json::Value| value.as_u64().map(PhysAddr);
+    let ranges: Vec<_> = ranges
         .iter()
-        .filter_map(|r| Some(r[0].as_u64()?..r[1].as_u64()?))
+        .filter_map(|r| Some(address(&r[0])?..address(&r[1])?))
         .collect();
     Ok(RawImage::new(File::open(folder.join("ram"))?, &ranges)?)
 }
@@ -108,6 +109,7 @@ pub(crate) fn guest_image(folder: &Path) -> Result<PathBuf, Failure> {
     let mut at = 0;
     let mut piece = vec![0; 1 << 20];
     for range in memory.ranges() {
+        let range = range.start.0..range.end.0;
         // Magic, version 1, first and last address, eight reserved bytes.
         let mut header = *b"EMiL\x01\0\0\0________________________";
         header[8..16].copy_from_slice(&range.start.to_le_bytes());

@@ -108,8 +108,8 @@ pub fn dump(bytes: Vec<u8>) {
         Ok(AnyDump::Mini(dump)) => dump,
         Ok(AnyDump::Full(full)) => {
             for range in full.ranges().iter().take(8) {
-                let _ = full.offset_of(PhysAddr(range.start));
-                let _ = full.run_at(PhysAddr(range.start));
+                let _ = full.offset_of(range.start);
+                let _ = full.run_at(range.start);
             }
             let Some(mini) = full.minidump() else { return };
             Arc::clone(mini)
@@ -139,8 +139,8 @@ pub fn dump(bytes: Vec<u8>) {
     }
     for segment in dump.dump_avail().segments().iter().take(8) {
         for at in [segment.start, segment.end] {
-            let answer = dump.read_phys(PhysAddr(at), &mut buf[..1]);
-            let bit = dump.dump_avail().bit_of(PhysAddr(at));
+            let answer = dump.read_phys(at, &mut buf[..1]);
+            let bit = dump.dump_avail().bit_of(at);
             let there = bit.is_some_and(|bit| dump.bitmap().contains(bit));
             assert!(there || answer.is_err(), "read of hole {at:#x} succeeds");
         }

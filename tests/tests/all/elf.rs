@@ -207,7 +207,11 @@ fn full_dumps_are_read_in_every_container_and_codec() {
         );
         let built = mkdump::build_all(&text).unwrap();
         let full = open_full(&built.bytes);
-        let ranges: Vec<_> = full.ranges().iter().map(|r| (r.start, r.end())).collect();
+        let ranges: Vec<_> = full
+            .ranges()
+            .iter()
+            .map(|r| (r.start.0, r.end().0))
+            .collect();
         assert_eq!(ranges, [(0x1000, 0x9000), (0x20_0000, 0x20_a000)], "{arch}");
         // The payload ends with the contents of the ranges.
         let data = built.payload.len() - (0x8000 + 0xa000);
@@ -304,7 +308,7 @@ fn reading_randomly_damaged_cores_does_not_panic() {
             match answer {
                 Ok(AnyDump::Full(dump)) => {
                     for range in dump.ranges().iter().take(4) {
-                        let _ = dump.read_phys(PhysAddr(range.start), &mut [0; 100]);
+                        let _ = dump.read_phys(range.start, &mut [0; 100]);
                     }
                     let _ = convert_full(&dump, &plain(), &mut std::io::sink(), &NoProgress);
                     opened += 1;

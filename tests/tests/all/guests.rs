@@ -213,7 +213,7 @@ struct Copied {
 }
 
 impl PhysMemory for Copied {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         self.inner.ranges()
     }
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
@@ -295,9 +295,9 @@ fn identify_finds_release_and_page_tables_without_a_kernel_file() {
         );
         assert_eq!(found.kernphys, Some(PhysAddr(truth.kernphys)));
     }
-    struct Zeros(Vec<Range<u64>>);
+    struct Zeros(Vec<Range<PhysAddr>>);
     impl PhysMemory for Zeros {
-        fn ranges(&self) -> &[Range<u64>] {
+        fn ranges(&self) -> &[Range<PhysAddr>] {
             &self.0
         }
         fn read(&self, _: PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
@@ -305,7 +305,10 @@ fn identify_finds_release_and_page_tables_without_a_kernel_file() {
             Ok(())
         }
     }
-    let zeros: Arc<dyn PhysMemory> = Arc::new(Zeros(vec![0x1000..0x9f000, 0x10_0000..0x80_0000]));
+    let zeros: Arc<dyn PhysMemory> = Arc::new(Zeros(vec![
+        PhysAddr(0x1000)..PhysAddr(0x9f000),
+        PhysAddr(0x10_0000)..PhysAddr(0x80_0000),
+    ]));
     let found = identify(&zeros);
     assert_eq!(found, Findings::default());
     assert_eq!(found.sentences().len(), 1);

@@ -232,7 +232,7 @@ struct Patched {
 }
 
 impl PhysMemory for Patched {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         self.inner.ranges()
     }
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {

@@ -367,8 +367,8 @@ fn ranges(dump: &Dump) -> Vec<Range> {
     let segments = dump.dump_avail().segments().iter();
     segments
         .map(|s| Range {
-            start: Hex(s.start),
-            end: Hex(s.end),
+            start: s.start.into(),
+            end: s.end.into(),
             pages: s.pages,
             saved: bitmap.rank_below(s.first_bit + s.pages) - bitmap.rank_below(s.first_bit),
         })

@@ -119,8 +119,8 @@ impl FullFacts {
                 .iter()
                 .take(RANGES)
                 .map(|range| Range {
-                    start: Hex(range.start),
-                    end: Hex(range.end()),
+                    start: range.start.into(),
+                    end: range.end().into(),
                     offset: range.offset,
                 })
                 .collect(),

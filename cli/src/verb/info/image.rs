@@ -143,13 +143,13 @@ impl Facts {
             format: image.format.name(),
             codec: image.codec.name(),
             layout: image.layout.as_ref().map(ToString::to_string),
-            memory: ranges.iter().map(|range| range.end - range.start).sum(),
+            memory: ranges.iter().map(|range| range.end.0 - range.start.0).sum(),
             ranges: ranges
                 .iter()
                 .take(RANGES)
                 .map(|range| Range {
-                    start: Hex(range.start),
-                    end: Hex(range.end),
+                    start: range.start.into(),
+                    end: range.end.into(),
                 })
                 .collect(),
             cpus: image.cpus.iter().map(Cpu::of).collect(),

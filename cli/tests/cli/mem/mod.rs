@@ -82,7 +82,7 @@ pub(super) fn hex(at: u64) -> String {
 }
 
 pub(super) fn end_of_ram() -> u64 {
-    tiny().memory().ranges().last().unwrap().end
+    tiny().memory().ranges().last().unwrap().end.0
 }
 
 pub(super) fn symbol(name: &str) -> u64 {

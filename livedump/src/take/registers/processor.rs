@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use livecore_defs::pcb::PcbFields;
-use livecore_defs::{Architecture, ElfMachine, amd64};
+use livecore_defs::{Architecture, ElfMachine, PhysAddr, amd64};
 
 use crate::image::{Registers, X86};
 
@@ -31,7 +31,7 @@ pub(super) fn is_of(registers: &Registers, machine: ElfMachine) -> bool {
 pub(super) fn left(
     registers: &Registers,
     is_64: bool,
-    memory: &[Range<u64>],
+    memory: &[Range<PhysAddr>],
 ) -> Option<&'static str> {
     const OFF: &str = "paging is off";
     const OUTSIDE: &str = "the program counter is not in the kernel or a user program";
@@ -71,7 +71,7 @@ pub(super) fn left(
         },
         Registers::Named(_) => {
             // The mode is unknown. A user program's stack is at an address without RAM.
-            let is_ram = |at: u64| memory.iter().any(|range| range.contains(&at));
+            let is_ram = |at: u64| memory.iter().any(|range| range.contains(&PhysAddr(at)));
             (is_lower && (sp == 0 || is_ram(pc) && is_ram(sp))).then_some("the MMU is off")
         }
         Registers::Unknown => None,

@@ -68,7 +68,7 @@ pub(super) fn layout(
     Some(match found? {
         0 => (RawLayout::Flat, None),
         base => {
-            let layout = RawLayout::Ranges(vec![(base..base + len, 0)]);
+            let layout = RawLayout::Ranges(vec![(PhysAddr(base)..PhysAddr(base + len), 0)]);
             let note = format!(
                 "the kernel's page tables show that RAM begins at {base:#x}; using --layout {layout}"
             );
@@ -81,10 +81,10 @@ pub(super) fn layout(
 /// `dump_avail`.
 fn bases(here: &Linear, elf: &KernelElf, len: u64) -> impl Iterator<Item = u64> + use<> {
     // Accept any address, since the file's range is not known yet.
-    let avail = dump_avail(&Kernel::new(here, elf), u64::MAX, &[8], PAGE_SIZE);
+    let avail = dump_avail(&Kernel::new(here, elf), PhysAddr::MAX, &[8], PAGE_SIZE);
     let all = avail.ok().and_then(|(avail, _)| {
-        let first = avail.segments().first()?.start;
-        let lowest = avail.end().saturating_sub(len);
+        let first = avail.segments().first()?.start.0;
+        let lowest = avail.end().0.saturating_sub(len);
         let lowest = lowest.checked_next_multiple_of(STEP)?;
         // The file's addresses end below 2^64.
         let highest = first.min(u64::MAX - len);
@@ -106,7 +106,9 @@ fn is_right(
     let shifted: Arc<dyn PhysMemory> = Arc::new(Shifted {
         memory: memory.clone(),
         base,
-        ranges: ranges.map(|r| r.start + base..r.end + base).collect(),
+        ranges: ranges
+            .map(|r| r.start.wrapping_add(base)..r.end.wrapping_add(base))
+            .collect(),
     });
     let image = KernelImage::new(&shifted, elf, port.link(elf), start.wrapping_add(base));
     port.confirm(&image).is_some()
@@ -116,27 +118,27 @@ fn is_right(
 struct Shifted {
     memory: Arc<dyn PhysMemory>,
     base: u64,
-    ranges: Vec<Range<u64>>,
+    ranges: Vec<Range<PhysAddr>>,
 }
 
 impl Shifted {
-    fn inside(&self, at: u64) -> io::Result<u64> {
+    fn inside(&self, at: PhysAddr) -> io::Result<PhysAddr> {
         at.checked_sub(self.base)
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no memory at {at:#x}")))
     }
 }
 
 impl PhysMemory for Shifted {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.ranges
     }
 
-    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        self.memory.read(PhysAddr(self.inside(at)?), buf)
+    fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+        self.memory.read(self.inside(at)?, buf)
     }
 
-    fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
+    fn known_zero(&self, at: PhysAddr, len: u64) -> bool {
         self.inside(at)
-            .is_ok_and(|inside| self.memory.known_zero(PhysAddr(inside), len))
+            .is_ok_and(|inside| self.memory.known_zero(inside, len))
     }
 }

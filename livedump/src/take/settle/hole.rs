@@ -9,7 +9,7 @@
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_kernel::Kernel;
 use livecore_kernel::locate::{bitmap_follows_dump_avail, port_of};
-use livecore_minidump::{DumpAvail, Error, KernelElf};
+use livecore_minidump::{DumpAvail, Error, KernelElf, PhysAddr};
 
 use super::linear::{Linear, Version};
 use crate::image::{FOUR_GIB, Image, RawLayout};
@@ -66,8 +66,11 @@ pub(super) fn layout(
 
 /// The end of the memory below 4 GiB.
 fn low_end(avail: &DumpAvail) -> Option<u64> {
-    let low = avail.segments().iter().filter(|s| s.start < FOUR_GIB);
-    low.map(|s| s.end.min(FOUR_GIB)).max()
+    let low = avail
+        .segments()
+        .iter()
+        .filter(|s| s.start < PhysAddr(FOUR_GIB));
+    low.map(|s| s.end.0.min(FOUR_GIB)).max()
 }
 
 /// The kernel's `dump_avail`, read from its linear image, since its page tables may lead to unknown
@@ -80,7 +83,7 @@ fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
         false => &[4, 8],
     };
     let link = port.link(elf);
-    let top = len.checked_add(FOUR_GIB)?;
+    let top = PhysAddr(len.checked_add(FOUR_GIB)?);
     let version = Version::of(elf)?;
     // A file with symbols only cannot distinguish the kernel from a copy.
     let positions = port.places(&*memory);
@@ -103,7 +106,7 @@ fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
 /// page tables, decides if several layouts do.
 fn decide(len: u64, avail: &DumpAvail, guess: &RawLayout, votes: u64) -> Option<RawLayout> {
     let low = low_end(avail)?;
-    let high = avail.end();
+    let high = avail.end().0;
     let is_flat = high <= len;
     // The memory above the hole must fit in the file, and little may be lost below it.
     let fits = |below: u64| {
@@ -141,11 +144,14 @@ mod tests {
     const TABLES: u64 = 0x24000;
 
     fn decided(len: u64, low: u64, high: u64, guess: Option<(u64, u64)>) -> Option<RawLayout> {
-        let mut pairs = vec![(0, 0x9f000), (0x10_3000, low)];
+        let mut ranges = vec![
+            PhysAddr(0)..PhysAddr(0x9f000),
+            PhysAddr(0x10_3000)..PhysAddr(low),
+        ];
         if high > 0 {
-            pairs.push((FOUR_GIB, high));
+            ranges.push(PhysAddr(FOUR_GIB)..PhysAddr(high));
         }
-        let avail = DumpAvail::from_pairs(&pairs, 4096).unwrap();
+        let avail = DumpAvail::from_ranges(&ranges, 4096).unwrap();
         let (guess, votes) = match guess {
             Some((below, votes)) => (RawLayout::Hole { below }, votes),
             None => (RawLayout::Flat, 0),
@@ -211,9 +217,9 @@ mod tests {
     fn layout_that_does_not_fit_is_not_changed() {
         assert_eq!(decided(GIB, 2 * GIB, 0, None), None);
         assert_eq!(decided(4 * GIB, 3 * GIB, 9 * GIB, None), None);
-        let all = DumpAvail::from_pairs(&[(0x1000, 8 * GIB)], 4096).unwrap();
+        let all = DumpAvail::from_ranges(&[PhysAddr(0x1000)..PhysAddr(8 * GIB)], 4096).unwrap();
         assert_eq!(decide(6 * GIB, &all, &RawLayout::Flat, 0), None);
-        let none = DumpAvail::from_pairs(&[], 4096).unwrap();
+        let none = DumpAvail::from_ranges(&[], 4096).unwrap();
         assert_eq!(decide(6 * GIB, &none, &RawLayout::Flat, 0), None);
     }
 }

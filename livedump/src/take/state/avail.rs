@@ -2,7 +2,7 @@
 
 use livecore_kernel::Kernel;
 use livecore_kernel::locate::LocateError;
-use livecore_minidump::{DumpAvail, VirtAddr};
+use livecore_minidump::{DumpAvail, PhysAddr, VirtAddr};
 
 use crate::take::error::TakeError;
 
@@ -10,7 +10,7 @@ use crate::take::error::TakeError;
 /// `paddr_sizes` with which it is valid. Memory ends at `top`.
 pub(in crate::take) fn dump_avail(
     kernel: &Kernel<'_>,
-    top: u64,
+    top: PhysAddr,
     paddr_sizes: &[usize],
     page_size: u64,
 ) -> Result<(DumpAvail, usize), TakeError> {
@@ -31,7 +31,7 @@ pub(in crate::take) fn dump_avail(
 
 fn dump_avail_of(
     kernel: &Kernel<'_>,
-    top: u64,
+    top: PhysAddr,
     paddr_size: usize,
     page_size: u64,
 ) -> Result<DumpAvail, TakeError> {
@@ -47,7 +47,7 @@ fn dump_avail_of(
         size if (2 * half..4096).contains(&size) => size,
         _ => 4096,
     };
-    let mut pairs = Vec::new();
+    let mut ranges = Vec::new();
     for index in 0..size / (2 * half) {
         let at = VirtAddr(symbol.value).saturating_add(2 * half * index);
         let start = kernel.uint_at("dump_avail", at, paddr_size)?;
@@ -55,13 +55,13 @@ fn dump_avail_of(
         if end == 0 {
             break;
         }
-        pairs.push((start, end));
+        ranges.push(PhysAddr(start)..PhysAddr(end));
     }
-    let avail = DumpAvail::from_pairs(&pairs, page_size)?;
+    let avail = DumpAvail::from_ranges(&ranges, page_size)?;
     if avail.segments().is_empty() || avail.end() > top {
         return Err(TakeError::Contradiction {
             what: "dump_avail",
-            found: format!("{} ranges up to {:#x}", pairs.len(), avail.end()),
+            found: format!("{} ranges up to {:#x}", ranges.len(), avail.end()),
             expected: format!("ranges below {top:#x}, the end of memory"),
         });
     }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use livecore_defs::vm_page::Model;
 use livecore_kernel::locate::{Machine, bitmap_follows_dump_avail};
 use livecore_minidump::mmu::Root;
-use livecore_minidump::{DumpAvail, KernelElf, VirtAddr};
+use livecore_minidump::{DumpAvail, KernelElf, PhysAddr, VirtAddr};
 
 use super::error::TakeError;
 use super::marks::Marks;
@@ -56,8 +56,8 @@ impl KernelState {
         let memory = machine.view.memory();
         let top = match memory.ranges().last() {
             // The kernel has more memory than the image.
-            _ if memory.is_partial() => u64::MAX,
-            last => last.map_or(0, |range| range.end),
+            _ if memory.is_partial() => PhysAddr::MAX,
+            last => last.map_or(PhysAddr(0), |range| range.end),
         };
         let paddr_sizes = if follows_avail {
             &[8][..]

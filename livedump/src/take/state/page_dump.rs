@@ -31,7 +31,7 @@ pub(super) fn read(
         avail.clone()
     } else {
         let bytes = kernel.variable("vm_page_dump_size", 4)?;
-        let expected = avail.end().div_ceil(page).div_ceil(8);
+        let expected = avail.end().0.div_ceil(page).div_ceil(8);
         if bytes < expected || bytes > expected + page {
             return Err(TakeError::Contradiction {
                 what: "vm_page_dump_size",

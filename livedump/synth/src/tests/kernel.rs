@@ -152,8 +152,8 @@ fn files_hold_what_memory_gives() {
     );
     let (mut file, mut memory) = (vec![0; 1 << 20], vec![0; 1 << 20]);
     for range in machine.memory().ranges() {
-        for at in (range.start..range.end).step_by(file.len()) {
-            let n = (range.end - at).min(file.len() as u64) as usize;
+        for at in (range.start.0..range.end.0).step_by(file.len()) {
+            let n = (range.end.0 - at).min(file.len() as u64) as usize;
             ram.read_exact_at(&mut file[..n], at).expect("ram");
             machine
                 .memory()

@@ -179,8 +179,8 @@ fn a_description_gives_the_same_machine_every_time() {
         let mut hasher = DefaultHasher::new();
         let mut page = vec![0; 1 << 20];
         for range in machine.memory().ranges() {
-            for at in (range.start..range.end).step_by(page.len()) {
-                let n = (range.end - at).min(page.len() as u64) as usize;
+            for at in (range.start.0..range.end.0).step_by(page.len()) {
+                let n = (range.end.0 - at).min(page.len() as u64) as usize;
                 machine
                     .memory()
                     .read(PhysAddr(at), &mut page[..n])
@@ -222,7 +222,7 @@ fn what_is_known_to_be_zero_is_zero() {
     let mut known = 0;
     let mut page = [0; 4096];
     for range in memory.ranges() {
-        for at in (range.start..range.end).step_by(4096) {
+        for at in (range.start.0..range.end.0).step_by(4096) {
             if memory.known_zero(PhysAddr(at), 4096) {
                 memory.read(PhysAddr(at), &mut page).expect("memory");
                 assert!(page.iter().all(|&b| b == 0), "{at:#x}");
@@ -237,7 +237,7 @@ fn what_is_known_to_be_zero_is_zero() {
 fn an_address_outside_of_ram_is_not_found() {
     let machine = machine(TINY);
     let memory = machine.memory();
-    let end = memory.ranges().last().expect("a range").end;
+    let end = memory.ranges().last().expect("a range").end.0;
     for (at, len) in [
         (0x9fff0, 0x20),
         (0xa0000, 1),

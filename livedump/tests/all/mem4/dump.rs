@@ -186,7 +186,7 @@ struct Blocking {
 }
 
 impl PhysMemory for Blocking {
-    fn ranges(&self) -> &[Range<u64>] {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
         self.inner.ranges()
     }
 

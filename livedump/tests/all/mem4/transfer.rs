@@ -73,7 +73,7 @@ fn written_bytes_are_read_back_and_in_the_image() {
 fn efault_only_if_nothing_was_transferred() {
     let fixture = fixture();
     let device = fixture.device();
-    let end = fixture.machine.memory().ranges().last().unwrap().end;
+    let end = fixture.machine.memory().ranges().last().unwrap().end.0;
     let mut buf = vec![0; 2 * PAGE];
     // Two thirds of a page exist: a short count.
     let at = end - 3000;
@@ -132,21 +132,20 @@ fn offsets_end_with_the_processors_physical_addresses() {
     let fixture = fixture();
     let mut parts = fixture.parts();
     // Memory at all addresses, so that only the processor's limit remains.
-    struct Everywhere(Vec<Range<u64>>, Arc<dyn PhysMemory>);
+    struct Everywhere(Vec<Range<PhysAddr>>, Arc<dyn PhysMemory>);
     impl PhysMemory for Everywhere {
-        fn ranges(&self) -> &[Range<u64>] {
+        fn ranges(&self) -> &[Range<PhysAddr>] {
             &self.0
         }
-        fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
-            let end = self.1.ranges().last().map_or(0, |r| r.end);
-            if at < end {
-                return self.1.read(PhysAddr(at), buf);
+        fn read(&self, at: PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
+            if self.1.ranges().last().is_some_and(|last| at < last.end) {
+                return self.1.read(at, buf);
             }
             buf.fill(0xff);
             Ok(())
         }
     }
-    let whole = 0..u64::MAX - u64::MAX % PAGE as u64;
+    let whole = PhysAddr(0)..PhysAddr::MAX.align_down(PAGE as u64);
     parts.memory = Arc::new(Everywhere(vec![whole], parts.memory));
     parts.writable = None;
     parts.processor.maxphyaddr = 36;

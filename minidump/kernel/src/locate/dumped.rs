@@ -54,7 +54,7 @@ impl DumpedMachine {
     fn most_tables(&self) -> u64 {
         // `memory().ranges()` does not include ranges beyond the end of the file.
         let ranges = self.machine.view.memory().ranges().iter();
-        let bytes: u64 = ranges.map(|range| range.end - range.start).sum();
+        let bytes: u64 = ranges.map(|range| range.end.0 - range.start.0).sum();
         bytes / self.machine.page_size() + 1
     }
 }

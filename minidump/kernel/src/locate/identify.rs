@@ -117,7 +117,8 @@ pub(super) fn survey(
     let mut findings = Findings::default();
     let mut buf = vec![0; PIECE + LONGEST];
     for range in memory.ranges() {
-        for start in (range.start..range.end).step_by(PIECE) {
+        let range = range.start.0..range.end.0;
+        for start in range.clone().step_by(PIECE) {
             let end = range.end.min(start.saturating_add(PIECE as u64));
             if memory.known_zero(PhysAddr(start), end - start) {
                 continue;

@@ -168,13 +168,14 @@ pub(crate) fn open(bytes: Vec<u8>) -> Result<Image, livecore_minidump::Error> {
 }
 
 /// The ranges of memory, with adjacent ones joined.
-pub(crate) fn ranges(memory: &Memory) -> Vec<Range<u64>> {
-    let mut ranges: Vec<Range<u64>> = Vec::new();
+pub(crate) fn ranges(memory: &Memory) -> Vec<Range<PhysAddr>> {
+    let mut ranges: Vec<Range<PhysAddr>> = Vec::new();
     for (start, bytes) in &memory.ranges {
-        let end = start + bytes.len() as u64;
+        let start = PhysAddr(*start);
+        let end = start.wrapping_add(bytes.len() as u64);
         match ranges.last_mut() {
-            Some(last) if last.end == *start => last.end = end,
-            _ => ranges.push(*start..end),
+            Some(last) if last.end == start => last.end = end,
+            _ => ranges.push(start..end),
         }
     }
     ranges
@@ -185,6 +186,7 @@ pub(crate) fn check(name: &str, image: &dyn PhysMemory, memory: &Memory) {
     let wanted = ranges(memory);
     assert_eq!(image.ranges(), wanted, "{name}");
     for range in &wanted {
+        let range = range.start.0..range.end.0;
         let mut all = vec![0; (range.end - range.start) as usize];
         image
             .read(PhysAddr(range.start), &mut all)

@@ -566,7 +566,7 @@ fn bhyve_memory_above_3_gib_is_at_4_gib() {
     let image = image::open(&path, &Options::default()).unwrap();
     assert_eq!(
         image.memory.ranges(),
-        [0..3 << 30, ranges(&high)[0].clone()]
+        [PhysAddr(0)..PhysAddr(3 << 30), ranges(&high)[0].clone()]
     );
     let mut found = vec![0; 8 * 4096];
     image.memory.read(PhysAddr(4 << 30), &mut found).unwrap();

@@ -77,8 +77,8 @@ impl Qemu {
     /// memory below 4 GiB.
     pub(crate) fn with_memory_of(machine: &Machine, dir: &Path) -> (Self, u64) {
         let memory = machine.memory();
-        let mut low = memory.ranges().iter().filter(|r| r.start < 4 << 30);
-        let below = low.next_back().unwrap().end;
+        let mut low = memory.ranges().iter().filter(|r| r.start.0 < 4 << 30);
+        let below = low.next_back().unwrap().end.0;
         let ram = dir.join("ram");
         let size = backend(machine, below, &ram);
         let args = [
@@ -219,12 +219,12 @@ fn backend(machine: &Machine, below: u64, path: &Path) -> u64 {
             pa - (4 << 30) + below
         }
     };
-    let end = offset(memory.ranges().last().unwrap().end);
+    let end = offset(memory.ranges().last().unwrap().end.0);
     let file = File::create(path).unwrap();
     file.set_len(end).unwrap();
     let mut page = [0; 4096];
     for range in memory.ranges() {
-        for pa in range.clone().step_by(4096) {
+        for pa in (range.start.0..range.end.0).step_by(4096) {
             memory.read(PhysAddr(pa), &mut page).unwrap();
             if page.iter().any(|b| *b != 0) {
                 file.write_all_at(&page, offset(pa)).unwrap();
@@ -245,7 +245,8 @@ fn compare_from(first: u64, machine: &Machine, image: &Image, what: &str) {
     let (mut here, mut there) = ([0; 4096], [0; 4096]);
     let mut count = 0;
     for range in truth.ranges() {
-        for pa in range.clone().step_by(4096).filter(|pa| *pa >= first) {
+        let pages = (range.start.0..range.end.0).step_by(4096);
+        for pa in pages.filter(|pa| *pa >= first) {
             truth.read(PhysAddr(pa), &mut here).unwrap();
             image
                 .memory
@@ -395,11 +396,8 @@ fn qemu_dumps_contain_memory_written_by_a_loader_device() {
     let machine = machine(false);
     let mut args = vec!["-M".into(), "pc".into(), "-m".into(), "32M".into()];
     for (index, range) in machine.memory().ranges().iter().enumerate() {
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        machine
-            .memory()
-            .read(PhysAddr(range.start), &mut bytes)
-            .unwrap();
+        let mut bytes = vec![0; (range.end.0 - range.start.0) as usize];
+        machine.memory().read(range.start, &mut bytes).unwrap();
         let path = dir.path().join(format!("range{index}"));
         std::fs::write(&path, bytes).unwrap();
         args.push("-device".into());

@@ -99,14 +99,14 @@ fn pages_of_16_kib(image: &Image<'_>) -> bool {
     let Some(count) = image.value("vm_page_dump_pages", 0, 8) else {
         return false;
     };
-    let mut pairs = Vec::new();
+    let mut ranges = Vec::new();
     for index in 0..PAIRS {
         let half = |offset| image.value("dump_avail", 16 * index + offset, 8);
         match (half(0), half(8)) {
-            (Some(start), Some(end)) if end != 0 => pairs.push((start, end)),
+            (Some(start), Some(end)) if end != 0 => ranges.push(PhysAddr(start)..PhysAddr(end)),
             _ => break,
         }
     }
     let page_size = Paging::Arm64Pages16K.page_size();
-    DumpAvail::from_pairs(&pairs, page_size).is_ok_and(|avail| avail.bits() == count)
+    DumpAvail::from_ranges(&ranges, page_size).is_ok_and(|avail| avail.bits() == count)
 }

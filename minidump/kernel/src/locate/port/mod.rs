@@ -165,9 +165,9 @@ fn multiples_of_2_mib(
 ) -> impl Iterator<Item = PhysAddr> + '_ {
     const STEP: u64 = 2 << 20;
     let all = memory.ranges().iter().flat_map(move |range| {
-        let first = range.start.checked_next_multiple_of(STEP);
+        let first = range.start.0.checked_next_multiple_of(STEP);
         let first = first.unwrap_or(u64::MAX);
-        (first..range.end.min(limit)).step_by(STEP as usize)
+        (first..range.end.0.min(limit)).step_by(STEP as usize)
     });
     usual
         .into_iter()
