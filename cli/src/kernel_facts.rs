@@ -20,18 +20,20 @@ impl KernelFacts for ElfFacts<'_> {
     fn symbol(&self, name: &str) -> Option<Symbol> {
         let found = self.0.symbol(name).filter(|s| !s.absolute)?;
         Some(Symbol {
-            address: found.value,
+            address: VirtAddr(found.value),
             size: found.size,
         })
     }
 
-    fn symbols(&self) -> Vec<(u64, &str)> {
+    fn symbols(&self) -> Vec<(VirtAddr, &str)> {
         let found = self.0.symbols().filter(|(_, symbol)| !symbol.absolute);
-        found.map(|(name, symbol)| (symbol.value, name)).collect()
+        found
+            .map(|(name, symbol)| (VirtAddr(symbol.value), name))
+            .collect()
     }
 
-    fn contents(&self, at: u64, len: usize) -> Option<Vec<u8>> {
-        let contents = self.0.bytes_at(at, len)?;
+    fn contents(&self, at: VirtAddr, len: usize) -> Option<Vec<u8>> {
+        let contents = self.0.bytes_at(at.0, len)?;
         contents.in_file.then_some(contents.bytes)
     }
 

@@ -134,7 +134,7 @@ impl Checks<'_, '_> {
         if symbol.is_none() && required {
             self.incomparable(name, 0, "no such symbol");
         }
-        symbol.map(|s| s.address.wrapping_add(self.memory.displacement()))
+        symbol.map(|s| s.address.wrapping_add(self.memory.displacement()).0)
     }
 
     fn incomparable(&mut self, name: &str, va: u64, why: &str) {
@@ -217,7 +217,7 @@ impl Checks<'_, '_> {
                 });
         }
         let linked = va.wrapping_sub(self.memory.displacement());
-        match self.kernel.contents(linked, len) {
+        match self.kernel.contents(VirtAddr(linked), len) {
             Some(contents) if contents.iter().any(|b| *b != 0) => {
                 let expected = line(&contents);
                 self.sink

@@ -12,7 +12,7 @@ use livecore_defs::{ElfMachine, PhysAddr, VirtAddr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Symbol {
     /// Its link-time address.
-    pub address: u64,
+    pub address: VirtAddr,
     /// Size in bytes; 0 if the symbol table does not state it.
     pub size: u64,
 }
@@ -29,10 +29,10 @@ pub trait KernelFacts: Sync {
     fn symbol(&self, name: &str) -> Option<Symbol>;
 
     /// Link-time address and name of every symbol that is not absolute, in any order.
-    fn symbols(&self) -> Vec<(u64, &str)>;
+    fn symbols(&self) -> Vec<(VirtAddr, &str)>;
 
     /// The `len` bytes at link-time address `at`; `None` unless the file contains all of them.
-    fn contents(&self, at: u64, len: usize) -> Option<Vec<u8>>;
+    fn contents(&self, at: VirtAddr, len: usize) -> Option<Vec<u8>>;
 
     /// The threads of the kernel in `memory`; `None` if the file lacks what is needed to list them.
     fn threads(&self, memory: &dyn DumpedMemory) -> Option<Threads>;

@@ -221,9 +221,7 @@ fn value(path: &Path, report: &Report) -> Value {
     let ranges: Vec<_> = pages
         .ranges
         .iter()
-        .map(|(start, end)| {
-            json!({ "start": format!("{:#x}", start.0), "end": format!("{:#x}", end.0) })
-        })
+        .map(|range| json!({ "start": range.start.to_string(), "end": range.end.to_string() }))
         .collect();
     let sections: Vec<_> = report
         .sections
@@ -309,8 +307,8 @@ fn print_text(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std
     for s in &report.sections {
         writeln!(out, "  {}: {} of {} bytes lost", s.section, s.lost, s.len)?;
     }
-    for (start, end) in pages.ranges.iter().take(RANGES) {
-        writeln!(out, "  lost: {:#x}..{:#x}", start.0, end.0)?;
+    for range in pages.ranges.iter().take(RANGES) {
+        writeln!(out, "  lost: {:#x}..{:#x}", range.start, range.end)?;
     }
     let more = pages.ranges.len().saturating_sub(RANGES);
     if more > 0 {

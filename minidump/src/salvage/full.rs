@@ -261,7 +261,7 @@ fn lose(pages: &mut PageCount, range: &MemoryRange, gone: Range<u64>, page: u64)
     }
     pages.lost += (gone.end - gone.start).div_ceil(page);
     let at = |offset: u64| range.start.wrapping_add(offset - range.offset);
-    pages.add_lost_range(at(gone.start), at(gone.end));
+    pages.add_lost_range(at(gone.start)..at(gone.end));
 }
 
 /// Number of pages of `run` that overlap any of `spans`. A page begins at the start of `run`.
@@ -388,6 +388,6 @@ mod tests {
         );
         assert_eq!((pages.promised, pages.kept, pages.lost), (7, 6, 1));
         assert_eq!(pages.unproven, 3);
-        assert_eq!(pages.ranges, [(PhysAddr(0x2000), PhysAddr(0x3000))]);
+        assert_eq!(pages.ranges, [PhysAddr(0x2000)..PhysAddr(0x3000)]);
     }
 }

@@ -1,5 +1,7 @@
 //! The report of salvage: kept and lost data.
 
+use std::ops::Range;
+
 use livecore_compress::Codec;
 use livecore_compress::salvage::Damage;
 
@@ -58,19 +60,19 @@ pub struct PageCount {
     pub unproven: u64,
     /// Lost pages, which are holes in the salvaged dump.
     pub lost: u64,
-    /// The first lost pages, as ranges of physical addresses.
-    pub ranges: Vec<(PhysAddr, PhysAddr)>,
+    /// The first lost pages.
+    pub ranges: Vec<Range<PhysAddr>>,
     /// Pages of `dump_avail` whose bits in the bitmap are lost.
     pub unknown: u64,
 }
 
 impl PageCount {
-    /// Adds the lost pages from `start` to `end` to the ranges, unless these are [`RANGES`] already.
-    pub(super) fn add_lost_range(&mut self, start: PhysAddr, end: PhysAddr) {
+    /// Adds the lost `pages` to the ranges, unless these are [`RANGES`] already.
+    pub(super) fn add_lost_range(&mut self, pages: Range<PhysAddr>) {
         let has_space = self.ranges.len() < RANGES;
         match self.ranges.last_mut() {
-            Some(last) if last.1 == start => last.1 = end,
-            _ if has_space => self.ranges.push((start, end)),
+            Some(last) if last.end == pages.start => last.end = pages.end,
+            _ if has_space => self.ranges.push(pages),
             _ => {}
         }
     }

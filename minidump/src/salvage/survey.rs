@@ -251,8 +251,7 @@ impl Survey {
             let Some(at) = ranges.addr_of(bit) else {
                 continue;
             };
-            let end = crate::PhysAddr(at.0.saturating_add(page));
-            count.add_lost_range(at, end);
+            count.add_lost_range(at..at.saturating_add(page));
         }
         let bits = self.old.bits();
         self.new = Bitmap::from_words(words, bits).map_err(|e| Error::Options(e.to_string()))?;

@@ -59,8 +59,8 @@ fn assert_contents(built: &Built, report: &Report, out: &[u8], what: &str) -> u6
         for pa in (start..end).step_by(4096) {
             let mut page = vec![0; 4096];
             let found = dump.read_phys(PhysAddr(pa), &mut page);
-            let lost = |(from, to): &(PhysAddr, PhysAddr)| (from.0..to.0).contains(&pa);
-            let lost = report.pages.ranges.iter().any(lost);
+            let mut ranges = report.pages.ranges.iter();
+            let lost = ranges.any(|range| range.contains(&PhysAddr(pa)));
             assert_eq!(found.is_err(), lost, "{what}: {pa:#x}");
             if found.is_ok() {
                 if page != original(built, pa).unwrap() {

@@ -1,5 +1,7 @@
 //! Virtual addresses and symbols of pages and page-table entries that differ.
 
+use livecore_defs::VirtAddr;
+
 use super::{PageDifference, SectionDifference, Side};
 use crate::entry;
 use crate::header::MinidumpHeader;
@@ -16,7 +18,7 @@ pub(super) fn of_pages(pages: &mut [PageDifference], side: &Side, options: &Opti
         return;
     };
     for page in &mut *pages {
-        let start = direct(header, page.pa);
+        let start = direct(header, page.pa.0).map(VirtAddr);
         page.direct = start.and_then(|va| va.checked_add(page.offset as u64));
     }
     let (Some(kernel), Some(scanned), false) = (options.kernel, &side.scanned, pages.is_empty())
@@ -48,6 +50,7 @@ fn symbols(pages: &mut [PageDifference], kernel: &dyn KernelFacts, memory: &Memo
     let mut named: Vec<(u64, &str)> = kernel
         .symbols()
         .into_iter()
+        .map(|(at, name)| (at.0, name))
         .filter(|(at, name)| *at >= memory.header.kernbase && !name.is_empty())
         .collect();
     named.sort_unstable();
@@ -63,7 +66,9 @@ fn symbols(pages: &mut [PageDifference], kernel: &dyn KernelFacts, memory: &Memo
     let mut va = from;
     while va <= to && missing > 0 {
         if let Ok(pa) = memory.translate(va)
-            && let Some(found) = pages.iter_mut().find(|p| p.pa == pa && p.symbol.is_none())
+            && let Some(found) = pages
+                .iter_mut()
+                .find(|p| p.pa.0 == pa && p.symbol.is_none())
         {
             let at = va.saturating_add(found.offset as u64);
             let after = named.partition_point(|(value, _)| *value <= at);

@@ -6,6 +6,8 @@
 use std::cmp::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 
+use livecore_defs::PhysAddr;
+
 use super::{PageDifference, Pages, SectionDifference};
 use crate::intake::{Seen, Tap};
 
@@ -185,7 +187,7 @@ impl Merged {
         if self.pages.len() < self.keep {
             let (offset, a, b) = shown(a, b);
             self.pages.push(PageDifference {
-                pa,
+                pa: PhysAddr(pa),
                 offset,
                 a,
                 b,

@@ -14,11 +14,13 @@ mod merge;
 mod render;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use livecore_compress::{Progress, ReadAt};
+use livecore_defs::{PhysAddr, VirtAddr};
 
 use crate::codec::Content;
 use crate::facts::Facts;
@@ -91,8 +93,8 @@ pub struct SectionDifference {
 /// A page whose contents differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageDifference {
-    /// Physical address of the page.
-    pub pa: u64,
+    /// The page.
+    pub pa: PhysAddr,
     /// Offset in the page of the first byte that differs.
     pub offset: usize,
     /// Up to 16 bytes of the first dump at `offset`.
@@ -100,7 +102,7 @@ pub struct PageDifference {
     /// Up to 16 bytes of the second dump at `offset`.
     pub b: Vec<u8>,
     /// Direct-map address of that byte, if there is a direct map.
-    pub direct: Option<u64>,
+    pub direct: Option<VirtAddr>,
     /// Address of that byte in the kernel image, and the symbol at or before it, if a kernel was
     /// given and its image contains the page: `0xffffffff81c9a2f0 hz+0x4`.
     pub symbol: Option<String>,
@@ -111,8 +113,8 @@ pub struct PageDifference {
 pub struct Pages {
     /// Number of pages.
     pub count: u64,
-    /// The first ranges, `start..end`.
-    pub ranges: Vec<(u64, u64)>,
+    /// The first ranges.
+    pub ranges: Vec<Range<PhysAddr>>,
     /// Number of pages in these ranges.
     pub shown: u64,
 }
@@ -121,12 +123,13 @@ impl Pages {
     fn add(&mut self, pa: u64, page: u64, keep: usize) {
         self.count += 1;
         let may_grow = self.ranges.len() < keep;
+        let pa = PhysAddr(pa);
         // The end of the last page of the address space overflows.
         let end = pa.saturating_add(page);
         match self.ranges.last_mut() {
             // Pages are in ascending order: only the last range can grow.
-            Some(last) if last.1 == pa && self.shown + 1 == self.count => last.1 = end,
-            _ if may_grow => self.ranges.push((pa, end)),
+            Some(last) if last.end == pa && self.shown + 1 == self.count => last.end = end,
+            _ if may_grow => self.ranges.push(pa..end),
             _ => return,
         }
         self.shown += 1;

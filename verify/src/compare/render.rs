@@ -1,6 +1,7 @@
 //! A comparison as text and as JSON.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use serde_json::{Value, json};
 
@@ -158,7 +159,7 @@ fn ranges(pages: &Pages) -> Value {
     let ranges: Vec<_> = pages
         .ranges
         .iter()
-        .map(|(start, end)| json!({ "start": format!("{start:#x}"), "end": format!("{end:#x}") }))
+        .map(|Range { start, end }| json!({ "start": start.to_string(), "end": end.to_string() }))
         .collect();
     json!({ "count": pages.count, "shown": pages.shown, "ranges": ranges })
 }
@@ -170,7 +171,7 @@ fn differences(list: &[Difference]) -> Vec<Value> {
 }
 
 fn list(out: &mut dyn Write, pages: &Pages) -> io::Result<()> {
-    for (start, end) in &pages.ranges {
+    for Range { start, end } in &pages.ranges {
         writeln!(out, "    {start:#x}..{end:#x}")?;
     }
     let more = pages.count - pages.shown;

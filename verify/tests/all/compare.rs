@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use common::{MACHINE, build, seal};
 use livecore_compress::{Codec, NoProgress, ReadAt};
+use livecore_defs::PhysAddr;
 use livecore_tests::mkdump;
 use livecore_verify::Options;
 use livecore_verify::compare::{Answer, Comparison, compare};
@@ -58,7 +59,7 @@ fn pages_that_differ_are_reported_with_their_first_different_byte() {
     let found = compared(&build("").bytes, &other);
     assert_eq!(found.answer, Answer::Differ);
     assert_eq!(found.differ.count, 1);
-    assert_eq!(found.differ.ranges, [(0x5000, 0x6000)]);
+    assert_eq!(found.differ.ranges, [PhysAddr(0x5000)..PhysAddr(0x6000)]);
     let page = &found.pages[0];
     assert_eq!((page.pa, page.offset), (0x5000, 0x123));
     assert_eq!(page.direct, Some(0xffff_f800_0000_5123));
@@ -76,7 +77,7 @@ fn pages_in_one_dump_only_are_reported_as_ranges() {
     let found = compared(&build("").bytes, &more);
     assert_eq!(found.answer, Answer::Differ);
     assert_eq!((found.only_a.count, found.differ.count), (0, 0));
-    assert_eq!(found.only_b.ranges, [(0x9a000, 0x9d000)]);
+    assert_eq!(found.only_b.ranges, [PhysAddr(0x9a000)..PhysAddr(0x9d000)]);
     let back = compared(&more, &build("").bytes);
     assert_eq!(back.only_a, found.only_b);
     assert_eq!(back.only_b, found.only_a);

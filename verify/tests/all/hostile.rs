@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{MACHINE, build, describe, seal, verify};
 use livecore_compress::{Codec, NoProgress, ReadAt};
+use livecore_defs::PhysAddr;
 use livecore_minidump::KernelElf;
 use livecore_tests::{mkdump, mkelf};
 use livecore_verify::compare::{Answer, compare};
@@ -98,8 +99,14 @@ fn pages_at_the_end_of_the_address_space_are_compared() {
     let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(one), Arc::new(other)];
     let found = compare(sources, ["a", "b"], &Options::default(), &NoProgress);
     assert_eq!(found.answer, Answer::Differ, "{found:?}");
-    assert_eq!(found.only_b.ranges, [(u64::MAX - 0xfff, u64::MAX)]);
-    assert_eq!(found.differ.ranges, [(u64::MAX - 0x1fff, u64::MAX - 0xfff)]);
+    assert_eq!(
+        found.only_b.ranges,
+        [PhysAddr(u64::MAX - 0xfff)..PhysAddr::MAX]
+    );
+    assert_eq!(
+        found.differ.ranges,
+        [PhysAddr(u64::MAX - 0x1fff)..PhysAddr(u64::MAX - 0xfff)]
+    );
     assert_eq!(found.pages[0].direct, None);
 }
 
