@@ -65,7 +65,7 @@ pub(super) fn probe(head: &[u8]) -> bool {
 }
 
 /// The numbers of `struct disk_dump_header`, whose offsets depend on the width of a `timeval`.
-struct Header {
+struct KdumpHeader {
     wide: bool,
     version: u32,
     status: u32,
@@ -75,7 +75,7 @@ struct Header {
     max_mapnr: u64,
 }
 
-impl Header {
+impl KdumpHeader {
     /// Parses the header of a 64-bit or 32-bit machine.
     fn read(head: &[u8; 512], wide: bool) -> Self {
         let at = if wide { 424 } else { 412 };
@@ -107,7 +107,10 @@ impl Header {
 /// Opens a kdump file.
 fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec<String>), Error> {
     let head: [u8; 512] = source.array("kdump header", 0)?;
-    let both = [Header::read(&head, true), Header::read(&head, false)];
+    let both = [
+        KdumpHeader::read(&head, true),
+        KdumpHeader::read(&head, false),
+    ];
     let Some(header) = both.iter().find(|h| h.is_plausible(source.len())) else {
         let [wide, _] = both;
         return Err(Error::broken(
@@ -196,7 +199,7 @@ struct SubHeader {
 }
 
 impl SubHeader {
-    fn read(source: &Source, header: &Header) -> Result<Self, Error> {
+    fn read(source: &Source, header: &KdumpHeader) -> Result<Self, Error> {
         let at = header.block_size;
         let bytes: [u8; 104] = source.array("kdump sub header", at)?;
         // The offsets of split, offset_note, size_note and max_mapnr_64.

@@ -45,13 +45,13 @@ pub(super) fn is_deflated(head: &[u8]) -> bool {
 }
 
 /// The header of a range.
-struct Header {
+struct LimeHeader {
     version: u32,
     start: u64,
     len: u64,
 }
 
-impl Header {
+impl LimeHeader {
     fn read(source: &Source, at: u64) -> Result<Self, Error> {
         let bytes: [u8; HEADER as usize] = source.array("LiME header", at)?;
         let version = match (le32(&bytes, 0), le32(&bytes, 4)) {
@@ -110,7 +110,7 @@ fn open(source: &Source, options: &Options) -> Result<Linear, Error> {
     let mut pieces = Pieces::new("LiME range", source, options);
     let mut at = 0;
     while at < source.len() {
-        let header = Header::read(source, at)?;
+        let header = LimeHeader::read(source, at)?;
         if header.version == 1 && header.is_bare(source, at)? {
             pieces.add_zeros(header.start, header.len, at)?;
             at += HEADER;
@@ -133,7 +133,7 @@ fn open_avml(source: &Source, options: &Options) -> Result<Snapped, Error> {
     let mut blocks = Blocks::new(source, options);
     let mut at = 0;
     while at < source.len() {
-        let header = Header::read(source, at)?;
+        let header = LimeHeader::read(source, at)?;
         if header.version != 2 {
             return Err(Error::Unsupported {
                 what: format!("AVML file with an uncompressed range, at offset {at:#x}"),

@@ -15,7 +15,7 @@ use crate::json::Hex;
 
 /// The facts of a minidump.
 #[derive(Debug, Serialize)]
-pub struct Facts {
+pub(crate) struct MinidumpFacts {
     pub(super) dump: String,
     pub(super) file_size: u64,
     /// Disk space of the file; `None` for a stream.
@@ -30,14 +30,14 @@ pub struct Facts {
     pub(super) page_size: u64,
     pub(super) minidump: Minidump,
     pub(super) header_origin: &'static str,
-    pub(super) header: Option<Header>,
-    pub(super) sections: Vec<Section>,
-    pub(super) dump_avail: Vec<Range>,
-    pub(super) pages: Pages,
+    pub(super) header: Option<HeaderFacts>,
+    pub(super) sections: Vec<SectionFacts>,
+    pub(super) dump_avail: Vec<AvailFacts>,
+    pub(super) pages: PageCounts,
     pub(super) torn: Option<TornFacts>,
     pub(super) pause: Option<PauseFacts>,
     pub(super) cpu_state: Vec<CpuFacts>,
-    pub(super) seal_records: Vec<Record>,
+    pub(super) seal_records: Vec<SealRecordFacts>,
     pub(super) short: Option<Short>,
     /// Of the warnings, in their order.
     pub(super) warning_ids: Vec<Id>,
@@ -79,7 +79,7 @@ pub(super) struct Minidump {
 
 /// The kerneldumpheader.
 #[derive(Debug, Serialize)]
-pub(super) struct Header {
+pub(super) struct HeaderFacts {
     pub(super) offset: Option<u64>,
     pub(super) info_file: Option<String>,
     pub(super) magic: &'static str,
@@ -101,7 +101,7 @@ pub(super) struct Header {
 
 /// A section of the minidump.
 #[derive(Debug, Serialize)]
-pub(super) struct Section {
+pub(super) struct SectionFacts {
     pub(super) name: &'static str,
     pub(super) offset: u64,
     pub(super) size: u64,
@@ -109,7 +109,7 @@ pub(super) struct Section {
 
 /// A range of `dump_avail`.
 #[derive(Debug, Serialize)]
-pub(super) struct Range {
+pub(super) struct AvailFacts {
     pub(super) start: Hex,
     pub(super) end: Hex,
     pub(super) pages: u64,
@@ -118,7 +118,7 @@ pub(super) struct Range {
 
 /// Page counts.
 #[derive(Debug, Serialize)]
-pub(super) struct Pages {
+pub(super) struct PageCounts {
     pub(super) saved: u64,
     pub(super) holes: u64,
     pub(super) total: u64,
@@ -163,7 +163,7 @@ pub(super) struct CpuFacts {
 
 /// A record of the seal other than header and index.
 #[derive(Debug, Serialize)]
-pub(super) struct Record {
+pub(super) struct SealRecordFacts {
     pub(super) kind: u32,
     pub(super) size: u64,
 }
@@ -198,9 +198,9 @@ impl Frames {
     }
 }
 
-impl Facts {
+impl MinidumpFacts {
     /// The facts of `dump`, whose name is `path`.
-    pub fn of(dump: &Dump, path: &Path, warnings: Vec<(Id, String)>) -> Self {
+    pub(crate) fn of(dump: &Dump, path: &Path, warnings: Vec<(Id, String)>) -> Self {
         let (warning_ids, warnings) = warnings.into_iter().unzip();
         let stream = dump.envelope().stream();
         let size = dump.envelope().known_len();
@@ -250,10 +250,10 @@ impl Facts {
             header: dump
                 .envelope()
                 .kerneldumpheader()
-                .map(|h| Header::of(h, dump.envelope().header_origin())),
+                .map(|h| HeaderFacts::of(h, dump.envelope().header_origin())),
             sections: sections(&dump.layout()),
             dump_avail: ranges(dump),
-            pages: Pages {
+            pages: PageCounts {
                 saved: dump.bitmap().count(),
                 holes: dump.dump_avail().bits() - dump.bitmap().count(),
                 total: dump.dump_avail().bits(),
@@ -286,7 +286,7 @@ impl Facts {
                 })
                 .collect(),
             seal_records: dump.envelope().seal().map_or_else(Vec::new, |seal| {
-                let record = |(kind, value): &(u32, Vec<u8>)| Record {
+                let record = |(kind, value): &(u32, Vec<u8>)| SealRecordFacts {
                     kind: *kind,
                     size: value.len() as u64,
                 };
@@ -299,7 +299,7 @@ impl Facts {
     }
 }
 
-impl Header {
+impl HeaderFacts {
     pub(super) fn of(header: &KernelDumpHeader, origin: &HeaderOrigin) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_string();
         Self {
@@ -342,7 +342,7 @@ pub(super) fn origin(origin: &HeaderOrigin) -> &'static str {
     }
 }
 
-fn sections(layout: &Layout) -> Vec<Section> {
+fn sections(layout: &Layout) -> Vec<SectionFacts> {
     let page = layout.page_size();
     [
         ("header", 0, layout.msgbuf_offset()),
@@ -358,15 +358,15 @@ fn sections(layout: &Layout) -> Vec<Section> {
     ]
     .into_iter()
     .filter(|(_, _, size)| *size > 0)
-    .map(|(name, offset, size)| Section { name, offset, size })
+    .map(|(name, offset, size)| SectionFacts { name, offset, size })
     .collect()
 }
 
-fn ranges(dump: &Dump) -> Vec<Range> {
+fn ranges(dump: &Dump) -> Vec<AvailFacts> {
     let bitmap = dump.bitmap();
-    let segments = dump.dump_avail().segments().iter();
-    segments
-        .map(|s| Range {
+    let ranges = dump.dump_avail().segments().iter();
+    ranges
+        .map(|s| AvailFacts {
             start: s.start.into(),
             end: s.end.into(),
             pages: s.pages,

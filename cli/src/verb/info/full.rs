@@ -6,7 +6,7 @@ use std::path::Path;
 use livecore_minidump::{FullDump, KernelMemory};
 use serde::Serialize;
 
-use super::facts::{Frames, Header, PayloadFacts, disk_size, origin, ratio, stream_name};
+use super::facts::{Frames, HeaderFacts, PayloadFacts, disk_size, origin, ratio, stream_name};
 use super::text::{self, Lines};
 use crate::id::Id;
 use crate::json::Hex;
@@ -38,8 +38,8 @@ pub(super) struct FullFacts {
     /// Version of the minidump that the full dump carries.
     carried_minidump: Option<u32>,
     header_origin: &'static str,
-    header: Option<Header>,
-    ranges: Vec<Range>,
+    header: Option<HeaderFacts>,
+    ranges: Vec<MemoryRangeFacts>,
     memory: u64,
     /// Ranges beyond [`RANGES`].
     #[serde(skip_serializing_if = "is_zero")]
@@ -68,7 +68,7 @@ struct Delta {
 
 /// A range of memory.
 #[derive(Debug, Serialize)]
-struct Range {
+struct MemoryRangeFacts {
     start: Hex,
     end: Hex,
     offset: u64,
@@ -113,12 +113,12 @@ impl FullFacts {
             header: dump
                 .envelope()
                 .kerneldumpheader()
-                .map(|h| Header::of(h, dump.envelope().header_origin())),
+                .map(|h| HeaderFacts::of(h, dump.envelope().header_origin())),
             ranges: dump
                 .ranges()
                 .iter()
                 .take(RANGES)
-                .map(|range| Range {
+                .map(|range| MemoryRangeFacts {
                     start: range.start.into(),
                     end: range.end().into(),
                     offset: range.offset,

@@ -17,27 +17,27 @@ use livecore_defs::text::printable;
 
 /// The facts of a memory image.
 #[derive(Debug, Serialize)]
-pub(super) struct Facts {
+pub(super) struct ImageFacts {
     image: String,
     format: &'static str,
     codec: &'static str,
     layout: Option<String>,
     memory: u64,
-    ranges: Vec<Range>,
-    cpus: Vec<Cpu>,
+    ranges: Vec<MemoryRangeFacts>,
+    cpus: Vec<CpuFacts>,
     notes: Vec<String>,
 }
 
 /// A range of physical memory in the image.
 #[derive(Debug, Serialize)]
-struct Range {
+struct MemoryRangeFacts {
     start: Hex,
     end: Hex,
 }
 
 /// A processor with its main registers.
 #[derive(Debug, Serialize)]
-struct Cpu {
+struct CpuFacts {
     number: u32,
     #[serde(flatten)]
     registers: CpuRegisters,
@@ -98,7 +98,7 @@ fn map<S: Serializer>(values: &[(&str, Hex)], out: S) -> Result<S::Ok, S::Error>
     out.collect_map(values.iter().map(|(name, value)| (name, value)))
 }
 
-impl Cpu {
+impl CpuFacts {
     fn of(cpu: &CpuState) -> Self {
         Self {
             number: cpu.number,
@@ -135,7 +135,7 @@ impl Cpu {
 /// The most ranges that are listed: a file may claim millions.
 const RANGES: usize = 4096;
 
-impl Facts {
+impl ImageFacts {
     fn of(image: &Image, path: &Path) -> Self {
         let ranges = image.memory.ranges();
         Self {
@@ -147,12 +147,12 @@ impl Facts {
             ranges: ranges
                 .iter()
                 .take(RANGES)
-                .map(|range| Range {
+                .map(|range| MemoryRangeFacts {
                     start: range.start.into(),
                     end: range.end.into(),
                 })
                 .collect(),
-            cpus: image.cpus.iter().map(Cpu::of).collect(),
+            cpus: image.cpus.iter().map(CpuFacts::of).collect(),
             notes: image
                 .notes
                 .iter()
@@ -204,7 +204,7 @@ fn has_mark(path: &Path) -> bool {
 }
 
 /// Opens the image at `path`. `None` if it could only be raw memory, which has no signature.
-pub(super) fn of(path: &Path, session: &mut Session<'_>) -> Option<Result<Facts, Failure>> {
+pub(super) fn of(path: &Path, session: &mut Session<'_>) -> Option<Result<ImageFacts, Failure>> {
     let options = session.image_options();
     match image::open(path, &options) {
         Ok(image) if image.format == Format::Raw => None,
@@ -212,7 +212,7 @@ pub(super) fn of(path: &Path, session: &mut Session<'_>) -> Option<Result<Facts,
             if let Some(what) = image.memory.contradiction() {
                 session.warn(path, Id::ImageContradiction, what);
             }
-            Some(Ok(Facts::of(&image, path)))
+            Some(Ok(ImageFacts::of(&image, path)))
         }
         // A file shorter than a page is not an image.
         Err(livecore_minidump::Error::Broken { region, .. }) if region == RAW => None,

@@ -22,7 +22,7 @@ use crate::id::Id;
 use crate::input::{self, Opening};
 use crate::session::{Checked, Session};
 
-pub use facts::Facts;
+use facts::MinidumpFacts;
 
 const MANUAL: &str = "\
 Examples:
@@ -119,7 +119,7 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
     session.out.write_all(before.as_bytes())?;
     match &dump {
         AnyDump::Mini(dump) => {
-            let facts = Facts::of(dump, path, warnings);
+            let facts = MinidumpFacts::of(dump, path, warnings);
             if json {
                 crate::json::print(&facts, &mut session.out)?;
             } else {

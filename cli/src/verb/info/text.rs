@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::facts::{Facts, Frames, Header, PayloadFacts};
+use super::facts::{Frames, HeaderFacts, MinidumpFacts, PayloadFacts};
 use crate::text::Bytes;
 use livecore_defs::text::printable;
 
@@ -28,7 +28,7 @@ impl Lines<'_> {
 }
 
 /// Prints the facts as text.
-pub(super) fn print(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn print(facts: &MinidumpFacts, out: &mut dyn Write) -> io::Result<()> {
     let mut lines = Lines { out };
     lines.line("dump", &facts.dump)?;
     lines.line("file size", Bytes(facts.file_size))?;
@@ -161,7 +161,7 @@ pub(super) fn payload(
 /// Prints the origin and the fields of the header.
 pub(super) fn kerneldumpheader(
     origin: &str,
-    header: Option<&Header>,
+    header: Option<&HeaderFacts>,
     lines: &mut Lines<'_>,
 ) -> io::Result<()> {
     let origin = match origin {
@@ -180,7 +180,7 @@ pub(super) fn kerneldumpheader(
     }
 }
 
-fn header(header: &Header, lines: &mut Lines<'_>) -> io::Result<()> {
+fn header(header: &HeaderFacts, lines: &mut Lines<'_>) -> io::Result<()> {
     if let Some(offset) = header.offset {
         lines.line("  offset", format!("{offset:#x}"))?;
     }
