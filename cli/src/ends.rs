@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
-use livecore_compress::spool::{spool, spool_error};
+use livecore_compress::{spool, spool_error};
 use livecore_minidump::{Layout, MinidumpHeader};
 
 use crate::env::{Env, is_seekable};

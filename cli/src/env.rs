@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use livecore_compress::spool;
+use livecore_compress::{spool, spool_error};
 
 use crate::interrupt::Interrupt;
 use crate::memory;
@@ -121,10 +121,10 @@ impl Env {
     /// Copies `start`, which was read before, and the rest of `stream`.
     pub(crate) fn spool_after(&self, start: &[u8], stream: File) -> io::Result<File> {
         let directory = Some(&*self.spool_dir);
-        let mut file = spool::spool(directory)?;
+        let mut file = spool(directory)?;
         let mut put = |piece: &[u8]| {
             let written = file.write_all(piece);
-            written.map_err(|e| spool::spool_error(directory, e))
+            written.map_err(|e| spool_error(directory, e))
         };
         put(start)?;
         self.each_piece(stream, &mut put)?;

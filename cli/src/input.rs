@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use livecore_compress::{Progress as _, ReadAt, StreamKind};
 use livecore_defs::foreign::{Foreign, HEAD};
-use livecore_kernel::agree::Agreement;
-use livecore_kernel::kernel_search::Found;
+use livecore_kernel::Agreement;
+use livecore_kernel::SearchResult;
 use livecore_kernel::{KernelSearch, Pair, PairError, Tried};
 use livecore_livedump::publish::free;
 use livecore_minidump::dump::Warning;
@@ -259,7 +259,7 @@ impl KernelArgs {
         if let Some(path) = self.named(&session.env).map(Path::to_owned) {
             return self.pair(&path, dump, name, session);
         }
-        let Found { pair, rejected } = self.search(dump, name, session);
+        let SearchResult { pair, rejected } = self.search(dump, name, session);
         pair.ok_or_else(|| {
             Failure::of(Exit::COULD_NOT, &PairError::NotFound { rejected })
                 .about(name)
@@ -275,7 +275,7 @@ impl KernelArgs {
         }
     }
 
-    fn search(&self, dump: &AnyDump, name: &Path, session: &mut Session<'_>) -> Found {
+    fn search(&self, dump: &AnyDump, name: &Path, session: &mut Session<'_>) -> SearchResult {
         // Another user may own the dump's directory, so skip paths that a debugger would interpret
         // as more than a path.
         let plain = |path: &Path| command::plain(path).map(drop);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use livecore_kernel::location::parse_number;
+use livecore_kernel::parse_number;
 
 /// Escapes a line that the runner of a CI job would execute as a command (`::error::`, `##[error]`,
 /// `##vso[…]`): the command's first character becomes octal, as vis(3) writes it.

@@ -3,38 +3,38 @@
 //! All numbers are little-endian. This module does not inflate.
 
 /// ID1, ID2 and CM (deflate).
-pub const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
+pub(crate) const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
 /// Size of a header without optional fields.
-pub const HEADER_LEN: usize = 10;
+pub(crate) const HEADER_LEN: usize = 10;
 /// Size of a trailer: CRC-32 and content length modulo 2^32.
-pub const TRAILER_LEN: usize = 8;
+pub(crate) const TRAILER_LEN: usize = 8;
 /// FLG: a CRC of the header follows it.
-pub const FHCRC: u8 = 1 << 1;
+pub(crate) const FHCRC: u8 = 1 << 1;
 /// FLG: an extra field follows.
-pub const FEXTRA: u8 = 1 << 2;
+pub(crate) const FEXTRA: u8 = 1 << 2;
 /// FLG: a zero-terminated file name follows.
-pub const FNAME: u8 = 1 << 3;
+pub(crate) const FNAME: u8 = 1 << 3;
 /// FLG: a zero-terminated comment follows.
-pub const FCOMMENT: u8 = 1 << 4;
+pub(crate) const FCOMMENT: u8 = 1 << 4;
 /// FLG: bits that must be 0.
-pub const RESERVED: u8 = 0b1110_0000;
+pub(crate) const RESERVED: u8 = 0b1110_0000;
 /// Maximum size of a header to read. Only the extra field can be long in practice.
-pub const HEADER_MAX: usize = 3 * 65536;
+pub(crate) const HEADER_MAX: usize = 3 * 65536;
 
 /// The header that FreeBSD's kernel writes: no flags, no time, no hints, OS 3 (Unix).
-pub const PLAIN_HEADER: [u8; HEADER_LEN] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+pub(crate) const PLAIN_HEADER: [u8; HEADER_LEN] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 /// [`PLAIN_HEADER`] with an extra field.
-pub const EXTRA_HEADER: [u8; HEADER_LEN] = [0x1f, 0x8b, 8, FEXTRA, 0, 0, 0, 0, 0, 3];
+pub(crate) const EXTRA_HEADER: [u8; HEADER_LEN] = [0x1f, 0x8b, 8, FEXTRA, 0, 0, 0, 0, 0, 3];
 
 /// An empty deflate stream: one last block with fixed codes.
-pub const EMPTY_DEFLATE: [u8; 2] = [3, 0];
+pub(crate) const EMPTY_DEFLATE: [u8; 2] = [3, 0];
 
 /// Subfield of bgzip: the member's stored length minus one (`u16`).
-pub const BGZIP: [u8; 2] = *b"BC";
+pub(crate) const BGZIP: [u8; 2] = *b"BC";
 
 /// A member's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberHeader<'a> {
+pub(crate) struct MemberHeader<'a> {
     /// Size of the header.
     pub len: usize,
     /// The extra field; empty if there is none.
@@ -43,7 +43,7 @@ pub struct MemberHeader<'a> {
 
 /// Why bytes could not be parsed as a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoHeader {
+pub(crate) enum NoHeader {
     /// There are too few bytes.
     Short,
     /// The bytes are not a valid header.
@@ -56,7 +56,7 @@ impl<'a> MemberHeader<'a> {
     /// # Errors
     ///
     /// [`NoHeader`] if the bytes are not a whole gzip header.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, NoHeader> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, NoHeader> {
         let known = bytes.len().min(MAGIC.len());
         if bytes[..known] != MAGIC[..known] {
             return Err(NoHeader::Wrong);
@@ -95,7 +95,7 @@ impl<'a> MemberHeader<'a> {
     }
 
     /// The content of the extra field's first subfield `id`, if there is one.
-    pub fn subfield(&self, id: [u8; 2]) -> Option<&'a [u8]> {
+    pub(crate) fn subfield(&self, id: [u8; 2]) -> Option<&'a [u8]> {
         let mut rest = self.extra;
         while let Some((head, after)) = rest.split_first_chunk::<4>() {
             let len = usize::from(u16::from_le_bytes([head[2], head[3]]));

@@ -40,14 +40,13 @@
 //!                   stream ◀──────────────── table: the offset of each frame ◀───────────
 //! ```
 //!
-//! * [`read_at`] is the trait for all sources: a file, a slice, a window, decoded content.
-//! * [`encode`] stores content, as independent frames or as one frame or member.
+//! * [`ReadAt`] is the trait for all sources: a file, a slice, a window, decoded content.
+//! * [`encode_at`] and [`encode_read`] store content, as independent frames or as one frame or member.
 //! * [`seal`] is the index and attachment after the frames; `docs/sealed.md` describes the format.
-//! * [`stream`] opens any stored stream and reads its content.
+//! * [`Stream`] opens any stored stream and reads its content.
 //! * [`salvage`] recovers content of damaged streams.
-//! * [`frames`] walks over compressed streams without decoding; [`table`] is its result, or a seal's
-//!   index.
-//! * [`zstd_format`] and [`gzip_format`] are the outer structures of the codecs.
+//! * [`frames`] walks over compressed streams without decoding; [`FrameTable`] is its result, or a
+//!   seal's index.
 //!
 //! # Untrusted input
 //!
@@ -57,30 +56,31 @@
 //! truncated stream can be opened; a read of a damaged part returns an [`Error::Broken`] with region
 //! and offset.
 
-pub mod codec;
+mod codec;
 mod decode;
-pub mod encode;
-pub mod error;
+mod encode;
+mod error;
 mod evenness;
 pub mod frames;
-pub mod gzip_format;
+mod gzip_format;
 mod pipeline;
-pub mod progress;
-pub mod read_at;
+mod progress;
+mod read_at;
 pub mod salvage;
 pub mod seal;
-pub mod spool;
-pub mod stream;
+mod spool;
+mod stream;
 mod sync;
-pub mod table;
+mod table;
 mod zero;
-pub mod zstd_format;
+mod zstd_format;
 
 pub use codec::Codec;
 pub use encode::{Encoding, Shape, Stored, encode_at, encode_read, write_seal};
 pub use error::Error;
 pub use progress::{NoProgress, Progress};
 pub use read_at::{ReadAt, Window};
+pub use spool::{spool, spool_error};
 pub use stream::{OpenOptions, Sink, Stream, StreamKind};
 pub use table::{Entry, Frame, FrameTable};
 pub use zero::is_zero;

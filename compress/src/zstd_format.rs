@@ -5,35 +5,35 @@
 //! not decode blocks.
 
 /// RFC 8878 3.1.1: the first four bytes of a frame.
-pub const MAGIC: u32 = 0xFD2F_B528;
+pub(crate) const MAGIC: u32 = 0xFD2F_B528;
 /// RFC 8878 3.1.2: skippable frames begin with this number or one of the fifteen after it.
-pub const SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
+pub(crate) const SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
 /// Size of a skippable frame's header: magic and content length (`u32`).
-pub const SKIPPABLE_HEADER_LEN: usize = 8;
+pub(crate) const SKIPPABLE_HEADER_LEN: usize = 8;
 /// The skippable magic of a seek table.
-pub const SEEK_TABLE_MAGIC: u32 = 0x184D_2A5E;
+pub(crate) const SEEK_TABLE_MAGIC: u32 = 0x184D_2A5E;
 /// The last four bytes of a seek table.
-pub const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
+pub(crate) const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
 /// Size of a seek table's footer: number of frames (`u32`), descriptor, [`SEEKABLE_MAGIC`].
-pub const SEEK_FOOTER_LEN: usize = 9;
+pub(crate) const SEEK_FOOTER_LEN: usize = 9;
 /// Size of a seek table entry with a checksum: compressed length, content length, low half of the
 /// content's XXH64.
-pub const SEEK_ENTRY_LEN: usize = 12;
+pub(crate) const SEEK_ENTRY_LEN: usize = 12;
 /// The footer's descriptor for entries with checksums; all other bits are 0.
-pub const SEEK_DESCRIPTOR: u8 = 0x80;
+pub(crate) const SEEK_DESCRIPTOR: u8 = 0x80;
 /// Maximum number of frames in a seek table.
-pub const SEEK_MAX_FRAMES: u64 = 0x0800_0000;
+pub(crate) const SEEK_MAX_FRAMES: u64 = 0x0800_0000;
 /// Maximum size of a frame header: magic, descriptor, window, dictionary 4, content size 8.
-pub const FRAME_HEADER_MAX: usize = 18;
+pub(crate) const FRAME_HEADER_MAX: usize = 18;
 /// Size of a block header.
-pub const BLOCK_HEADER_LEN: usize = 3;
+pub(crate) const BLOCK_HEADER_LEN: usize = 3;
 /// Size of a frame's checksum, at its end.
-pub const CHECKSUM_LEN: usize = 4;
+pub(crate) const CHECKSUM_LEN: usize = 4;
 /// RFC 8878 3.1.1.2.4: maximum content size of a block.
-pub const BLOCK_MAX: u32 = 128 << 10;
+pub(crate) const BLOCK_MAX: u32 = 128 << 10;
 
 /// Whether `magic` is that of a skippable frame.
-pub fn is_skippable(magic: u32) -> bool {
+pub(crate) fn is_skippable(magic: u32) -> bool {
     magic & 0xFFFF_FFF0 == SKIPPABLE_MAGIC
 }
 
@@ -101,7 +101,7 @@ impl FrameHeader {
 
 /// A block's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlockHeader {
+pub(crate) struct BlockHeader {
     /// Whether the block is the frame's last.
     pub last: bool,
     /// Size of the block without its header.
@@ -110,7 +110,7 @@ pub struct BlockHeader {
 
 impl BlockHeader {
     /// Parses a block header. `None` if its type is reserved or its size exceeds [`BLOCK_MAX`].
-    pub fn parse(bytes: [u8; BLOCK_HEADER_LEN]) -> Option<Self> {
+    pub(crate) fn parse(bytes: [u8; BLOCK_HEADER_LEN]) -> Option<Self> {
         let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
         let size = word >> 3;
         if size > BLOCK_MAX {

@@ -51,4 +51,4 @@ pub mod publish;
 pub mod qmp;
 pub mod sys;
 pub mod take;
-pub mod torn;
+mod torn;

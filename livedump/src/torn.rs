@@ -41,10 +41,10 @@ use xxhash_rust::xxh64::xxh64;
 const BLOCK: u64 = 256;
 /// Bytes of kept pages. Further pages are read when they are written, and counted as torn if they
 /// changed again.
-pub const KEPT_LIMIT: usize = 64 << 20;
+pub(crate) const KEPT_LIMIT: usize = 64 << 20;
 
 /// Watched memory of a dump.
-pub struct Watch {
+pub(crate) struct Watch {
     memory: Arc<dyn PhysMemory>,
     plan: Plan,
     page: u64,
@@ -83,7 +83,7 @@ impl Watch {
     /// # Errors
     ///
     /// The error of the memory, or [`io::ErrorKind::Interrupted`] if `progress` ends it.
-    pub fn new(
+    pub(crate) fn new(
         memory: Arc<dyn PhysMemory>,
         plan: &Plan,
         rounds: u32,
@@ -215,7 +215,7 @@ impl Watch {
     }
 
     /// The result, which is complete when the dump has been written.
-    pub fn report(&self) -> Torn {
+    pub(crate) fn report(&self) -> Torn {
         Torn {
             pages: self.bitmap().count(),
             torn: self.torn_now(),

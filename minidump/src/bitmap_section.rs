@@ -7,7 +7,7 @@ use crate::{Bitmap, ByteOrder};
 
 /// The format of the words of a bitmap's section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WordForm {
+pub(crate) struct WordForm {
     /// The byte order of a word.
     pub order: ByteOrder,
     /// The size of a word in bytes: 4 or 8.
@@ -25,7 +25,7 @@ impl WordForm {
 
     /// Appends the words of `bytes`, a piece of the section that starts at a multiple of 8. Bytes
     /// after the last complete word are ignored.
-    pub fn decode(self, bytes: &[u8], words: &mut Vec<u64>) {
+    pub(crate) fn decode(self, bytes: &[u8], words: &mut Vec<u64>) {
         if self.order == ByteOrder::Little {
             let eights = bytes.as_chunks().0;
             return words.extend(eights.iter().map(|eight| u64::from_le_bytes(*eight)));
@@ -40,7 +40,7 @@ impl WordForm {
     }
 
     /// Fills `buf` with the section of `bitmap` from byte `at`. Bytes after its words are zero.
-    pub fn encode(self, bitmap: &Bitmap, mut at: u64, mut buf: &mut [u8]) {
+    pub(crate) fn encode(self, bitmap: &Bitmap, mut at: u64, mut buf: &mut [u8]) {
         let words = bitmap.words();
         if self.order == ByteOrder::Little && at.is_multiple_of(8) {
             // Copy complete words. The loop below handles the other bytes.

@@ -48,7 +48,7 @@ impl std::fmt::Display for Container {
 }
 
 /// The parts of a file.
-pub struct Opened {
+pub(crate) struct Opened {
     /// The container.
     pub container: Container,
     /// The stream of the payload.
@@ -69,7 +69,7 @@ pub struct Opened {
 ///
 /// Returns [`Error::Io`] if the source cannot be read, [`Error::Broken`] if header, seal or stream are
 /// inconsistent, [`Error::Unsupported`] for an encrypted dump or an unknown codec.
-pub fn open(
+pub(crate) fn open(
     source: Arc<dyn ReadAt>,
     options: &livecore_compress::OpenOptions,
 ) -> Result<Opened, Error> {

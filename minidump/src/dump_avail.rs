@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// One range of physical memory that a kernel may dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
+pub struct AvailRange {
     /// The first address.
     pub start: PhysAddr,
     /// The end address, exclusive.
@@ -24,7 +24,7 @@ pub struct Segment {
 /// page from address 0: one range, [`DumpAvail::from_zero`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DumpAvail {
-    segments: Vec<Segment>,
+    ranges: Vec<AvailRange>,
     page_size: u64,
     bits: u64,
     in_file: bool,
@@ -74,10 +74,10 @@ impl DumpAvail {
         page_size: u64,
         offset: u64,
     ) -> Result<Self, Error> {
-        let mut segments: Vec<Segment> = Vec::with_capacity(ranges.len());
+        let mut list: Vec<AvailRange> = Vec::with_capacity(ranges.len());
         let mut bits = 0_u64;
         for (index, &Range { start, end }) in ranges.iter().enumerate() {
-            let floor = segments.last().map_or(PhysAddr(0), |s| s.end);
+            let floor = list.last().map_or(PhysAddr(0), |s| s.end);
             if start >= end || start < floor {
                 return Err(Error::broken(
                     format!("dump_avail entry {index}"),
@@ -87,7 +87,7 @@ impl DumpAvail {
                 ));
             }
             let pages = end.0.div_ceil(page_size) - start.0 / page_size;
-            segments.push(Segment {
+            list.push(AvailRange {
                 start,
                 end,
                 first_bit: bits,
@@ -97,7 +97,7 @@ impl DumpAvail {
             bits += pages;
         }
         Ok(Self {
-            segments,
+            ranges: list,
             page_size,
             bits,
             in_file: true,
@@ -107,14 +107,14 @@ impl DumpAvail {
     /// Creates the range of versions without the section: bit `n` is the page at `n * page_size`.
     pub fn from_zero(bits: u64, page_size: u64) -> Self {
         let bits = bits.min(u64::MAX / page_size);
-        let segment = Segment {
+        let range = AvailRange {
             start: PhysAddr(0),
             end: PhysAddr(bits * page_size),
             first_bit: 0,
             pages: bits,
         };
         Self {
-            segments: if bits == 0 { Vec::new() } else { vec![segment] },
+            ranges: if bits == 0 { Vec::new() } else { vec![range] },
             page_size,
             bits,
             in_file: false,
@@ -145,8 +145,8 @@ impl DumpAvail {
     }
 
     /// The ranges.
-    pub fn segments(&self) -> &[Segment] {
-        &self.segments
+    pub fn ranges(&self) -> &[AvailRange] {
+        &self.ranges
     }
 
     /// The number of bits: `vm_page_dump_pages`.
@@ -156,15 +156,15 @@ impl DumpAvail {
 
     /// The end of the highest range, or 0 without ranges.
     pub fn end(&self) -> PhysAddr {
-        self.segments.last().map_or(PhysAddr(0), |s| s.end)
+        self.ranges.last().map_or(PhysAddr(0), |s| s.end)
     }
 
     /// Returns the bit of the page that contains `at`, or `None` if `at` is in no range.
     pub fn bit_of(&self, at: PhysAddr) -> Option<u64> {
-        let after = self.segments.partition_point(|s| s.start <= at);
-        let segment = self.segments.get(after.checked_sub(1)?)?;
-        let first_page = segment.start.0 / self.page_size;
-        (at < segment.end).then(|| segment.first_bit + (at.0 / self.page_size - first_page))
+        let after = self.ranges.partition_point(|s| s.start <= at);
+        let range = self.ranges.get(after.checked_sub(1)?)?;
+        let first_page = range.start.0 / self.page_size;
+        (at < range.end).then(|| range.first_bit + (at.0 / self.page_size - first_page))
     }
 
     /// Returns the address of the page of `bit`.
@@ -175,26 +175,26 @@ impl DumpAvail {
     /// Returns the address of the page of `bit`, and the number of bits from `bit` whose pages are
     /// contiguous in memory.
     pub fn run_of(&self, bit: u64) -> Option<(PhysAddr, u64)> {
-        let after = self.segments.partition_point(|s| s.first_bit <= bit);
-        let segment = self.segments.get(after.checked_sub(1)?)?;
-        let index = bit - segment.first_bit;
-        (index < segment.pages).then(|| {
-            let page = segment.start.0 / self.page_size + index;
-            (PhysAddr(page * self.page_size), segment.pages - index)
+        let after = self.ranges.partition_point(|s| s.first_bit <= bit);
+        let range = self.ranges.get(after.checked_sub(1)?)?;
+        let index = bit - range.first_bit;
+        (index < range.pages).then(|| {
+            let page = range.start.0 / self.page_size + index;
+            (PhysAddr(page * self.page_size), range.pages - index)
         })
     }
 
     /// Encodes the section: the pairs, then zeros up to `len` bytes. Returns `None` if the pairs and
     /// their terminator do not fit.
     pub fn encode(&self, order: ByteOrder, len: usize) -> Option<Vec<u8>> {
-        let needed = (self.segments.len() + 1) * DUMP_AVAIL_ENTRY;
+        let needed = (self.ranges.len() + 1) * DUMP_AVAIL_ENTRY;
         if needed > len {
             return None;
         }
         let mut bytes = vec![0; len];
-        for (entry, segment) in bytes.chunks_exact_mut(DUMP_AVAIL_ENTRY).zip(&self.segments) {
-            order.put(&mut entry[..8], segment.start.0);
-            order.put(&mut entry[8..], segment.end.0);
+        for (entry, range) in bytes.chunks_exact_mut(DUMP_AVAIL_ENTRY).zip(&self.ranges) {
+            order.put(&mut entry[..8], range.start.0);
+            order.put(&mut entry[8..], range.end.0);
         }
         Some(bytes)
     }

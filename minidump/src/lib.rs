@@ -104,10 +104,10 @@
 //! * *saved*: only the payload, as savecore(8) writes it;
 //! * *raw*: the payload, padded to a page, and a header, as `MEM_KERNELDUMP` writes it;
 //! * *device*: the payload between two headers, at the end of a dump device;
-//! * *sealed*: the payload in frames, and an index; the format of livecore ([`seal`]).
+//! * *sealed*: the payload in frames, and an index; the format of livecore ([`SealRecord`]).
 //!
-//! The header is [`KernelDumpHeader`]: 512 bytes, big-endian on every architecture. [`container`]
-//! identifies the container of a file.
+//! The header is [`KernelDumpHeader`]: 512 bytes, big-endian on every architecture.
+//! [`Envelope::container`] is the container of an open dump.
 //!
 //! # Full dumps
 //!
@@ -117,7 +117,7 @@
 //!
 //! # Using the library
 //!
-//! To read a dump, use [`Dump`] (a [`KernelMemory`]); [`pages`] iterates over its pages; [`convert()`]
+//! To read a dump, use [`Dump`] (a [`KernelMemory`]); [`Dump::pages`] iterates over its pages; [`convert()`]
 //! writes it in another container or codec. To write a dump, use [`Plan`], which fixes all sections
 //! and offsets; [`Payload`] has its bytes; [`convert::finish`] adds a header. Kernel files are
 //! [`KernelElf`]. With a kernel file, the crate `livecore-kernel` reads threads, registers and
@@ -127,48 +127,48 @@
 //! limit walks of page tables. An [`Error`] about input has the region, the offset, what was found and
 //! what was expected.
 
-pub mod bitmap;
-pub mod bitmap_section;
-pub mod container;
+mod bitmap;
+mod bitmap_section;
+mod container;
 pub mod convert;
 mod copied;
 pub mod dump;
-pub mod dump_avail;
+mod dump_avail;
 pub mod elf;
-pub mod error;
-pub mod full;
+mod error;
+mod full;
 pub mod header;
 pub mod info;
-pub mod kerneldump;
-pub mod layout;
+mod kerneldump;
+mod layout;
 pub mod machine_dir;
-pub mod memory;
+mod memory;
 pub mod mmu;
-pub mod msgbuf;
-pub mod pages;
-pub mod payload;
+mod msgbuf;
+mod pages;
+mod payload;
 pub mod phys;
-pub mod plan;
+mod plan;
 pub mod provenance;
 pub mod salvage;
-pub mod seal;
+mod seal;
 
-pub use bitmap::Bitmap;
+pub use bitmap::{Bitmap, TooManyPages};
 pub use container::Container;
 pub use convert::convert;
 pub use dump::{AnyDump, Dump, Envelope, HeaderOrigin, OpenOptions, Shortness, Warning};
-pub use dump_avail::DumpAvail;
+pub use dump_avail::{AvailRange, DumpAvail};
 pub use elf::KernelElf;
 pub use error::Error;
-pub use full::FullDump;
+pub use full::{FullDump, FullMemory, MemoryRange};
 pub use header::MinidumpHeader;
-pub use kerneldump::KernelDumpHeader;
+pub use kerneldump::{KernelDumpHeader, Magic};
 pub use layout::Layout;
 pub use livecore_defs::{Architecture, ByteOrder, ElfMachine, PhysAddr, VirtAddr};
-pub use memory::{Address, DumpMemory, KernelMemory, ReadError};
+pub use memory::{Address, DirectMap, DumpMemory, KernelMemory, PageRun, ReadError};
 pub use mmu::{Mapping, Protection};
-pub use msgbuf::MessageBuffer;
-pub use pages::{Page, Pages};
+pub use msgbuf::{MessageBuffer, Msgbuf, RingOrigin};
+pub use pages::{KernelAddress, Page, Pages};
 pub use payload::Payload;
 pub use phys::{PhysMemory, PhysMemoryMut};
 pub use plan::{Plan, PmapPages};

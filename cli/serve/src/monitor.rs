@@ -10,7 +10,7 @@ use super::check::Depth;
 use super::session::{Answer, Client, Session};
 use super::target::Served;
 use livecore_defs::text::printable;
-use livecore_kernel::location::parse_number;
+use livecore_kernel::parse_number;
 
 const HELP: &str = "\
 help                 this text

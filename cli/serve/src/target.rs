@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use livecore_kernel::debug_file::debug_file;
-use livecore_kernel::module::Placed;
+use livecore_kernel::PlacedSection;
+use livecore_kernel::debug_file;
 use livecore_kernel::{Functions, Kernel, Module, Modules, Pair, Thread};
 
 use livecore_minidump::{DumpMemory, VirtAddr};
@@ -50,12 +50,12 @@ pub struct ModuleFile {
     /// The path, quoted for a command.
     quoted: String,
     /// The addresses of its sections.
-    pub(crate) sections: Vec<Placed>,
+    pub(crate) sections: Vec<PlacedSection>,
 }
 
 impl ModuleFile {
     /// The file `path` of `module`. Fails if a command cannot contain its path.
-    fn new(module: &Module, path: PathBuf, sections: Vec<Placed>) -> Result<Self, String> {
+    fn new(module: &Module, path: PathBuf, sections: Vec<PlacedSection>) -> Result<Self, String> {
         for section in &sections {
             command::section(&section.name)?;
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use livecore_compress::{ReadAt, StreamKind};
 use livecore_kernel::Pair;
-use livecore_minidump::{DumpMemory, KernelElf, PhysAddr};
+use livecore_minidump::{DumpMemory, KernelElf};
 use livecore_verify::compare::{Answer, PageDifference, compare};
 use livecore_verify::render::Style;
 use livecore_verify::{KernelFacts, Options};
@@ -172,8 +172,8 @@ fn explain(pages: &mut [PageDifference], memory: &dyn DumpMemory, elf: &KernelEl
     named.sort_unstable();
     for page in &mut *pages {
         let offset = page.offset as u64;
-        let direct = memory.direct_map_of(PhysAddr(page.pa));
-        page.direct = page.direct.or(direct.map(|at| at.0 + offset));
+        let direct = memory.direct_map_of(page.pa);
+        page.direct = page.direct.or(direct.map(|at| at.wrapping_add(offset)));
     }
     let (Some(first), Some(last)) = (named.first(), named.last()) else {
         return;
@@ -182,7 +182,7 @@ fn explain(pages: &mut [PageDifference], memory: &dyn DumpMemory, elf: &KernelEl
     // A page keeps no symbol if the page tables cannot be read.
     let _ = memory.walk(&mut |mapping| {
         for page in pages.iter_mut().filter(|page| page.symbol.is_none()) {
-            let skip = page.pa.checked_sub(mapping.pa.0);
+            let skip = page.pa.offset_from(mapping.pa);
             let Some(skip) = skip.filter(|skip| *skip < mapping.len) else {
                 continue;
             };

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use livecore_minidump::msgbuf::{MessageBuffer, RingOrigin};
+use livecore_minidump::{MessageBuffer, RingOrigin};
 use serde::Serialize;
 
 use crate::args::DumpArg;

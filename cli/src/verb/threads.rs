@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use livecore_defs::trapframe::Cause;
-use livecore_kernel::location::parse_number;
+use livecore_kernel::parse_number;
 use livecore_kernel::{Context, Frame, Kernel, Registers, Thread, Trap};
 use serde::Serialize;
 

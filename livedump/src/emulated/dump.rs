@@ -21,7 +21,7 @@ use rustix::fs::{FileType, OFlags};
 
 use super::kernel_stream::Stream;
 use crate::mem4::{DumpRequest, MemError};
-use crate::publish::error::is_full;
+use crate::publish::is_full;
 use crate::sys::descriptor;
 use crate::take::Taken;
 

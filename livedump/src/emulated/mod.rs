@@ -8,9 +8,9 @@
 
 mod dump;
 mod kernel_stream;
-pub mod mtrr;
-pub mod process;
-pub mod state;
+mod mtrr;
+mod process;
+mod state;
 
 use livecore_minidump::PhysAddr;
 use std::io;
@@ -20,8 +20,9 @@ use std::sync::{Arc, OnceLock};
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::{Architecture, KernelElf, KernelMemory, VirtAddr};
 
+pub use mtrr::Mtrr;
 pub use process::Process;
-pub use state::State;
+pub use state::{DumpLock, State};
 
 use crate::image;
 use crate::mem4::{Access, Device, DumpRequest, Extracted, MemDevice, MemError, MemRange};
@@ -30,7 +31,6 @@ use crate::take::{self, PlanOptions};
 use livecore_kernel::locate::Machine;
 use livecore_minidump::PhysMemory;
 use livecore_minidump::phys::PhysMemoryMut;
-use mtrr::Mtrr;
 
 /// The credentials of the caller on the emulated system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::mem4::range::{MemRange, Owner};
 use crate::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
 
 /// The number of fixed ranges.
-pub const FIXED: usize = 88;
+pub(crate) const FIXED: usize = 88;
 
 /// Below this address fixed ranges are used, if there are any.
 const FIXTOP: u64 = 0x10_0000;
@@ -132,7 +132,7 @@ impl Mtrr {
     }
 
     /// Whether the first [`FIXED`] ranges are fixed.
-    pub fn has_fixed(&self) -> bool {
+    pub(crate) fn has_fixed(&self) -> bool {
         self.fixed != 0
     }
 

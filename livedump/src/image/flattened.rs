@@ -121,7 +121,7 @@ fn each(source: &Source, work: &mut dyn FnMut(Chunk) -> Result<(), Error>) -> Re
 
 /// Reassembles the file in an unlinked file.
 fn spool(source: &Source, options: &Options) -> Result<File, Error> {
-    let file = livecore_compress::spool::spool(options.spool_dir.as_deref())
+    let file = livecore_compress::spool(options.spool_dir.as_deref())
         .map_err(|e| Error::io("spool", e))?;
     let mut buf = vec![0; 1 << 20];
     each(source, &mut |chunk| {

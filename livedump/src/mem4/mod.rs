@@ -11,12 +11,12 @@
 //! FreeBSD has one driver for both devices: every request works on either of them, and with read
 //! access only. `docs/mem4.md` describes the manual's guarantees, and where the driver differs.
 
-pub mod access;
-pub mod device;
-pub mod error;
+mod access;
+mod device;
+mod error;
 pub mod freebsd;
 pub mod range;
-pub mod request;
+mod request;
 
 pub use access::Access;
 pub use device::{Device, Extracted, MemDevice};

@@ -17,19 +17,19 @@
 //! that directory removes: a temporary file that is in use is locked (flock(2)).
 
 mod cleanup;
-pub mod destination;
-pub mod directory;
-pub mod error;
+mod destination;
+mod directory;
+pub(crate) mod error;
 pub mod free;
 pub mod info;
 pub mod links;
-pub mod numbers;
-pub mod output;
-pub mod pending;
-pub mod private;
+mod numbers;
+mod output;
+mod pending;
+mod private;
 pub mod sparse;
 mod special;
-pub mod temporary;
+pub(crate) mod temporary;
 mod watcher;
 
 pub use cleanup::{Passing, watch_signals};

@@ -10,7 +10,7 @@ use super::PublishError;
 use super::directory::Directory;
 
 /// The last number that savecore(8) can read, since it reads five characters of `bounds`.
-pub const LAST_NUMBER: u32 = 99_999;
+pub(crate) const LAST_NUMBER: u32 = 99_999;
 
 /// Files of a dump by savecore(8), netdumpd or crashinfo(8), before their `.N`.
 const FOREIGN: [&str; 5] = [
@@ -23,7 +23,7 @@ const FOREIGN: [&str; 5] = [
 
 /// The files of one number.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Number {
+pub(crate) struct Number {
     /// A file of another program's dump.
     pub foreign: Option<String>,
     /// Livecore's dumps (`livecore.N`, `.gz`, `.zst`): at most three.
@@ -34,14 +34,14 @@ pub struct Number {
 
 impl Number {
     /// Whether there are no files.
-    pub fn is_free(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
         self.foreign.is_none() && self.livecores.is_empty() && !self.info
     }
 }
 
 /// All used numbers of a directory, and the value of `bounds`.
 #[derive(Debug, Default)]
-pub struct Numbers {
+pub(crate) struct Numbers {
     taken: BTreeMap<u32, Number>,
     bounds: u32,
     /// The temporary file of a `savecore -L`, which has read `bounds` and will remove the files of
@@ -55,7 +55,7 @@ impl Numbers {
     /// # Errors
     ///
     /// [`PublishError`] if the directory cannot be read.
-    pub fn read(directory: &Directory) -> Result<Self, PublishError> {
+    pub(crate) fn read(directory: &Directory) -> Result<Self, PublishError> {
         let failed = |e: io::Error| PublishError::from_io("read", &directory.path, e);
         let mut taken = BTreeMap::<u32, Number>::new();
         let mut of_savecore = None;
@@ -86,7 +86,7 @@ impl Numbers {
     }
 
     /// The files of `number`.
-    pub fn at(&self, number: u32) -> Number {
+    pub(crate) fn at(&self, number: u32) -> Number {
         self.taken.get(&number).cloned().unwrap_or_default()
     }
 
@@ -99,7 +99,7 @@ impl Numbers {
     /// # Errors
     ///
     /// [`PublishError`] if no number is left, or the next one cannot be written.
-    pub fn next(
+    pub(crate) fn next(
         &self,
         max: Option<NonZeroU32>,
         directory: &Directory,
@@ -143,7 +143,7 @@ fn is_savecores_temporary(name: &str) -> bool {
 }
 
 /// The contents of `bounds` after dump `number`.
-pub fn bounds_after(number: u32) -> String {
+pub(crate) fn bounds_after(number: u32) -> String {
     // savecore would read only the first five digits of a larger number.
     let next = if number >= LAST_NUMBER { 0 } else { number + 1 };
     format!("{next}\n")

@@ -61,7 +61,7 @@ fn remove_leftover(directory: &Directory, name: &str) -> bool {
 /// A file that is locked and has no name, or a temporary one where the system has no files without.
 /// Dropped, it is gone.
 #[derive(Debug)]
-pub struct Temporary {
+pub(crate) struct Temporary {
     directory: Directory,
     /// The temporary name.
     name: Option<String>,
@@ -76,7 +76,7 @@ impl Temporary {
     /// # Errors
     ///
     /// [`PublishError`] about `target`.
-    pub fn create(
+    pub(crate) fn create(
         directory: &Directory,
         mode: u32,
         target: impl Into<PathBuf>,
@@ -96,7 +96,7 @@ impl Temporary {
     /// # Errors
     ///
     /// [`PublishError`] about `target`.
-    pub fn create_named(
+    pub(crate) fn create_named(
         directory: &Directory,
         mode: u32,
         target: impl Into<PathBuf>,
@@ -141,7 +141,7 @@ impl Temporary {
     }
 
     /// The open file.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
@@ -151,7 +151,7 @@ impl Temporary {
     }
 
     /// What it becomes, for messages.
-    pub fn target(&self) -> &Path {
+    pub(crate) fn target(&self) -> &Path {
         &self.target
     }
 
@@ -160,7 +160,7 @@ impl Temporary {
     /// # Errors
     ///
     /// [`PublishError`] if the file cannot be synced.
-    pub fn sync(&self) -> Result<(), PublishError> {
+    pub(crate) fn sync(&self) -> Result<(), PublishError> {
         self.file
             .sync_all()
             .map_err(|e| PublishError::from_io("sync", self.target(), e))
@@ -171,7 +171,7 @@ impl Temporary {
     /// # Errors
     ///
     /// [`PublishError`] if the file cannot be renamed.
-    pub fn rename(mut self, to: impl AsRef<OsStr>) -> Result<(), PublishError> {
+    pub(crate) fn rename(mut self, to: impl AsRef<OsStr>) -> Result<(), PublishError> {
         let to = to.as_ref();
         if self.name.is_none() && self.link(to)? {
             return Ok(());
@@ -215,7 +215,7 @@ impl Temporary {
     /// # Errors
     ///
     /// [`PublishError`] about `to`.
-    pub fn link(&mut self, to: impl AsRef<OsStr>) -> Result<bool, PublishError> {
+    pub(crate) fn link(&mut self, to: impl AsRef<OsStr>) -> Result<bool, PublishError> {
         let to = to.as_ref();
         let fd = &*self.directory.fd;
         let failed = |e: io::Error, directory: &Directory| {
@@ -269,7 +269,7 @@ impl Temporary {
     }
 
     /// Takes the temporary name away now. The open file lives on, and goes when it is closed.
-    pub fn remove(&mut self) {
+    pub(crate) fn remove(&mut self) {
         if let Some(name) = &self.name {
             let _ = self.directory.remove(name);
             self.forget();

@@ -14,7 +14,7 @@
 //! file, and every answer has a time limit. docs/guests.md is the user's documentation.
 
 mod client;
-pub mod error;
+mod error;
 mod guard;
 mod guest;
 mod mtree;

@@ -18,14 +18,14 @@ use super::memrange::MemLivedumpArg;
 
 /// A child started by [`kernel_dump`].
 #[derive(Debug)]
-pub struct Child {
+pub(crate) struct Child {
     pid: libc::pid_t,
     line: UnixStream,
 }
 
 /// A name that the child removes after its work if the parent has exited.
 #[derive(Debug, Clone, Copy)]
-pub struct RemoveIfOrphaned<'a> {
+pub(crate) struct RemoveIfOrphaned<'a> {
     /// The directory.
     pub directory: BorrowedFd<'a>,
     /// The name in it.
@@ -37,7 +37,7 @@ pub struct RemoveIfOrphaned<'a> {
 /// # Errors
 ///
 /// The system's error for the pipe or the process.
-pub fn kernel_dump(
+pub(crate) fn kernel_dump(
     kernel: &dyn MemIoctl,
     mem: BorrowedFd<'_>,
     file: BorrowedFd<'_>,
@@ -117,7 +117,7 @@ impl Child {
     /// # Errors
     ///
     /// The system's error for the process. What the kernel answered is the inner result.
-    pub fn wait(mut self) -> io::Result<io::Result<()>> {
+    pub(crate) fn wait(mut self) -> io::Result<io::Result<()>> {
         let mut number = [0; 4];
         let result = self
             .line
@@ -165,7 +165,7 @@ impl Child {
     /// # Errors
     ///
     /// The system's error for the process.
-    pub fn is_done(&self, timeout: Duration) -> io::Result<bool> {
+    pub(crate) fn is_done(&self, timeout: Duration) -> io::Result<bool> {
         self.line.set_read_timeout(Some(timeout))?;
         let mut byte = MaybeUninit::<u8>::uninit();
         // SAFETY: `byte` is live and has one byte; MSG_PEEK leaves what is read where it is.

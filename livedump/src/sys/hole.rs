@@ -18,7 +18,7 @@ pub fn is_real(file: &File) -> bool {
 
 /// Whether [`punch`] frees space on this file.
 #[cfg(not(target_os = "freebsd"))]
-pub fn is_real(file: &File) -> bool {
+pub(crate) fn is_real(file: &File) -> bool {
     let _ = file;
     false
 }
@@ -62,7 +62,7 @@ pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
 ///
 /// The system's error for the file; [`io::ErrorKind::Unsupported`] where no holes can be made.
 #[cfg(not(target_os = "freebsd"))]
-pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
+pub(crate) fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
     let _ = (file, offset, len);
     Err(io::Error::new(
         io::ErrorKind::Unsupported,

@@ -5,24 +5,24 @@
 //! in.
 
 /// `IOC_OUT`: the kernel writes the argument.
-pub const IOC_OUT: u32 = 0x4000_0000;
+pub(crate) const IOC_OUT: u32 = 0x4000_0000;
 /// `IOC_IN`: the kernel reads the argument.
-pub const IOC_IN: u32 = 0x8000_0000;
+pub(crate) const IOC_IN: u32 = 0x8000_0000;
 /// `IOCPARM_MASK`: the argument's size.
-pub const IOCPARM_MASK: u32 = 0x1fff;
+pub(crate) const IOCPARM_MASK: u32 = 0x1fff;
 
 /// `_IOC`
-pub const fn ioc(direction: u32, group: u8, number: u8, size: usize) -> u32 {
+pub(crate) const fn ioc(direction: u32, group: u8, number: u8, size: usize) -> u32 {
     assert!(size <= IOCPARM_MASK as usize);
     direction | (size as u32) << 16 | (group as u32) << 8 | number as u32
 }
 
 /// `_IOW`: the kernel reads a `T`.
-pub const fn iow<T>(group: u8, number: u8) -> u32 {
+pub(crate) const fn iow<T>(group: u8, number: u8) -> u32 {
     ioc(IOC_IN, group, number, size_of::<T>())
 }
 
 /// `_IOWR`: the kernel reads a `T` and writes it back.
-pub const fn iowr<T>(group: u8, number: u8) -> u32 {
+pub(crate) const fn iowr<T>(group: u8, number: u8) -> u32 {
     ioc(IOC_IN | IOC_OUT, group, number, size_of::<T>())
 }

@@ -49,8 +49,8 @@ impl Request<'_> {
 
 /// Issues requests to a kernel. Errors are the kernel's own.
 ///
-/// [`Request::KernelDump`] is issued in a forked child ([`super::child`]), where an implementation
-/// must not allocate, lock or panic.
+/// [`Request::KernelDump`] is issued in a forked child, where an implementation must not allocate,
+/// lock or panic.
 pub trait MemIoctl: Send + Sync {
     /// Issues `request` on the open device `mem`.
     ///

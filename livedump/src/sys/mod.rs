@@ -4,10 +4,10 @@
 //! [`memrange`] is the ABI, [`mem_ioctl`] issues the requests. Code above this module compiles and
 //! is tested on every system.
 
-pub mod child;
+pub(crate) mod child;
 pub mod descriptor;
-pub mod hole;
-pub mod ioccom;
+pub(crate) mod hole;
+mod ioccom;
 pub mod mem_ioctl;
 pub mod memrange;
 pub mod pipe;

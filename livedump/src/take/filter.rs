@@ -75,7 +75,7 @@ impl<'a> Filter<'a> {
                     && (pages.flags(page).is_some() || avail.bit_of(PhysAddr(page)).is_some())
             });
         } else if !marks.ranges().is_known() {
-            let ranges = avail.segments().iter().map(|s| s.start..s.end);
+            let ranges = avail.ranges().iter().map(|s| s.start..s.end);
             marks.keep_within(&ranges.collect::<Vec<_>>());
         }
         let before = marks.count();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use livecore_compress::{Codec, ReadAt};
 use livecore_defs::kerneldump::{KERNELDUMPVERSION, SIZE};
-use livecore_minidump::kerneldump::Magic;
+use livecore_minidump::Magic;
 use livecore_minidump::{Container, Dump, Error, KernelDumpHeader, OpenOptions};
 
 use super::error::TakeError;

@@ -38,9 +38,9 @@ impl Marks {
     /// The bits of the complete pages in `pages`, at most one run for each range.
     fn runs(&self, pages: Range<u64>) -> impl Iterator<Item = Range<u64>> + use<'_> {
         let page = self.page;
-        let segments = self.ranges.segments();
-        let first = segments.partition_point(|s| s.end.0 <= pages.start);
-        segments[first..]
+        let ranges = self.ranges.ranges();
+        let first = ranges.partition_point(|s| s.end.0 <= pages.start);
+        ranges[first..]
             .iter()
             .take_while(move |s| s.start.0 < pages.end)
             .filter_map(move |s| {
@@ -91,7 +91,7 @@ impl Marks {
 
     /// Removes the pages for which `keep` returns `false`.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(u64) -> bool) {
-        for segment in self.ranges.segments() {
+        for segment in self.ranges.ranges() {
             let first_page = segment.start.0 / self.page;
             let mut bit = segment.first_bit;
             let end = segment.first_bit + segment.pages;
@@ -133,12 +133,12 @@ impl Marks {
             })
         };
         let step = (bits().count() as u64).div_ceil(count.max(1)).max(1);
-        let segments = self.ranges.segments();
+        let ranges = self.ranges.ranges();
         bits()
             .step_by(step as usize)
             .filter_map(|bit| {
-                let segment = segments.partition_point(|s| s.first_bit <= bit);
-                let segment = segments.get(segment.checked_sub(1)?)?;
+                let segment = ranges.partition_point(|s| s.first_bit <= bit);
+                let segment = ranges.get(segment.checked_sub(1)?)?;
                 Some((segment.start.0 / self.page + bit - segment.first_bit) * self.page)
             })
             .collect()

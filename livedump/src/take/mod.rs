@@ -21,20 +21,20 @@
 //!
 //! [`run()`] takes and publishes a dump of memory, of a guest, or by the running kernel.
 
-pub mod error;
+mod error;
 mod filter;
-pub mod guest;
-pub mod live;
+mod guest;
+mod live;
 mod mark;
 mod marks;
-pub mod observer;
-pub mod options;
+mod observer;
+mod options;
 mod pages;
 mod patch;
 mod plan;
 mod port;
 mod registers;
-pub mod run;
+mod run;
 pub mod running;
 mod sections;
 mod settle;
@@ -44,7 +44,7 @@ mod walk;
 
 pub use error::TakeError;
 pub use guest::{GuestSource, Pausing};
-pub use live::LiveKernel;
+pub use live::{Live, LiveKernel};
 pub use observer::{NoObserver, Observer, Stage};
 pub use options::RunOptions;
 pub use plan::{PlanOptions, plan, plan_machine};

@@ -53,7 +53,7 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
         _ => amd64::KERNPHYS_USUAL,
     };
     let (avail, _) = dump_avail(kernel, PhysAddr::MAX, &[8], amd64::PAGE_SIZE)?;
-    let ranges = avail.segments().iter().map(|segment| {
+    let ranges = avail.ranges().iter().map(|segment| {
         let start = segment.start.0.next_multiple_of(amd64::PAGE_SIZE);
         PhysAddr(start)..segment.end.align_down(amd64::PAGE_SIZE)
     });

@@ -13,7 +13,7 @@ use super::pages::Pages;
 use super::patch::Patches;
 use super::registers;
 use super::state::facts::Facts;
-use crate::image::cpu::CpuState;
+use crate::image::CpuState;
 use crate::torn::Watch;
 
 /// A planned dump.
@@ -124,8 +124,8 @@ impl Taken {
         self.edits.pause = Some(pause);
     }
 
-    /// Watches memory from now on, and rereads it up to `rounds` times until it does not change:
-    /// [`crate::torn`]. `progress` gets the bytes read, and may cancel.
+    /// Watches memory from now on, and rereads it up to `rounds` times until it does not change.
+    /// `progress` gets the bytes read, and may cancel.
     ///
     /// # Errors
     ///

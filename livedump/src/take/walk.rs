@@ -12,7 +12,7 @@ use super::filter::Filter;
 use super::marks::Marks;
 use livecore_defs::paging::Geometry;
 use livecore_minidump::mmu::Entry;
-use livecore_minidump::mmu::{Found, MachineView, Root, decode, entries};
+use livecore_minidump::mmu::{FoundEntry, MachineView, Root, decode, entries};
 
 /// The result of the walk.
 pub(super) struct Walked {
@@ -128,7 +128,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         &mut self,
         at: VirtAddr,
         depth: usize,
-    ) -> Result<Option<Found>, TakeError> {
+    ) -> Result<Option<FoundEntry>, TakeError> {
         let found = self.view.lookup(self.root, at, depth);
         self.in_memory(at, found)
     }
@@ -210,7 +210,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         let mut at = kva.start;
         while at < end {
             match self.lookup(at, directory)? {
-                Some(Found {
+                Some(FoundEntry {
                     depth,
                     raw,
                     entry: Entry::Leaf(frame),
@@ -223,7 +223,7 @@ impl<'a, 'f> Walk<'a, 'f> {
                         end = end.max(VirtAddr(at.0 | (span - 1)).saturating_add(1));
                     }
                 }
-                Some(Found {
+                Some(FoundEntry {
                     depth,
                     entry: Entry::Table(table),
                     ..

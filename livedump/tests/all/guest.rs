@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use livecore_compress::{Codec, Encoding, NoProgress, Progress, ReadAt};
 use livecore_kernel::{Context, Kernel};
-use livecore_livedump::image::cpu::{Control, CpuState, Segment, Segments, X86};
+use livecore_livedump::image::{Control, CpuState, Segment, Segments, X86};
 use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
 use livecore_minidump::PhysMemory;
 use livecore_minidump::convert::{Target, finish_with};

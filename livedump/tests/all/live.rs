@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
 use livecore_kernel::locate::LocateError;
-use livecore_livedump::emulated::state::State;
+use livecore_livedump::emulated::State;
 use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::emulated::{Parts, Processor};
 use livecore_livedump::mem4::{Access, DumpRequest, FreeBsd, MemDevice, MemError};
 use livecore_livedump::publish::{Destination, Options, Output, PublishError, info, watch_signals};
 use livecore_livedump::sys::descriptor;
 use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
-use livecore_livedump::take::live::{Live, LiveKernel};
+use livecore_livedump::take::{Live, LiveKernel};
 use livecore_livedump::take::{
     NoObserver, PlanOptions, RunOptions, Source, TakeError, plan, run, running,
 };

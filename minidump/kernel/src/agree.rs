@@ -44,7 +44,7 @@ pub enum Agreement {
 }
 
 /// Compares a kernel file with a dump.
-pub fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
+pub(crate) fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
     let mini = dump.header();
     let memory = (dump as &dyn KernelMemory, displacement(dump));
     compare_with(
@@ -57,7 +57,11 @@ pub fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
 
 /// Compares a kernel file with a full dump. `memory` is the dump's memory by the kernel's page
 /// tables.
-pub fn compare_full(elf: &KernelElf, dump: &FullDump, memory: &dyn KernelMemory) -> Agreement {
+pub(crate) fn compare_full(
+    elf: &KernelElf,
+    dump: &FullDump,
+    memory: &dyn KernelMemory,
+) -> Agreement {
     let memory = (memory, 0);
     compare_with(
         elf,

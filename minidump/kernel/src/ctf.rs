@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use livecore_minidump::{ByteOrder, Error, KernelElf};
 
 use crate::section;
-use crate::structure::{DEPTH_LIMIT, Listing, Member, Source, Structure};
+use crate::structure::{DEPTH_LIMIT, Listing, Member, Structure, TypeSource};
 
 const SECTION: &str = ".SUNW_ctf";
 /// The maximum size of decompressed CTF. A stock kernel has 3 MiB.
@@ -305,7 +305,7 @@ impl Ctf {
             if !found.contains_key(name) {
                 let mut listing = Listing::new();
                 self.members(ty, "", 0, 0, &mut listing)?;
-                found.insert(name.to_owned(), listing.finish(ty.size, Source::Ctf));
+                found.insert(name.to_owned(), listing.finish(ty.size, TypeSource::Ctf));
             }
         }
         Ok(found)

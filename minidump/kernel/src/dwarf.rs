@@ -14,7 +14,7 @@ use gimli::{
 use livecore_minidump::{ByteOrder, Error, KernelElf};
 
 use crate::section;
-use crate::structure::{DEPTH_LIMIT, Listing, Member, Source, Structure};
+use crate::structure::{DEPTH_LIMIT, Listing, Member, Structure, TypeSource};
 
 /// The maximum size of all sections together. A stock kernel has about 100 MiB.
 const LIMIT: u64 = 512 << 20;
@@ -136,7 +136,7 @@ impl<'a> Search<'a, '_> {
             let size = self.members(unit, offset, "", 0, 0, &mut listing)?;
             if let Some(size) = size {
                 self.wanted.remove(name);
-                let structure = listing.finish(size, Source::Dwarf);
+                let structure = listing.finish(size, TypeSource::Dwarf);
                 self.found.insert(name.to_owned(), structure);
                 if self.wanted.is_empty() {
                     break;

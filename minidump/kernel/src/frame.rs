@@ -11,10 +11,6 @@ use crate::trap::Trap;
 
 /// The maximum number of frames followed.
 pub(crate) const FOLLOWED: usize = 4096;
-/// The maximum number of frames of a backtrace that is not shortened.
-pub const LIMIT: usize = 256;
-/// The number of frames that a shortened backtrace has at each end.
-pub const ENDS: usize = 100;
 
 /// The reason why a backtrace ends before the start of the thread or its entry from user mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,8 +91,15 @@ pub struct Frame {
     /// The reason why the backtrace ends here. `None` at the start of a thread and at its entry
     /// from user mode.
     pub ends: Option<End>,
-    /// The number of frames omitted before this one, in a backtrace of more than [`LIMIT`].
+    /// The number of frames omitted before this one, in a backtrace of more than [`Frame::LIMIT`].
     pub omitted: usize,
+}
+
+impl Frame {
+    /// The maximum number of frames of a backtrace that is not shortened.
+    pub const LIMIT: usize = 256;
+    /// The number of frames that a shortened backtrace has at each end.
+    pub const ENDS: usize = 100;
 }
 
 impl fmt::Display for Frame {
@@ -117,10 +120,10 @@ pub(crate) fn shortened(mut frames: Vec<Frame>) -> Vec<Frame> {
     {
         last.ends = Some(End::Limit);
     }
-    if frames.len() > LIMIT {
-        let tail = frames.len() - ENDS;
-        frames.drain(ENDS..tail);
-        frames[ENDS].omitted = tail - ENDS;
+    if frames.len() > Frame::LIMIT {
+        let tail = frames.len() - Frame::ENDS;
+        frames.drain(Frame::ENDS..tail);
+        frames[Frame::ENDS].omitted = tail - Frame::ENDS;
     }
     frames
 }

@@ -24,7 +24,7 @@ const DIRECTORIES: usize = 256;
 
 /// The result of a search.
 #[derive(Default)]
-pub struct Found {
+pub struct SearchResult {
     /// The kernel, paired with the dump.
     pub pair: Option<Pair>,
     /// The files that were tried and rejected.
@@ -74,8 +74,8 @@ impl<'a> KernelSearch<'a> {
     }
 
     /// Searches for the kernel of `dump`.
-    pub fn find(&self, dump: &AnyDump) -> Found {
-        let mut found = Found::default();
+    pub fn find(&self, dump: &AnyDump) -> SearchResult {
+        let mut found = SearchResult::default();
         for path in candidates(self.dump, self.places, Path::new(BOOT), Path::new(DEBUG)) {
             match self.paired(dump, &path) {
                 Ok(pair) => {

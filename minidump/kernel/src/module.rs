@@ -64,7 +64,7 @@ impl Functions for Modules {
 
 /// A section of a module's file and its address in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
+pub struct PlacedSection {
     /// Its index in the file.
     pub index: usize,
     /// Its name.
@@ -118,7 +118,7 @@ pub enum NotLoaded {
 
 impl Module {
     /// Returns the addresses of the sections, if their total size is that of the loaded image.
-    pub(crate) fn sections(&self, sections: &Sections) -> Result<Vec<Placed>, NotLoaded> {
+    pub(crate) fn sections(&self, sections: &Sections) -> Result<Vec<PlacedSection>, NotLoaded> {
         if sections.head.elf_type != ET_REL {
             return self.place_linked(sections);
         }
@@ -139,7 +139,11 @@ impl Module {
 
     /// Returns address and name of the functions of `file`, whose sections are at `placed`, in
     /// ascending order.
-    pub fn functions(&self, file: &dyn ReadAt, placed: &[Placed]) -> Vec<(VirtAddr, String)> {
+    pub fn functions(
+        &self,
+        file: &dyn ReadAt,
+        placed: &[PlacedSection],
+    ) -> Vec<(VirtAddr, String)> {
         let Ok(sections) = Sections::read(file) else {
             return Vec::new();
         };
@@ -161,7 +165,7 @@ impl Module {
         found
     }
 
-    fn place_objects(&self, sections: &Sections, kinds: &[u32]) -> (Vec<Placed>, u64) {
+    fn place_objects(&self, sections: &Sections, kinds: &[u32]) -> (Vec<PlacedSection>, u64) {
         let mut at = 0_u64;
         let mut placed = Vec::new();
         for (index, section) in sections.list.iter().enumerate() {
@@ -170,7 +174,7 @@ impl Module {
             }
             let align = section.align.max(1);
             at = at.checked_next_multiple_of(align).unwrap_or(u64::MAX);
-            placed.push(Placed {
+            placed.push(PlacedSection {
                 index,
                 name: section.name.clone(),
                 address: self.address.wrapping_add(at),
@@ -181,7 +185,7 @@ impl Module {
         (placed, at)
     }
 
-    fn place_linked(&self, sections: &Sections) -> Result<Vec<Placed>, NotLoaded> {
+    fn place_linked(&self, sections: &Sections) -> Result<Vec<PlacedSection>, NotLoaded> {
         let all = sections.list.iter().enumerate();
         let here = || all.clone().filter(|(_, s)| s.flags & SHF_ALLOC != 0);
         let end = here()
@@ -196,7 +200,7 @@ impl Module {
             });
         }
         Ok(here()
-            .map(|(index, s)| Placed {
+            .map(|(index, s)| PlacedSection {
                 index,
                 name: s.name.clone(),
                 address: self.address.wrapping_add(s.address),

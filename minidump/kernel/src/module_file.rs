@@ -9,7 +9,7 @@ use livecore_compress::ReadAt;
 use livecore_minidump::VirtAddr;
 
 use crate::kernel::Kernel;
-use crate::module::{Module, NotLoaded, Placed};
+use crate::module::{Module, NotLoaded, PlacedSection};
 use livecore_minidump::elf::headers::Section;
 use livecore_minidump::elf::sections::{
     ET_REL, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SHT_REL, SHT_RELA, Sections,
@@ -29,7 +29,11 @@ impl Kernel<'_> {
     /// # Errors
     ///
     /// Returns [`NotLoaded`] if it is another file.
-    pub fn place(&self, module: &Module, file: &dyn ReadAt) -> Result<Vec<Placed>, NotLoaded> {
+    pub fn place(
+        &self,
+        module: &Module,
+        file: &dyn ReadAt,
+    ) -> Result<Vec<PlacedSection>, NotLoaded> {
         let sections = Sections::read(file)?;
         let expected = self.elf().machine();
         if sections.head.machine != expected {
@@ -48,7 +52,7 @@ impl Kernel<'_> {
         &self,
         file: &dyn ReadAt,
         sections: &Sections,
-        placed: &[Placed],
+        placed: &[PlacedSection],
     ) -> Result<(), NotLoaded> {
         if let Some((found, expected)) = self.build_ids(file, sections, placed) {
             return match found == expected {
@@ -77,10 +81,10 @@ impl Kernel<'_> {
         &self,
         file: &dyn ReadAt,
         sections: &Sections,
-        placed: &[Placed],
+        placed: &[PlacedSection],
     ) -> Option<(Vec<u8>, Vec<u8>)> {
         let (found, _) = sections.build_id(file)?;
-        let name = |place: &&Placed| place.name == ".note.gnu.build-id";
+        let name = |place: &&PlacedSection| place.name == ".note.gnu.build-id";
         let at = placed.iter().find(name)?.address;
         // The note's header, its name and the id.
         let mut note = vec![0; 16 + found.len()];

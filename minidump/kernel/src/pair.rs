@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use livecore_minidump::msgbuf::MessageBuffer;
+use livecore_minidump::MessageBuffer;
 use livecore_minidump::{AnyDump, DumpMemory, Error, KernelElf};
 
 use crate::agree::{self, Agreement};
@@ -134,7 +134,7 @@ impl Pair {
 /// # Errors
 ///
 /// Returns [`PairError::Open`] or [`PairError::Format`].
-pub fn kernel_file(path: impl AsRef<Path>) -> Result<KernelElf, PairError> {
+pub(crate) fn kernel_file(path: impl AsRef<Path>) -> Result<KernelElf, PairError> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|source| PairError::Open {
         path: path.to_owned(),

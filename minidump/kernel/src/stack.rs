@@ -26,7 +26,7 @@ impl Kernel<'_> {
     /// Returns the backtrace of saved registers, innermost frame first.
     ///
     /// It ends at the end of the kernel's part of the stack, or at a frame that cannot be followed;
-    /// [`Frame::ends`] has the reason. If there are more than [`LIMIT`](crate::frame::LIMIT) frames,
+    /// [`Frame::ends`] has the reason. If there are more than [`Frame::LIMIT`] frames,
     /// those in the middle are omitted.
     pub fn stack(&self, registers: &Registers) -> Vec<Frame> {
         let (Some(pc), Some(fp)) = (registers.pc(), registers.fp()) else {

@@ -19,7 +19,7 @@ pub struct Member {
 
 /// The source of a structure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum TypeSource {
     /// `.SUNW_ctf`
     Ctf,
     /// `.debug_info`
@@ -32,7 +32,7 @@ pub struct Structure {
     /// `sizeof`
     pub size: u64,
     /// The source of the definition.
-    pub source: Source,
+    pub source: TypeSource,
     members: BTreeMap<String, Member>,
 }
 
@@ -75,7 +75,7 @@ impl Listing {
         self.members.entry(name).or_insert(member);
     }
 
-    pub(crate) fn finish(self, size: u64, source: Source) -> Structure {
+    pub(crate) fn finish(self, size: u64, source: TypeSource) -> Structure {
         Structure {
             size,
             source,

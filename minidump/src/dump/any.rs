@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use livecore_compress::spool::spool;
+use livecore_compress::spool;
 use livecore_compress::{NoProgress, Progress, ReadAt};
 
 use super::carried;

@@ -105,7 +105,7 @@ impl DumpMemory for Dump {
             return PageRun::present(start.checked_add(len));
         }
         // The next page in the dump: that of the first set bit from this address.
-        let next = (self.ranges.segments().iter())
+        let next = (self.ranges.ranges().iter())
             .filter(|segment| segment.end > start)
             .find_map(|segment| {
                 let from = start.max(segment.start);

@@ -245,7 +245,7 @@ fn read_ranges(
     content.read_exact_at(&mut bytes, offset)?;
     let ranges = DumpAvail::parse(&bytes, mini.order, layout.page_size(), offset)?;
     ranges.require_bits(mini.bitmapsize, layout.bitmap_offset())?;
-    let end = ranges.segments().len() * DUMP_AVAIL_ENTRY;
+    let end = ranges.ranges().len() * DUMP_AVAIL_ENTRY;
     let stray = bytes.iter().skip(end).position(|byte| *byte != 0);
     let warning = stray.map(|stray| Warning::Field {
         structure: "dump_avail",

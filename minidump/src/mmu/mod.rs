@@ -18,4 +18,4 @@ pub use mapping::{Mapping, Protection, Sink, WalkEnd};
 pub use paging::Paging;
 pub use tables::Tables;
 pub(crate) use tables::not_mapped;
-pub use view::{Found, MachineView, Root};
+pub use view::{FoundEntry, MachineView, Root};

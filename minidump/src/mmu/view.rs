@@ -30,7 +30,7 @@ pub struct MachineView {
 
 /// The entry at which a walk of the tables ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundEntry {
     /// Levels below the root.
     pub depth: usize,
     /// The entry in memory.
@@ -70,7 +70,7 @@ impl MachineView {
     /// # Errors
     ///
     /// [`ReadError`] if a table cannot be read.
-    pub fn lookup(&self, root: &Root, at: VirtAddr, depth: usize) -> Result<Found, ReadError> {
+    pub fn lookup(&self, root: &Root, at: VirtAddr, depth: usize) -> Result<FoundEntry, ReadError> {
         let geometry = root.paging.geometry();
         let mut table = root.table;
         let mut here = 0;
@@ -87,7 +87,7 @@ impl MachineView {
                     here += 1;
                 }
                 _ => {
-                    return Ok(Found {
+                    return Ok(FoundEntry {
                         depth: here,
                         raw,
                         entry,

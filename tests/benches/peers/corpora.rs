@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
-use livecore_livedump::image::raw::RawImage;
+use livecore_livedump::image::RawImage;
 use livecore_livedump::publish::sparse;
 use livecore_livedump::take::{PlanOptions, Taken, plan};
 use livecore_minidump::KernelElf;

@@ -137,7 +137,7 @@ pub fn dump(bytes: Vec<u8>) {
         let _ = dump.read_virt(VirtAddr(at), &mut buf);
         let _ = dump.read_phys(PhysAddr(at), &mut buf);
     }
-    for segment in dump.dump_avail().segments().iter().take(8) {
+    for segment in dump.dump_avail().ranges().iter().take(8) {
         for at in [segment.start, segment.end] {
             let answer = dump.read_phys(at, &mut buf[..1]);
             let bit = dump.dump_avail().bit_of(at);

@@ -68,7 +68,7 @@ fn read_everything(dump: &Dump) {
         let _ = dump.read_virt(VirtAddr(at), &mut buf);
         let _ = dump.read_phys(PhysAddr(at), &mut buf);
     }
-    for segment in dump.dump_avail().segments().iter().take(8) {
+    for segment in dump.dump_avail().ranges().iter().take(8) {
         for at in [
             segment.start,
             PhysAddr(segment.start.0 / 2 + segment.end.0 / 2),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use livecore_minidump::msgbuf::RingOrigin;
+use livecore_minidump::RingOrigin;
 use livecore_minidump::{
     Dump, Error, KernelDumpHeader, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, ReadError,
     VirtAddr,

@@ -10,8 +10,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use livecore_kernel::frame::End;
-use livecore_kernel::{Kernel, Pair};
+use livecore_kernel::{End, Kernel, Pair};
 use livecore_minidump::{
     AnyDump, Container, Dump, KernelElf, KernelMemory, OpenOptions, ReadError, VirtAddr, Warning,
 };

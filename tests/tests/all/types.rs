@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use livecore_kernel::Types;
-use livecore_kernel::structure::{Member, Source};
+use livecore_kernel::{Member, TypeSource};
 use livecore_minidump::KernelElf;
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
@@ -92,7 +92,7 @@ fn members_are_read_from_ctf_of_both_versions_and_byte_orders() {
                 let types = types(file, &["vm_page", "large", "huge", "missing"]);
                 assert!(types.problems.is_empty(), "{what}: {:?}", types.problems);
                 let page = types.structure("vm_page").expect(&what);
-                assert_eq!((page.size, page.source), (104, Source::Ctf), "{what}");
+                assert_eq!((page.size, page.source), (104, TypeSource::Ctf), "{what}");
                 for (name, offset, size) in [
                     ("plinks", 0, 16),
                     ("plinks.q", 0, 16),
@@ -290,7 +290,7 @@ fn members_are_read_from_dwarf_of_every_version() {
             types.problems
         );
         let page = types.structure("vm_page").unwrap();
-        assert_eq!((page.size, page.source), (expected[0], Source::Dwarf));
+        assert_eq!((page.size, page.source), (expected[0], TypeSource::Dwarf));
         for (name, pair) in MEMBERS.iter().zip(expected[2..].chunks_exact(2)) {
             assert_eq!(
                 page.member(name),
@@ -314,11 +314,11 @@ fn ctf_takes_precedence_over_dwarf() {
     let section = sample(2, false).bytes(true);
     let file = Elf::new(file).add(".SUNW_ctf", &section, false).bytes();
     let types = types(file, &["vm_page", "unused"]);
-    assert_eq!(types.structure("vm_page").unwrap().source, Source::Ctf);
+    assert_eq!(types.structure("vm_page").unwrap().source, TypeSource::Ctf);
     let unused = types.structure("unused").unwrap();
     assert_eq!(
         (unused.source, unused.member("x")),
-        (Source::Dwarf, at(0, 4))
+        (TypeSource::Dwarf, at(0, 4))
     );
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{MACHINE, build, seal};
 use livecore_compress::{Codec, NoProgress, ReadAt};
-use livecore_defs::PhysAddr;
+use livecore_defs::{PhysAddr, VirtAddr};
 use livecore_tests::mkdump;
 use livecore_verify::Options;
 use livecore_verify::compare::{Answer, Comparison, compare};
@@ -61,8 +61,8 @@ fn pages_that_differ_are_reported_with_their_first_different_byte() {
     assert_eq!(found.differ.count, 1);
     assert_eq!(found.differ.ranges, [PhysAddr(0x5000)..PhysAddr(0x6000)]);
     let page = &found.pages[0];
-    assert_eq!((page.pa, page.offset), (0x5000, 0x123));
-    assert_eq!(page.direct, Some(0xffff_f800_0000_5123));
+    assert_eq!((page.pa, page.offset), (PhysAddr(0x5000), 0x123));
+    assert_eq!(page.direct, Some(VirtAddr(0xffff_f800_0000_5123)));
     assert_eq!(page.b[0], 0xff);
     assert_ne!(page.a[0], 0xff);
     assert_eq!(page.a[1..], page.b[1..]);

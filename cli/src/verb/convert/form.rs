@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use livecore_compress::{Progress, ReadAt};
 use livecore_kernel::Kernel;
-use livecore_kernel::core_notes::thread_notes;
+use livecore_kernel::thread_notes;
 use livecore_livedump::take::{self, PlanOptions};
 use livecore_minidump::convert::{self, Target, Written};
 use livecore_minidump::elf::export::{Export, ExportOptions, export, export_full};

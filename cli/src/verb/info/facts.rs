@@ -364,7 +364,7 @@ fn sections(layout: &Layout) -> Vec<SectionFacts> {
 
 fn ranges(dump: &Dump) -> Vec<AvailFacts> {
     let bitmap = dump.bitmap();
-    let ranges = dump.dump_avail().segments().iter();
+    let ranges = dump.dump_avail().ranges().iter();
     ranges
         .map(|s| AvailFacts {
             start: s.start.into(),

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::id::Id;
 use crate::json::Hex;
 use crate::session::Session;
-use livecore_kernel::location::parse_address;
+use livecore_kernel::parse_address;
 
 const MANUAL: &str = "\
 Examples:

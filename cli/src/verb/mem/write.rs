@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use livecore_kernel::Location;
-use livecore_kernel::location::parse_number;
+use livecore_kernel::parse_number;
 use livecore_livedump::mem4::{Device, MemDevice, MemError};
 use serde::Serialize;
 

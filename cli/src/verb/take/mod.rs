@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use livecore_compress::Codec;
 use livecore_kernel::locate::identify;
-use livecore_livedump::emulated::state::{DumpLock, State};
+use livecore_livedump::emulated::{DumpLock, State};
 use livecore_livedump::image::{self, RawLayout};
 use livecore_livedump::mem4::{Access, FreeBsd};
 use livecore_livedump::publish::{Destination, Output};

@@ -28,7 +28,7 @@ use livecore_minidump::provenance::{Cpu, CpuPlace};
 
 use super::error::TakeError;
 use super::patch::Patches;
-use crate::image::cpu::CpuState;
+use crate::image::CpuState;
 use livecore_minidump::mmu::MachineView;
 
 /// The patches, and notes about registers that were not added.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_kernel::Kernel;
-use livecore_kernel::locate::{Image as KernelImage, Port, port_of};
+use livecore_kernel::locate::{KernelImage, Port, port_of};
 use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory};
 
 use super::linear::{Linear, Version};
@@ -83,7 +83,7 @@ fn bases(here: &Linear, elf: &KernelElf, len: u64) -> impl Iterator<Item = u64> 
     // Accept any address, since the file's range is not known yet.
     let avail = dump_avail(&Kernel::new(here, elf), PhysAddr::MAX, &[8], PAGE_SIZE);
     let all = avail.ok().and_then(|(avail, _)| {
-        let first = avail.segments().first()?.start.0;
+        let first = avail.ranges().first()?.start.0;
         let lowest = avail.end().0.saturating_sub(len);
         let lowest = lowest.checked_next_multiple_of(STEP)?;
         // The file's addresses end below 2^64.

@@ -67,7 +67,7 @@ pub(super) fn layout(
 /// The end of the memory below 4 GiB.
 fn low_end(avail: &DumpAvail) -> Option<u64> {
     let low = avail
-        .segments()
+        .ranges()
         .iter()
         .filter(|s| s.start < PhysAddr(FOUR_GIB));
     low.map(|s| s.end.0.min(FOUR_GIB)).max()

@@ -58,7 +58,7 @@ fn dump_avail_of(
         ranges.push(PhysAddr(start)..PhysAddr(end));
     }
     let avail = DumpAvail::from_ranges(&ranges, page_size)?;
-    if avail.segments().is_empty() || avail.end() > top {
+    if avail.ranges().is_empty() || avail.end() > top {
         return Err(TakeError::Contradiction {
             what: "dump_avail",
             found: format!("{} ranges up to {:#x}", ranges.len(), avail.end()),

@@ -18,7 +18,7 @@ pub struct Located {
 }
 
 /// A kernel image in memory, assuming that it starts at `kernphys`.
-pub struct Image<'a> {
+pub struct KernelImage<'a> {
     memory: &'a Arc<dyn PhysMemory>,
     /// The kernel file.
     pub elf: &'a KernelElf,
@@ -28,7 +28,7 @@ pub struct Image<'a> {
     pub kernphys: PhysAddr,
 }
 
-impl<'a> Image<'a> {
+impl<'a> KernelImage<'a> {
     /// Creates the image of `elf` in `memory`. Its start is linked at `link` and loaded at physical
     /// address `kernphys`.
     pub fn new(

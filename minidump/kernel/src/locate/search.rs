@@ -13,7 +13,7 @@ use livecore_minidump::{KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
 use super::error::LocateError;
 use super::identify::{Findings, survey};
-use super::image::{Image, Located};
+use super::image::{KernelImage, Located};
 use super::port::Port;
 use super::symbols::address;
 use super::text::Samples;
@@ -53,7 +53,7 @@ pub(super) fn locate(
         .map(|contents| contents.bytes);
 
     let samples = Samples::of(elf);
-    let image = |kernphys| Image::new(memory, elf, link, kernphys);
+    let image = |kernphys| KernelImage::new(memory, elf, link, kernphys);
     let identity = Identity {
         memory,
         offset,

@@ -49,7 +49,7 @@ fn read_all(kernel: Kernel<'_>) -> (usize, usize) {
         let _ = (thread.title(), kernel.state(thread));
         if let Ok(registers) = kernel.registers(thread) {
             let stack = kernel.stack(&registers);
-            assert!(stack.len() <= livecore_kernel::frame::LIMIT);
+            assert!(stack.len() <= livecore_kernel::Frame::LIMIT);
             frames += stack.len();
             for frame in stack {
                 let _ = frame.trap.map(|trap| trap.to_string());

@@ -1,7 +1,6 @@
 //! Why backtraces end.
 
-use livecore_kernel::frame::{ENDS, End, Frame};
-use livecore_kernel::{Kernel, State};
+use livecore_kernel::{End, Frame, Kernel, State};
 use livecore_minidump::VirtAddr;
 
 use super::builder::{AMD64, KernelBuilder, NewThread, STACKS};
@@ -140,7 +139,7 @@ fn backtrace_of_more_than_256_frames_has_the_first_and_last_100() {
         let all = given + omitted.iter().sum::<usize>();
         assert_eq!(all as u64, count + 1);
         if given < 256 {
-            assert_eq!(omitted[ENDS], all - given);
+            assert_eq!(omitted[Frame::ENDS], all - given);
             // The last frames are the outermost ones.
             assert_eq!(found[given - 2].fp, VirtAddr(at(count - 1)));
         }

@@ -2,8 +2,7 @@
 //!
 //! Frames follow the o32 and n64 calling conventions and FreeBSD 12.1's `sys/mips/mips/exception.S`.
 
-use livecore_kernel::Kernel;
-use livecore_kernel::frame::End;
+use livecore_kernel::{End, Kernel};
 use livecore_minidump::{KernelElf, VirtAddr};
 
 use super::builder::{KernelBuilder, MIPS, MIPS64, MIPSEL, NewThread, Port};

@@ -18,10 +18,10 @@ use livecore_defs::amd64::{
 use livecore_minidump::mmu::{Paging, Root};
 use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
-use super::{Port, Space, multiples_of_2_mib, root};
+use super::{AddressSpace, Port, multiples_of_2_mib, root};
 use crate::kernel::Kernel;
 use crate::locate::error::LocateError;
-use crate::locate::image::{Image, Located};
+use crate::locate::image::{KernelImage, Located};
 use crate::locate::symbols::bitmap_follows_dump_avail;
 
 /// The port.
@@ -51,7 +51,7 @@ impl Port for Amd64 {
         "a multiple of 2 MiB below 4 GiB"
     }
 
-    fn confirm(&self, image: &Image<'_>) -> Option<Located> {
+    fn confirm(&self, image: &KernelImage<'_>) -> Option<Located> {
         // Before 13.1, `kernphys` is a constant.
         let kernphys = image
             .variable("kernphys")
@@ -84,7 +84,7 @@ impl Port for Amd64 {
         })
     }
 
-    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError> {
+    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<AddressSpace, LocateError> {
         // Kernels use `PHYS_IN_DMAP` since 13. Before, only `dump_avail` limits the pages.
         let dmaplimit = match kernel.address("dmaplimit") {
             Ok(at) if bitmap_follows_dump_avail(kernel.elf()) => {
@@ -115,7 +115,7 @@ impl Port for Amd64 {
                 },
             )),
         }
-        Ok(Space {
+        Ok(AddressSpace {
             kernbase: layout.km_low,
             dmap: layout.dmap,
             dmapphys: PhysAddr(0),

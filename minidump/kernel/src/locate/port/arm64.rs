@@ -12,10 +12,10 @@ use livecore_defs::arm64::{
 use livecore_minidump::mmu::Paging;
 use livecore_minidump::{Architecture, DumpAvail, KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
-use super::{Port, Space, direct_map, multiples_of_2_mib, root};
+use super::{AddressSpace, Port, direct_map, multiples_of_2_mib, root};
 use crate::kernel::Kernel;
 use crate::locate::error::LocateError;
-use crate::locate::image::{Image, Located};
+use crate::locate::image::{KernelImage, Located};
 use crate::locate::symbols::bitmap_follows_dump_avail;
 
 /// The port.
@@ -45,7 +45,7 @@ impl Port for Arm64 {
         "a multiple of 2 MiB"
     }
 
-    fn confirm(&self, image: &Image<'_>) -> Option<Located> {
+    fn confirm(&self, image: &KernelImage<'_>) -> Option<Located> {
         let field = |offset| image.value("kernel_pmap_store", offset, 8);
         let newer = field(PMAP.top as u64)
             .and_then(|va| image.pa(VirtAddr(va)))
@@ -68,7 +68,7 @@ impl Port for Arm64 {
         })
     }
 
-    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError> {
+    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<AddressSpace, LocateError> {
         let old = !bitmap_follows_dump_avail(kernel.elf());
         let first = if old {
             DMAP_MIN_ADDRESS_12
@@ -76,7 +76,7 @@ impl Port for Arm64 {
             DMAP_MIN_ADDRESS
         };
         let dmap = direct_map(kernel, first..DMAP_MAX_ADDRESS)?;
-        Ok(Space {
+        Ok(AddressSpace {
             kernbase: VirtAddr(VM_MIN_KERNEL_ADDRESS),
             dmap: dmap.addresses,
             dmapphys: dmap.physical.start,
@@ -95,7 +95,7 @@ impl Port for Arm64 {
 }
 
 /// Whether `vm_page_dump_pages` is the number of 16 KiB pages of `dump_avail`.
-fn pages_of_16_kib(image: &Image<'_>) -> bool {
+fn pages_of_16_kib(image: &KernelImage<'_>) -> bool {
     let Some(count) = image.value("vm_page_dump_pages", 0, 8) else {
         return false;
     };

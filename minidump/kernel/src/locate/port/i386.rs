@@ -7,10 +7,10 @@ use livecore_defs::i386;
 use livecore_minidump::mmu::Paging;
 use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
-use super::{Port, Space, root};
+use super::{AddressSpace, Port, root};
 use crate::kernel::Kernel;
 use crate::locate::error::LocateError;
-use crate::locate::image::{Image, Located};
+use crate::locate::image::{KernelImage, Located};
 use crate::locate::symbols::address;
 
 /// The port.
@@ -49,7 +49,7 @@ impl Port for I386 {
         "its linked address"
     }
 
-    fn confirm(&self, image: &Image<'_>) -> Option<Located> {
+    fn confirm(&self, image: &KernelImage<'_>) -> Option<Located> {
         tables(image).find_map(|(name, paging)| {
             // The kernel is never moved: its first directory entry is that of its linked address.
             let first = image.elf.text().first().map(|text| VirtAddr(text.start));
@@ -73,7 +73,7 @@ impl Port for I386 {
         })
     }
 
-    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError> {
+    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<AddressSpace, LocateError> {
         // `kernbase` is a constant (`KERNBASE`).
         let kernbase = address(kernel.elf(), "kernbase")?;
         let step = located.paging.geometry().directory().span();
@@ -84,7 +84,7 @@ impl Port for I386 {
                 expected: format!("a multiple of {step:#x} below 4 GiB"),
             });
         }
-        Ok(Space {
+        Ok(AddressSpace {
             kernbase: VirtAddr(kernbase),
             dmap: VirtAddr(0)..VirtAddr(0),
             dmapphys: PhysAddr(0),
@@ -102,7 +102,7 @@ impl Port for I386 {
 ///
 /// Kernels since 13 support both formats, and `pae_mode` is the current one. Earlier kernels were
 /// compiled for one format, and only those with PAE have `IdlePDPT`.
-fn tables(image: &Image<'_>) -> impl Iterator<Item = (&'static str, Paging)> {
+fn tables(image: &KernelImage<'_>) -> impl Iterator<Item = (&'static str, Paging)> {
     use Paging::{I386, I386Pae, I386PaeDirectories};
     let known: &[(&str, Paging)] = match image.value("pae_mode", 0, 4) {
         Some(0) => &[("IdlePTD_nopae", I386), ("IdlePTD", I386)],

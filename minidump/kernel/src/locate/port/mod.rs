@@ -19,7 +19,7 @@ use livecore_minidump::mmu::Root;
 use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
 use super::error::LocateError;
-use super::image::{Image, Located};
+use super::image::{KernelImage, Located};
 use crate::kernel::Kernel;
 
 /// Locates kernels of one architecture in memory.
@@ -46,14 +46,14 @@ pub trait Port: Sync {
     fn expected_address(&self) -> &'static str;
 
     /// Returns the location of the kernel of `image`, if its variables agree with each other.
-    fn confirm(&self, image: &Image<'_>) -> Option<Located>;
+    fn confirm(&self, image: &KernelImage<'_>) -> Option<Located>;
 
     /// Returns the kernel's address space. `variables` uses the page tables of `located`.
     ///
     /// # Errors
     ///
     /// Returns an error if a variable cannot be read or contradicts the others.
-    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError>;
+    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<AddressSpace, LocateError>;
 
     /// Returns the end of the kernel addresses in a dump's page tables.
     ///
@@ -69,7 +69,7 @@ pub trait Port: Sync {
 }
 
 /// A kernel's address space.
-pub struct Space {
+pub struct AddressSpace {
     /// The lowest kernel address in a dump's page tables.
     pub kernbase: VirtAddr,
     /// The addresses of the direct map; empty without one.

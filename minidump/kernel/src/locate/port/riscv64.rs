@@ -10,10 +10,10 @@ use livecore_defs::riscv::{
 use livecore_minidump::mmu::Paging;
 use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory, VirtAddr};
 
-use super::{Port, Space, direct_map, multiples_of_2_mib, root};
+use super::{AddressSpace, Port, direct_map, multiples_of_2_mib, root};
 use crate::kernel::Kernel;
 use crate::locate::error::LocateError;
-use crate::locate::image::{Image, Located};
+use crate::locate::image::{KernelImage, Located};
 
 /// The port.
 pub(super) struct Riscv64;
@@ -39,7 +39,7 @@ impl Port for Riscv64 {
         "a multiple of 2 MiB"
     }
 
-    fn confirm(&self, image: &Image<'_>) -> Option<Located> {
+    fn confirm(&self, image: &KernelImage<'_>) -> Option<Located> {
         let top = VirtAddr(image.value("kernel_pmap_store", PMAP.top as u64, 8)?);
         let table = image.pa(top)?;
         // With Sv39, the L1 table is the root. With Sv48, the root's last entry points at it.
@@ -58,13 +58,13 @@ impl Port for Riscv64 {
         })
     }
 
-    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError> {
+    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<AddressSpace, LocateError> {
         let dmap = direct_map(kernel, DMAP_MIN_ADDRESS..DMAP_MAX_ADDRESS)?;
         let bits = match located.paging {
             Paging::Sv48 => 47,
             _ => 38,
         };
-        Ok(Space {
+        Ok(AddressSpace {
             kernbase: VirtAddr(VM_MIN_KERNEL_ADDRESS),
             dmap: dmap.addresses,
             dmapphys: dmap.physical.start,
