@@ -263,7 +263,7 @@ impl Region<'_> {
                     "note",
                     at,
                     format!("name of {name_len} bytes, description of {len} bytes"),
-                    "name of at most 256 bytes, and both within the segment",
+                    "a name of at most 256 bytes, and name and contents within the segment",
                 ));
             }
             let mut name = vec![0; name_len as usize];
