@@ -574,7 +574,7 @@ fn module_symbols_are_loaded_if_the_file_is_the_loaded_one() {
         let printed = Run::of(output).expect(0);
         let (out, err) = (printed.text(), &printed.err);
         assert!(out.contains("synth_modevent"), "{program}: {out}{err}");
-        assert_eq!(printed.count("module-skipped"), 1, "{err}");
+        assert_ne!(printed.count("module-skipped"), 0, "{err}");
         assert!(err.contains("if_synth.ko"), "{err}");
         assert!(err.contains("kernel: "), "{err}");
     }

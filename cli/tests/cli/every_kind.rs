@@ -529,7 +529,7 @@ fn wrong_program_headers_fail_with_one_line() {
         lying[note..note + 8].copy_from_slice(&there.wrapping_add(wrong + 4).to_le_bytes());
         fs::write(&file, lying).unwrap();
         let info = run_json(["info", name]).expect(3);
-        info.warnings(&["embedded-minidump"]);
+        assert_eq!(info.count("embedded-minidump"), 1, "{}", info.err);
         let report = run(["verify", "-q", name]);
         assert!([1, 2].contains(&report.code), "{}", report.text());
         run(["compare", name, name]).expect(4);

@@ -53,7 +53,8 @@ impl Run {
         std::str::from_utf8(&self.out).expect("standard output is text")
     }
 
-    /// The messages of a run with `--messages json`, checked against their schema.
+    /// The messages of a run with `--messages json`, checked against their schema. Skips lines of
+    /// programs that the run has started, such as a debugger.
     #[track_caller]
     pub(crate) fn messages(&self) -> Vec<Value> {
         let parse = |line| {
@@ -62,7 +63,11 @@ impl Run {
             schema::check("message", &message);
             message
         };
-        self.err.lines().map(parse).collect()
+        let is_message = |line: &&str| {
+            assert!(!line.starts_with("livecore: "), "{line}");
+            line.starts_with('{')
+        };
+        self.err.lines().filter(is_message).map(parse).collect()
     }
 
     /// The messages with one of `levels`.
