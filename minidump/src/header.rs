@@ -9,7 +9,7 @@ use livecore_defs::{Field, arm64};
 /// `struct minidumphdr` of any architecture.
 ///
 /// A field that the architecture or the version does not have is 0. Each field has the width of the
-/// widest architecture.
+/// widest architecture. The fields have the values of the file, so addresses are integers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MinidumpHeader {
     /// The architecture.

@@ -108,6 +108,10 @@ pub trait KernelMemory: Send + Sync {
 
     /// Reads physical memory at `at` into `buf`, up to the first address that cannot be read. Returns
     /// the number of bytes and the error, if any.
+    ///
+    /// # Errors
+    ///
+    /// The second value has the errors of [`KernelMemory::read_phys`].
     fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
         let error = match self.read_phys(at, buf) {
             Ok(()) => return (buf.len(), Ok(())),
@@ -128,6 +132,10 @@ pub trait KernelMemory: Send + Sync {
 
     /// Reads memory at `at` into `buf`, page by page, up to the first address that cannot be read.
     /// Returns the number of bytes and the error, if any.
+    ///
+    /// # Errors
+    ///
+    /// The second value has the errors of [`KernelMemory::translate`] and [`KernelMemory::read_phys`].
     fn read_part(&self, at: Address, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
         let page = self.page_size();
         let mut done = 0;

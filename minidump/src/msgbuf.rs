@@ -9,7 +9,8 @@ use livecore_defs::msgbuf::{
     ILP32, LP64, MSG_MAGIC, MSGBUF_NEEDNL, MSGBUF_WRAP, MsgbufFields, SEQMOD_RINGS,
 };
 
-/// `struct msgbuf` without its lock.
+/// `struct msgbuf` without its lock. The fields have the values in memory, so the address of the ring
+/// is an integer.
 ///
 /// FreeBSD `sys/sys/msgbuf.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

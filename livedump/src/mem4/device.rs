@@ -39,6 +39,9 @@ impl Extracted {
 }
 
 /// The operations of mem(4).
+///
+/// An offset in [`Device::Mem`] is a physical address, one in [`Device::Kmem`] a kernel virtual
+/// address. A device may refuse any of them, so offsets are integers as in read(2).
 pub trait MemDevice: Send + Sync {
     /// Reads at most `buf.len()` bytes at `offset`, and returns how many. The device has no end: an
     /// address that cannot be read is [`MemError::BadAddress`] if it is the first, and otherwise

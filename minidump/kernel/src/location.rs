@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use livecore_minidump::KernelElf;
 
-/// A location in memory.
+/// A location in memory. It has no address space: an address may be virtual or physical.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// An address.
@@ -83,7 +83,7 @@ impl FromStr for Location {
 }
 
 impl Location {
-    /// Resolves the location with the symbols of `elf`.
+    /// Resolves the location with the symbols of `elf`. A symbol has its linked virtual address.
     ///
     /// # Errors
     ///
