@@ -49,7 +49,7 @@ pub struct CodecArgs {
 
 /// Command lines of the verbs that compress, with `-1` to `-22` spelled as `--level=N`, as zstd(1)
 /// and gzip(1) have it.
-pub fn with_level_digits(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+pub(crate) fn with_level_digits(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut verb = false;
     let mut rest = false;
     let mut value = false;
@@ -85,7 +85,7 @@ impl CodecArgs {
 }
 
 /// The number of threads: `asked`, or else one for each processor.
-pub fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
+pub(crate) fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
     asked
         .or_else(|| std::thread::available_parallelism().ok())
         .unwrap_or(NonZeroUsize::MIN)

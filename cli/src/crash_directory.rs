@@ -8,7 +8,7 @@ use crate::id::Id;
 use crate::session::Session;
 
 /// A file that is named like a dump.
-pub enum Entry {
+pub(crate) enum Entry {
     /// A dump.
     Dump(PathBuf),
     /// A file that cannot be read, with the reason.
@@ -17,7 +17,7 @@ pub enum Entry {
 
 /// Which files to find.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Search {
+pub(crate) struct Search {
     /// Descend into subdirectories.
     pub recursive: bool,
     /// Include files with any name.
@@ -34,7 +34,11 @@ pub struct Search {
 /// # Errors
 ///
 /// The directory cannot be read.
-pub fn dumps(directory: &Path, search: Search, session: &Session<'_>) -> io::Result<Vec<Entry>> {
+pub(crate) fn dumps(
+    directory: &Path,
+    search: Search,
+    session: &Session<'_>,
+) -> io::Result<Vec<Entry>> {
     let (mut names, mut others, mut below) = (Vec::new(), Vec::new(), Vec::new());
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -90,7 +94,7 @@ pub fn dumps(directory: &Path, search: Search, session: &Session<'_>) -> io::Res
 
 /// The error message if `path` is an encrypted dump, according to its name or to a key file next to
 /// it.
-pub fn encrypted_message(path: &Path) -> Option<String> {
+pub(crate) fn encrypted_message(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let named = name.starts_with("vmcore_encrypted.");
     let number = name.trim_end_matches(".gz").trim_end_matches(".zst");

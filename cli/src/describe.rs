@@ -388,7 +388,7 @@ impl Describe for SynthError {
 }
 
 /// The id of a dump's warning.
-pub fn id_of_warning(warning: &Warning) -> Id {
+pub(crate) fn id_of_warning(warning: &Warning) -> Id {
     match warning {
         Warning::Short(_) => Id::PagesMissing,
         Warning::Interrupted { .. } => Id::StreamEndsEarly,

@@ -16,7 +16,7 @@ const TEXT_LIMIT: u64 = 1 << 20;
 
 /// Whether building the machine that the file `path` describes may run a compiler. True for a file that
 /// can be read only once.
-pub fn runs_compiler(path: &Path) -> bool {
+pub(crate) fn runs_compiler(path: &Path) -> bool {
     if !path.is_file() {
         return true;
     }
@@ -29,7 +29,10 @@ pub fn runs_compiler(path: &Path) -> bool {
 }
 
 /// Builds the machine that the file `path` describes.
-pub fn machine(path: &Path, session: &mut Session<'_>) -> Result<livecore_synth::Machine, Failure> {
+pub(crate) fn machine(
+    path: &Path,
+    session: &mut Session<'_>,
+) -> Result<livecore_synth::Machine, Failure> {
     let about = |f: Failure| f.about(path);
     let file = if path == Path::new("-") {
         session.env.seekable_stdin()

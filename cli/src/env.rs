@@ -98,7 +98,7 @@ impl Env {
 
     /// Standard input as a file that can be read at any offset. Copies it ([`Env::spool`]) unless
     /// it is a regular file at its start.
-    pub fn seekable_stdin(&mut self) -> io::Result<File> {
+    pub(crate) fn seekable_stdin(&mut self) -> io::Result<File> {
         let mut stdin = self.take_stdin()?;
         match is_seekable(&mut stdin) {
             true => Ok(stdin),
@@ -114,7 +114,7 @@ impl Env {
     }
 
     /// Copies the rest of `stream` to an unlinked file in [`Env::spool_dir`].
-    pub fn spool(&self, stream: File) -> io::Result<File> {
+    pub(crate) fn spool(&self, stream: File) -> io::Result<File> {
         self.spool_after(&[], stream)
     }
 

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 /// # Errors
 ///
 /// The system does not provide the path of this program.
-pub fn command(verb: &str) -> Result<Command, Failure> {
+pub(crate) fn command(verb: &str) -> Result<Command, Failure> {
     let program = std::env::current_exe().map_err(|e| {
         Failure::could_not(format_args!("cannot find the path of this program: {e}"))
     })?;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 const LINE: usize = 16;
 
 /// Prints sixteen bytes on a line. Replaces repeated lines with one `*`.
-pub struct Hexdump<W> {
+pub(crate) struct Hexdump<W> {
     out: W,
     at: u64,
     digits: usize,
@@ -16,7 +16,7 @@ pub struct Hexdump<W> {
 
 impl<W: Write> Hexdump<W> {
     /// The first byte is at address `at`; addresses have `digits` digits.
-    pub fn new(out: W, at: u64, digits: usize) -> Self {
+    pub(crate) fn new(out: W, at: u64, digits: usize) -> Self {
         Self {
             out,
             at,
@@ -28,7 +28,7 @@ impl<W: Write> Hexdump<W> {
     }
 
     /// Adds bytes.
-    pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut left = bytes;
         while !left.is_empty() {
             let n = left.len().min(LINE - self.pending.len());
@@ -44,7 +44,7 @@ impl<W: Write> Hexdump<W> {
     }
 
     /// Prints the last, shorter line and the end address.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.pending);
         if !rest.is_empty() {
             self.line(&rest)?;

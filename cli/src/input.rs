@@ -28,7 +28,7 @@ use livecore_serve::command;
 
 /// How to open a dump.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// Decoding threads; one for each processor if `None`.
     pub threads: Option<NonZeroUsize>,
     /// Read page data lost at the end as zeros.
@@ -45,7 +45,11 @@ pub struct Opening {
 
 /// Opens the dump `path`, of any kind; `-` is standard input. Copies an input that cannot seek to
 /// an unlinked file.
-pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<AnyDump, Failure> {
+pub(crate) fn dump(
+    path: &Path,
+    opening: Opening,
+    session: &mut Session<'_>,
+) -> Result<AnyDump, Failure> {
     let options = OpenOptions::new()
         .stream(session.stream_options(opening.threads))
         .zero_tail(opening.zero_tail)
@@ -67,7 +71,7 @@ pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<
 }
 
 /// The failure to open the dump `path`. An encrypted dump is recognized by its name only.
-pub fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failure {
+pub(crate) fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failure {
     let failure = match crash_directory::encrypted_message(path) {
         Some(what) if matches!(error, livecore_minidump::Error::NotADump { .. }) => {
             Failure::new(Exit::UNSUPPORTED, what).id_is(Id::Encrypted)
@@ -79,7 +83,7 @@ pub fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failure {
 
 /// Opens `path` as a file that can be read at any offset. Copies a pipe or standard input to an
 /// unlinked file.
-pub fn seekable(path: &Path, session: &mut Session<'_>) -> Result<File, Failure> {
+pub(crate) fn seekable(path: &Path, session: &mut Session<'_>) -> Result<File, Failure> {
     let mut open = || {
         if path == Path::new("-") {
             return session.env.seekable_stdin();
@@ -99,7 +103,7 @@ pub fn seekable(path: &Path, session: &mut Session<'_>) -> Result<File, Failure>
 
 /// Prints contradictions, and the warnings that matter for reading memory. A short file matters only
 /// where a missing page is read, which is an error.
-pub fn print_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'_>) {
+pub(crate) fn print_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'_>) {
     for warning in dump.envelope().warnings() {
         let is_relevant = matches!(
             warning,
@@ -116,7 +120,11 @@ pub fn print_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<
 
 /// Warns of missing memory, unless opening the dump has warned of it. For verbs that have read a
 /// whole stream, whose length is unknown before its end.
-pub fn warn_of_loss(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn warn_of_loss(
+    dump: &AnyDump,
+    path: &Path,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     let loss = dump.loss().map_err(|e| Failure::from(e).about(path))?;
     if let Some(loss) = loss.filter(|loss| !dump.envelope().warnings().contains(loss)) {
         session.warn_of(path, &loss);
@@ -340,7 +348,7 @@ impl KernelArgs {
 
 /// Opens the dump `path` and its kernel, named by `args` or found. Prints the warnings that matter
 /// for reading memory.
-pub fn pair(
+pub(crate) fn pair(
     path: &Path,
     opening: Opening,
     args: &KernelArgs,
@@ -352,7 +360,7 @@ pub fn pair(
 }
 
 /// Opens the kernel `path`.
-pub fn kernel(path: &Path) -> Result<KernelElf, Failure> {
+pub(crate) fn kernel(path: &Path) -> Result<KernelElf, Failure> {
     let about = |failure: Failure| failure.about(path);
     let file: Arc<dyn ReadAt> = Arc::new(File::open(path).map_err(|e| about(e.into()))?);
     KernelElf::parse(Arc::clone(&file)).map_err(|e| {

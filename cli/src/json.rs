@@ -10,7 +10,7 @@ use livecore_defs::{PhysAddr, VirtAddr};
 use serde::{Serialize, Serializer};
 
 /// Prints one indented document and a newline.
-pub fn print(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn print(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let text = serde_json::to_string_pretty(document)?;
     out.write_all(escaped_json(&text).as_bytes())?;
     out.write_all(b"\n")
@@ -39,7 +39,7 @@ impl Serialize for Hex {
 }
 
 /// Whether a count is zero, to omit it.
-pub fn is_zero(count: &usize) -> bool {
+pub(crate) fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 

@@ -4,59 +4,56 @@
 //! no format knowledge: they call the libraries and print the results as text or JSON. A verb does
 //! not use another verb.
 //!
-//! Code that several verbs share is in this directory, one file each: the command line ([`args`]),
-//! exit codes and messages ([`exit`], [`failure`], [`message`], [`describe`], [`id`]), inputs ([`input`], [`emulated`], [`served`],
-//! [`crash_directory`]), the memory limit ([`memory`]), debugger connections ([`transport`]),
-//! outputs ([`session`], [`output`], [`unpack`]), progress and signals ([`progress`], [`work`],
-//! [`interrupt`], [`signals`]), formatting for people ([`text`], [`memory_format`], [`hexdump`],
-//! [`words`]) and for programs ([`json`]).
+//! Code that several verbs share is in this directory, one file each: the command line (`args`),
+//! exit codes and messages (`exit`, `failure`, `message`, `describe`, `id`), inputs (`input`,
+//! `emulated`, `served`, `crash_directory`), the memory limit (`memory`), debugger connections
+//! (`transport`), outputs (`session`, `output`, `unpack`), progress and signals (`progress`, `work`,
+//! `interrupt`, `signals`), formatting for people (`text`, `memory_format`, `hexdump`, `words`) and
+//! for programs (`json`).
 
-#![allow(
-    clippy::missing_errors_doc,
-    reason = "a verb fails with a Failure, which says what failed and how the program ends"
-)]
-
-pub mod args;
-pub mod crash_directory;
-pub mod describe;
-pub mod emulated;
+mod args;
+mod crash_directory;
+mod describe;
+mod emulated;
 mod ends;
-pub mod env;
-pub mod exit;
-pub mod failure;
-pub mod guard;
-pub mod hexdump;
-pub mod id;
-pub mod input;
-pub mod interrupt;
-pub mod json;
+mod env;
+mod exit;
+mod failure;
+mod guard;
+mod hexdump;
+mod id;
+mod input;
+mod interrupt;
+mod json;
 mod kernel_facts;
-pub mod memory;
-pub mod memory_format;
-pub mod message;
-pub mod output;
+mod memory;
+mod memory_format;
+mod message;
+mod output;
 #[cfg(feature = "sandbox-probe")]
 mod probe;
-pub mod progress;
-pub mod sandbox;
-pub mod sandbox_mode;
-pub mod served;
-pub mod session;
-pub mod signals;
-pub mod text;
-pub mod transport;
-pub mod unpack;
-pub mod verb;
-pub mod words;
-pub mod work;
+mod progress;
+mod sandbox;
+mod sandbox_mode;
+mod served;
+mod session;
+mod signals;
+mod text;
+mod transport;
+mod unpack;
+mod verb;
+mod words;
+mod work;
 
 use std::ffi::OsString;
 use std::io::Write;
 
 use clap::Parser;
 
-pub use env::Env;
+pub use env::{Env, standard_output};
 pub use exit::Exit;
+pub use id::Id;
+pub use verb::Cli;
 
 use failure::Failure;
 use message::Form;

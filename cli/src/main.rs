@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut out = livecore::env::standard_output();
+    let mut out = livecore::standard_output();
     let mut err = std::io::stderr();
     livecore::run(
         std::env::args_os(),

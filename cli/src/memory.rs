@@ -5,13 +5,13 @@ use livecore_livedump::sys::sysctl;
 use rustix::process::{Resource, getrlimit};
 
 /// The default limit on a machine with enough memory.
-pub const DEFAULT_MAX: u64 = 256 << 20;
+pub(crate) const DEFAULT_MAX: u64 = 256 << 20;
 /// The smallest default limit; with less no dump can be opened.
 const DEFAULT_MIN: u64 = 16 << 20;
 
 /// The default limit: the least of [`DEFAULT_MAX`], a quarter of the available memory, and half of
 /// the address space that `ulimit -v` allows.
-pub fn default_budget() -> u64 {
+pub(crate) fn default_budget() -> u64 {
     let available = available().map(|bytes| bytes / 4);
     let limit = getrlimit(Resource::As).current.map(|bytes| bytes / 2);
     [available, limit]

@@ -28,7 +28,7 @@ pub struct FormatArgs {
 }
 
 /// Receives bytes in order, in pieces of any size.
-pub type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
 /// Bytes as numbers, for JSON.
 #[derive(Debug, Serialize)]

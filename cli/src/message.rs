@@ -32,7 +32,7 @@ impl Form {
 /// The level of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Level {
+pub(crate) enum Level {
     /// The work on an input failed.
     Error,
     /// The work was done; the exit code is 3 or worse.
@@ -45,7 +45,7 @@ pub enum Level {
 
 /// A message.
 #[derive(Debug, Serialize)]
-pub struct Message {
+pub(crate) struct Message {
     schema: u32,
     level: Level,
     id: Option<Id>,
@@ -59,7 +59,7 @@ pub struct Message {
 
 impl Message {
     /// A message of a level without an exit code of its own.
-    pub fn new(level: Level, id: Option<Id>, text: impl fmt::Display) -> Self {
+    pub(crate) fn new(level: Level, id: Option<Id>, text: impl fmt::Display) -> Self {
         Self {
             schema: 1,
             level,
@@ -73,7 +73,7 @@ impl Message {
     }
 
     /// A warning about `subject`.
-    pub fn warning(subject: &Path, id: Id, text: impl fmt::Display) -> Self {
+    pub(crate) fn warning(subject: &Path, id: Id, text: impl fmt::Display) -> Self {
         Self {
             subject: Some(subject.display().to_string()),
             exit_code: Some(Exit::WARNINGS.code()),
@@ -82,7 +82,7 @@ impl Message {
     }
 
     /// An error of the command line, already formatted.
-    pub fn usage(id: Id, text: &str) -> Self {
+    pub(crate) fn usage(id: Id, text: &str) -> Self {
         Self {
             exit_code: Some(Exit::USAGE.code()),
             ..Self::new(Level::Error, Some(id), text.trim_end())
@@ -90,7 +90,7 @@ impl Message {
     }
 
     /// The line for standard error.
-    pub fn line(&self, form: Form) -> String {
+    pub(crate) fn line(&self, form: Form) -> String {
         match form {
             Form::Text => format!("livecore: {}\n", printable(&self.to_string())),
             Form::Json => match serde_json::to_string(self) {

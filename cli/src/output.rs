@@ -20,7 +20,7 @@ use crate::session::Session;
 use crate::text::{Bytes, Short};
 
 /// The codec for a file name's suffix; [`Codec::None`] without one.
-pub fn codec_of_name(path: &Path) -> Codec {
+pub(crate) fn codec_of_name(path: &Path) -> Codec {
     let name = path.as_os_str().as_encoded_bytes();
     [Codec::Gzip, Codec::Zstd]
         .into_iter()
@@ -39,7 +39,11 @@ const OTHER_CODECS: [&str; 14] = [
 /// # Errors
 ///
 /// The suffix is that of a format that livecore cannot write, and `args` select no codec.
-pub fn check_suffix(path: &Path, args: &CodecArgs, session: &Session<'_>) -> Result<(), Failure> {
+pub(crate) fn check_suffix(
+    path: &Path,
+    args: &CodecArgs,
+    session: &Session<'_>,
+) -> Result<(), Failure> {
     let name = path.as_os_str().as_encoded_bytes();
     let other = OTHER_CODECS
         .into_iter()
@@ -72,7 +76,7 @@ pub fn check_suffix(path: &Path, args: &CodecArgs, session: &Session<'_>) -> Res
 }
 
 /// The codec, level, frame size and container of the arguments, checked.
-pub fn target(
+pub(crate) fn target(
     args: &CodecArgs,
     container: ContainerArg,
     default: Codec,
@@ -97,7 +101,7 @@ pub fn target(
 
 /// Checks that standard output can take the dump: it is open, no terminal, and not used for a
 /// report.
-pub fn check_stdout(
+pub(crate) fn check_stdout(
     destination: &Destination,
     json: bool,
     session: &Session<'_>,
@@ -125,7 +129,7 @@ pub fn check_stdout(
 
 /// The result of writing a dump, as text and as docs/schemas/written.schema.json.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     path: String,
     number: Option<u32>,
     container: &'static str,
@@ -139,13 +143,13 @@ pub struct Report {
 }
 
 /// Writes a dump and reports progress.
-pub type Writer<'a> =
+pub(crate) type Writer<'a> =
     dyn FnMut(&mut dyn io::Write, &dyn Progress) -> Result<Written, livecore_minidump::Error> + 'a;
 
 /// Writes a dump to `destination` with `write`, and publishes it when it is complete.
 ///
 /// `info_device` is the device in `info.N`, for a dump in a directory.
-pub fn write(
+pub(crate) fn write(
     destination: &Destination,
     options: &publish::Options,
     target: &Target,
@@ -164,7 +168,7 @@ pub fn write(
 }
 
 /// Creates the temporary file for `destination`, before the work; `None` for standard output.
-pub fn begin(
+pub(crate) fn begin(
     destination: &Destination,
     options: &publish::Options,
 ) -> Result<Option<Pending>, Failure> {
@@ -184,7 +188,12 @@ pub fn begin(
 }
 
 /// The report of a published dump.
-pub fn report(written: &Written, published: Published, target: &Target, took: Duration) -> Report {
+pub(crate) fn report(
+    written: &Written,
+    published: Published,
+    target: &Target,
+    took: Duration,
+) -> Report {
     Report {
         path: published.path.display().to_string(),
         number: published.number,
@@ -201,7 +210,7 @@ pub fn report(written: &Written, published: Published, target: &Target, took: Du
 
 impl Report {
     /// Prints the report: as JSON to standard output, or as a line to standard error.
-    pub fn print(&self, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+    pub(crate) fn print(&self, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
         if json {
             crate::json::print(self, &mut session.out)?;
             return Ok(());
@@ -224,7 +233,7 @@ impl Report {
 }
 
 /// Warns of pages that the dump lacks because the memory of `name` does not contain them.
-pub fn warn_missing_pages(missing: u64, name: &Path, session: &mut Session<'_>) {
+pub(crate) fn warn_missing_pages(missing: u64, name: &Path, session: &mut Session<'_>) {
     match missing {
         0 => {}
         1 => session.warn(

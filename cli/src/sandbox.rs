@@ -40,7 +40,7 @@ const SYSTEM: [&str; 5] = [
 /// # Errors
 ///
 /// Fails if `LIVECORE_SANDBOX=require` and a part of the sandbox is not available.
-pub fn enter(verb: &Verb, env: &Env) -> Result<(), Failure> {
+pub(crate) fn enter(verb: &Verb, env: &Env) -> Result<(), Failure> {
     let allowed = match env.sandbox {
         Mode::Off => None,
         _ => allowed(verb, env),
@@ -62,7 +62,7 @@ pub fn enter(verb: &Verb, env: &Env) -> Result<(), Failure> {
 
 /// Enters the strictest sandbox and returns the state of each of its parts, one per line. For
 /// `livecore --version -v`, which only prints afterwards.
-pub fn report(args: &[OsString], env: &Env) -> String {
+pub(crate) fn report(args: &[OsString], env: &Env) -> String {
     let no_sandbox = args.iter().any(|arg| arg == "--no-sandbox");
     let parts = match Mode::asked(no_sandbox) {
         Err(failure) => return format!("sandbox: {failure}\n"),

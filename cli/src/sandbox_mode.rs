@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::id::Id;
 
 /// The environment variable that selects the mode.
-pub const VARIABLE: &str = "LIVECORE_SANDBOX";
+pub(crate) const VARIABLE: &str = "LIVECORE_SANDBOX";
 
 /// The mode of the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

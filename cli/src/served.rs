@@ -19,7 +19,7 @@ use livecore_serve::{Depth, ServeError, Served};
 use livecore_verify::render::{self, Format, Style};
 
 /// Opens the dump and its kernel, and prints what was not found.
-pub fn open(
+pub(crate) fn open(
     dump: &Path,
     kernel: &KernelArgs,
     zero_tail: bool,

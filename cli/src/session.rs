@@ -334,7 +334,7 @@ fn output_failed(error: io::Error) -> Failure {
 }
 
 /// Prints `--help` and `--version` to `out`, and a usage error to `err`.
-pub fn usage(
+pub(crate) fn usage(
     error: &clap::Error,
     form: Form,
     out: &mut (dyn Write + Send),
@@ -369,7 +369,7 @@ pub fn usage(
 }
 
 /// Prints what is not of a verb.
-pub fn print(text: &str, out: &mut (dyn Write + Send)) -> Exit {
+pub(crate) fn print(text: &str, out: &mut (dyn Write + Send)) -> Exit {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Exit::DONE,
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::CLOSED_PIPE,

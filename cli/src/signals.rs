@@ -29,6 +29,6 @@ pub(crate) fn watch(interrupt: &Interrupt) -> io::Result<()> {
 }
 
 /// The name of a signal: `SIGINT` for 2.
-pub fn name(signal: i32) -> &'static str {
+pub(crate) fn name(signal: i32) -> &'static str {
     signal_hook::low_level::signal_name(signal).unwrap_or("unknown signal")
 }

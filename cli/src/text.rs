@@ -6,7 +6,7 @@ use livecore_kernel::parse_number;
 
 /// Escapes a line that the runner of a CI job would execute as a command (`::error::`, `##[error]`,
 /// `##vso[…]`): the command's first character becomes octal, as vis(3) writes it.
-pub fn without_command(line: &str) -> String {
+pub(crate) fn without_command(line: &str) -> String {
     let start = line.len() - line.trim_start().len();
     let (blank, rest) = line.split_at(start);
     let rest = match rest.strip_prefix("::") {
@@ -20,7 +20,7 @@ pub fn without_command(line: &str) -> String {
 
 /// A number of bytes, exact and, from 1024 on, rounded too.
 #[derive(Debug, Clone, Copy)]
-pub struct Bytes(pub u64);
+pub(crate) struct Bytes(pub u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +34,7 @@ impl fmt::Display for Bytes {
 
 /// A number of bytes, rounded: `1.5 GiB`.
 #[derive(Debug, Clone, Copy)]
-pub struct Short(pub u64);
+pub(crate) struct Short(pub u64);
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,7 +55,7 @@ impl fmt::Display for Short {
 
 /// Parses a number of bytes: decimal, or hexadecimal after `0x`, with an optional suffix `K`, `M`,
 /// `G` or `T` for powers of 1024.
-pub fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.char_indices().next_back() {
         Some((at, 'k' | 'K')) => (&text[..at], 10),
         Some((at, 'm' | 'M')) => (&text[..at], 20),

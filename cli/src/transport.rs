@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use livecore_serve::{Flow, Served, Session, frame};
 
 /// The most debuggers that are served at once.
-pub const CLIENTS_MAX: usize = 8;
+pub(crate) const CLIENTS_MAX: usize = 8;
 
 /// The most debuggers that get an error packet at once.
 const TURNED_AWAY_MAX: usize = 8;
@@ -58,7 +58,7 @@ const SHORTAGE: Duration = Duration::from_millis(50);
 
 /// A socket that accepts debuggers.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     socket: Socket,
     /// The socket's private directory, removed after the socket.
     _directory: Option<SocketDirectory>,
@@ -143,7 +143,7 @@ impl Drop for Slot<'_> {
 
 impl Listener {
     /// Listens on a TCP address, `HOST:PORT`; port 0 is any free port.
-    pub fn tcp(address: &str) -> io::Result<Self> {
+    pub(crate) fn tcp(address: &str) -> io::Result<Self> {
         let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
         Ok(Self {
             socket: Socket::Tcp(TcpListener::bind(&addresses[..])?),
@@ -156,7 +156,7 @@ impl Listener {
     /// Listens on a Unix socket that only its owner can use. Replaces a socket without a listener;
     /// any other file of that name is an error. The name is removed when the listener is dropped or
     /// a signal ends the process.
-    pub fn unix(path: &Path) -> io::Result<Self> {
+    pub(crate) fn unix(path: &Path) -> io::Result<Self> {
         let name = path.file_name();
         let (Some(parent), Some(name)) = (path.parent(), name) else {
             return Err(io::Error::new(
@@ -206,7 +206,7 @@ impl Listener {
     /// # Errors
     ///
     /// No directory or no socket can be created.
-    pub fn private() -> io::Result<Self> {
+    pub(crate) fn private() -> io::Result<Self> {
         const DIRECTORY: &str = "livecore.";
         const SOCKET: &str = "gdb";
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -240,12 +240,12 @@ impl Listener {
 
     /// Removes the time limit between packets, for one debugger and its user.
     #[must_use]
-    pub fn without_idle_limit(self) -> Self {
+    pub(crate) fn without_idle_limit(self) -> Self {
         Self { idle: None, ..self }
     }
 
     /// The path of the Unix socket.
-    pub fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         match &self.socket {
             Socket::Tcp(_) => None,
             Socket::Unix { path, .. } => Some(path),
@@ -253,7 +253,7 @@ impl Listener {
     }
 
     /// The argument of GDB's `target remote`: `127.0.0.1:1234`, or the socket's path.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         match &self.socket {
             Socket::Tcp(listener) => match listener.local_addr() {
                 Ok(address) => address.to_string(),
@@ -264,7 +264,7 @@ impl Listener {
     }
 
     /// Whether only this machine can connect.
-    pub fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         match &self.socket {
             Socket::Tcp(listener) => {
                 listener
@@ -279,7 +279,7 @@ impl Listener {
     }
 
     /// Serves debuggers until [`Listener::stop`]; with `once` only the first.
-    pub fn serve(&self, served: &Served, once: bool) -> io::Result<()> {
+    pub(crate) fn serve(&self, served: &Served, once: bool) -> io::Result<()> {
         match &self.socket {
             Socket::Tcp(listener) => {
                 self.accept(served, once, || listener.accept().map(|(stream, _)| stream))
@@ -291,7 +291,7 @@ impl Listener {
     }
 
     /// Ends [`Listener::serve`] after the connected debuggers have disconnected.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         // A connection wakes `accept`. If connecting fails, the socket is gone and `accept` has
         // failed.
@@ -400,7 +400,7 @@ fn talk_within<C: Connection>(
 }
 
 /// Runs a session over a pair of streams until one ends or the debugger detaches.
-pub fn converse(served: &Served, reader: impl Read, writer: impl Write) -> io::Result<()> {
+pub(crate) fn converse(served: &Served, reader: impl Read, writer: impl Write) -> io::Result<()> {
     carry(served, reader, writer, &mut |_, _| Ok(()))
 }
 

@@ -88,7 +88,7 @@ impl Order {
 }
 
 /// Prints sixteen bytes of numbers on a line, after their address.
-pub struct Words<W> {
+pub(crate) struct Words<W> {
     out: W,
     at: u64,
     digits: usize,
@@ -99,7 +99,7 @@ pub struct Words<W> {
 
 impl<W: Write> Words<W> {
     /// The first word is at address `at`; addresses have `digits` digits.
-    pub fn new(out: W, at: u64, digits: usize, width: Width, order: Order) -> Self {
+    pub(crate) fn new(out: W, at: u64, digits: usize, width: Width, order: Order) -> Self {
         Self {
             out,
             at,
@@ -111,7 +111,7 @@ impl<W: Write> Words<W> {
     }
 
     /// Adds bytes.
-    pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut left = bytes;
         while !left.is_empty() {
             let n = left.len().min(LINE - self.pending.len());
@@ -126,7 +126,7 @@ impl<W: Write> Words<W> {
     }
 
     /// Prints the last, shorter line. Bytes of an incomplete number are not printed.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         if self.pending.len() >= self.width.bytes() {
             self.line()?;
         }

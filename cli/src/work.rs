@@ -11,7 +11,7 @@ use crate::text::Short;
 
 /// The progress of work.
 #[derive(Debug)]
-pub struct Work {
+pub(crate) struct Work {
     pub(crate) label: String,
     total: Option<u64>,
     pub(crate) content: AtomicU64,

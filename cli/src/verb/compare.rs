@@ -60,7 +60,7 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let could_not = |failure: Failure| failure.with_exit(Exit::NOT_COMPARED);
     let kernel = match &args.kernel {
         Some(path) => Some(Arc::new(input::kernel(path).map_err(could_not)?)),

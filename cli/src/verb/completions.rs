@@ -21,7 +21,11 @@ pub struct Args {
 }
 
 /// Prints the script for `command`.
-pub fn run(args: &Args, mut command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(
+    args: &Args,
+    mut command: Command,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     // clap_complete panics if its writer fails, so it writes to a vector.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "livecore", &mut script);

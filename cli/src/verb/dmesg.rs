@@ -51,7 +51,7 @@ struct Answer {
 }
 
 /// Prints the message buffer.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let dump_path = args.dump.path();
     let about = |f: Failure| f.about(dump_path);
     let dump = input::dump(dump_path, Opening::default(), session)?;

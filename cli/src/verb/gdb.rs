@@ -56,7 +56,7 @@ enum Kind {
 }
 
 /// Starts the debugger and waits for it.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let (dump, kernel) = args.dump.paths();
     let kernel = args.kernel.with(kernel)?;
     let served = served::open(dump, &kernel, args.zero_tail, session)?;

@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 /// Prints or writes the pages of `command`.
-pub fn run(args: &Args, command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
     if let Some(dir) = &args.dir {
         return std::fs::create_dir_all(dir)
             .and_then(|()| clap_mangen::generate_to(command, dir))

@@ -7,27 +7,27 @@ use crate::session::Session;
 use crate::text::parse_size;
 use crate::transport::Listener;
 
-pub mod compare;
-pub mod completions;
-pub mod convert;
-pub mod dmesg;
-pub mod export;
-pub mod gdb;
-pub mod info;
-pub mod kgdb;
+pub(crate) mod compare;
+pub(crate) mod completions;
+pub(crate) mod convert;
+pub(crate) mod dmesg;
+pub(crate) mod export;
+pub(crate) mod gdb;
+pub(crate) mod info;
+pub(crate) mod kgdb;
 mod kgdb_guard;
-pub mod man;
-pub mod mem;
-pub mod ps;
+pub(crate) mod man;
+pub(crate) mod mem;
+pub(crate) mod ps;
 mod qmp_guard;
-pub mod read;
-pub mod salvage;
-pub mod serve;
-pub mod synth;
-pub mod take;
-pub mod threads;
-pub mod triage;
-pub mod verify;
+pub(crate) mod read;
+pub(crate) mod salvage;
+pub(crate) mod serve;
+pub(crate) mod synth;
+pub(crate) mod take;
+pub(crate) mod threads;
+pub(crate) mod triage;
+pub(crate) mod verify;
 
 const AFTER: &str = "\
 Exit codes: 0 success; 1 failure (I/O, memory, permission, address not in the dump); 2 broken input; \
@@ -144,7 +144,7 @@ pub enum Verb {
 }
 
 /// Opens the socket of a verb that accepts connections.
-pub fn listen(verb: &Verb) -> Result<Option<Listener>, Failure> {
+pub(crate) fn listen(verb: &Verb) -> Result<Option<Listener>, Failure> {
     match verb {
         Verb::Serve(args) => serve::listen(args),
         _ => Ok(None),
@@ -152,7 +152,7 @@ pub fn listen(verb: &Verb) -> Result<Option<Listener>, Failure> {
 }
 
 /// Runs `verb` with the socket from [`listen`].
-pub fn run(
+pub(crate) fn run(
     verb: &Verb,
     listener: Option<Listener>,
     session: &mut Session<'_>,

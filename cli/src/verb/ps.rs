@@ -73,7 +73,7 @@ struct ThreadAnswer {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let name = args.dump.path();
     let pair = input::pair(name, Opening::default(), &args.kernel, session)?;
     let kernel = pair.kernel().detailed();

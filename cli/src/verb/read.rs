@@ -61,7 +61,7 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let symbolic = args.place.symbol().is_some();
     if symbolic && args.phys {
         let what = "--phys needs a number, not a symbol";

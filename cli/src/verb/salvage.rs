@@ -70,7 +70,7 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let destination = Destination::parse(&args.output);
     if matches!(destination, Destination::Directory(_)) {
         return Err(Failure::usage("OUT must be a file, not a directory")

@@ -90,7 +90,7 @@ struct Answer<'a> {
 }
 
 /// Opens the socket; `None` with `--stdio`.
-pub fn listen(args: &Args) -> Result<Option<Listener>, Failure> {
+pub(crate) fn listen(args: &Args) -> Result<Option<Listener>, Failure> {
     if args.stdio {
         return Ok(None);
     }
@@ -105,7 +105,7 @@ pub fn listen(args: &Args) -> Result<Option<Listener>, Failure> {
 
 /// Serves until a signal arrives; with `--once` or `--stdio` until the debugger disconnects. A debugger
 /// that connects before the dump is open waits.
-pub fn run(
+pub(crate) fn run(
     args: &Args,
     listener: Option<Listener>,
     session: &mut Session<'_>,

@@ -31,7 +31,7 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if !args.force
         && let Some(there) = ["ram", "kernel", "machine.json"]
             .map(|name| args.out.join(name))

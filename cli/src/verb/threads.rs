@@ -121,7 +121,7 @@ struct TrapAnswer {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let about = |f: Failure| f.about(&args.dump);
     let pair = input::pair(&args.dump, Opening::default(), &args.kernel, session)?;
     let kernel = pair.kernel().detailed();

@@ -98,7 +98,7 @@ fn pattern(text: &str) -> Result<String, String> {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if args.list_rules {
         return Ok(render::list_rules(&mut session.out)?);
     }

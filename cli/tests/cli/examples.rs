@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
-use livecore::verb::Cli;
+use livecore::Cli;
 
 use crate::every_kind::full_dump;
 use crate::harness::{machine, run, testdata};

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use livecore::id::Id;
+use livecore::Id;
 
 use crate::harness::{golden, machine, run, run_json, testdata};
 

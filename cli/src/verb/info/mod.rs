@@ -61,7 +61,7 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut all = Vec::new();
     for path in &args.dumps {
         // The directory of an emulated machine is a memory image.

@@ -2,11 +2,11 @@
 //!
 //! Each operation uses a `MemDevice`; [`source`] opens it.
 
-pub mod paddr;
-pub mod ranges;
-pub mod read;
-pub mod source;
-pub mod write;
+pub(crate) mod paddr;
+pub(crate) mod ranges;
+pub(crate) mod read;
+pub(crate) mod source;
+pub(crate) mod write;
 
 #[cfg(test)]
 mod recorded;
@@ -45,7 +45,7 @@ pub enum Operation {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     match &args.operation {
         Operation::Read(args) => read::run(args, session),
         Operation::Write(args) => write::run(args, session),

@@ -59,7 +59,7 @@ struct Address {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let pid = match (args.source.is_emulated(), args.pid) {
         (true, Some(pid)) => pid,
         (true, None) => {

@@ -160,7 +160,7 @@ impl RangeAnswer {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     match &args.operation {
         None => run_list(&args.list, session),
         Some(Operation::List(list)) => run_list(list, session),

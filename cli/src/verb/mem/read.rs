@@ -59,7 +59,7 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     args.format.check(args.len, args.json)?;
     let device = check_place(&args.place, args.kmem)?;
     let needs = Needs {

@@ -93,7 +93,7 @@ struct Report<'a> {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let device = check_place(&args.place, args.kmem)?;
     let data = match &args.from {
         None => Some(bytes(args)?),

@@ -185,7 +185,7 @@ impl Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let destination = Destination::parse(&args.out);
     output::check_stdout(&destination, args.json, session)?;
     let default = match &destination {

@@ -43,7 +43,7 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let dump = input::dump(&args.dump, Opening::default(), session)?;
     for warning in dump.envelope().warnings() {
         session.warn_of(&args.dump, warning);
