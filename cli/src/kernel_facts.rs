@@ -33,7 +33,7 @@ impl KernelFacts for ElfFacts<'_> {
     }
 
     fn contents(&self, at: VirtAddr, len: usize) -> Option<Vec<u8>> {
-        let contents = self.0.bytes_at(at.0, len)?;
+        let contents = self.0.bytes_at(at, len)?;
         contents.in_file.then_some(contents.bytes)
     }
 

@@ -85,7 +85,7 @@ pub fn check_kernel(device: &dyn MemDevice, elf: &KernelElf) -> Result<(), Locat
         _ => 64,
     };
     let Some(own) = elf
-        .bytes_at(symbol.value, len)
+        .bytes_at(VirtAddr(symbol.value), len)
         .filter(|contents| contents.in_file)
     else {
         // A file that has only symbols cannot be compared.

@@ -181,7 +181,7 @@ fn text(bytes: &[u8]) -> &[u8] {
 fn linked_version(elf: &KernelElf) -> Option<Vec<u8>> {
     let symbol = elf.symbol("version").filter(|s| !s.absolute)?;
     let len = version_len(symbol.size);
-    let contents = elf.bytes_at(symbol.value, len)?;
+    let contents = elf.bytes_at(VirtAddr(symbol.value), len)?;
     (contents.in_file && !text(&contents.bytes).is_empty()).then_some(contents.bytes)
 }
 

@@ -125,13 +125,13 @@ impl<'a> Kernel<'a> {
     }
 
     /// Converts an address in memory to the address in the kernel file.
-    pub(crate) fn linked(&self, at: VirtAddr) -> u64 {
-        at.0.wrapping_sub(self.displacement)
+    pub(crate) fn linked(&self, at: VirtAddr) -> VirtAddr {
+        VirtAddr(at.0.wrapping_sub(self.displacement))
     }
 
     /// Converts an address in the kernel file to the address in memory.
-    pub(crate) fn placed(&self, linked: u64) -> VirtAddr {
-        VirtAddr(linked.wrapping_add(self.displacement))
+    pub(crate) fn placed(&self, linked: VirtAddr) -> VirtAddr {
+        linked.wrapping_add(self.displacement)
     }
 
     /// Returns the address of a variable.
@@ -143,7 +143,7 @@ impl<'a> Kernel<'a> {
         self.elf
             .symbol(name)
             .filter(|s| !s.absolute)
-            .map(|s| self.placed(s.value))
+            .map(|s| self.placed(VirtAddr(s.value)))
             .ok_or_else(|| KernelError::NoSymbol(name.into()))
     }
 
@@ -241,8 +241,8 @@ impl<'a> Kernel<'a> {
         // `at` may be in a copy of the entry code.
         let copy = self.architecture()?.entry_copy?;
         let moved = self.variable(copy, 4).ok().filter(|d| *d != 0)?;
-        let linked = (linked as u32).wrapping_sub(moved as u32);
-        let (name, offset) = self.elf.lookup(u64::from(linked))?;
+        let linked = (linked.0 as u32).wrapping_sub(moved as u32);
+        let (name, offset) = self.elf.lookup(VirtAddr(linked.into()))?;
         Some((name.to_string(), offset))
     }
 
@@ -302,7 +302,7 @@ impl<'a> Kernel<'a> {
             }
             if text.is_empty() {
                 // No function is in the last page of the address space.
-                let last = u64::MAX - 0xfff;
+                let last = VirtAddr(u64::MAX - 0xfff);
                 return !in_image && (self.lowest_address()..last).contains(&linked);
             }
         }
@@ -310,9 +310,11 @@ impl<'a> Kernel<'a> {
     }
 
     /// The lowest linked address of the kernel.
-    fn lowest_address(&self) -> u64 {
+    fn lowest_address(&self) -> VirtAddr {
         let kernbase = self.elf.symbol("kernbase").filter(|s| s.absolute);
-        let known = kernbase.map(|s| s.value).or(self.elf.lowest_address());
-        known.unwrap_or(u64::MAX)
+        let known = kernbase
+            .map(|s| VirtAddr(s.value))
+            .or(self.elf.lowest_address());
+        known.unwrap_or(VirtAddr::MAX)
     }
 }

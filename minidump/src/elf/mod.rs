@@ -23,7 +23,7 @@ use livecore_defs::elf::{PF_X, PT_LOAD};
 use crate::elf::descriptors::Descriptors;
 use crate::elf::headers::{Head, Section, Segment, name_at};
 use crate::elf::sections::{SHF_ALLOC, SHF_EXECINSTR};
-use crate::{ByteOrder, ElfMachine, Error};
+use crate::{ByteOrder, ElfMachine, Error, VirtAddr};
 
 /// The maximum number of labels in one function.
 const LABELS_OF_FUNCTION: usize = 256;
@@ -99,9 +99,9 @@ pub struct KernelElf {
     /// The contents of sections, then those of segments.
     pieces: Vec<Piece>,
     /// Executable sections, or executable segments in a file without sections; ascending.
-    text: Vec<Range<u64>>,
+    text: Vec<Range<VirtAddr>>,
     /// The end of the highest executable section or segment.
-    text_end: u64,
+    text_end: VirtAddr,
     /// Whether functions have descriptors but none could be read.
     unread_descriptors: bool,
 }
@@ -178,7 +178,7 @@ impl KernelElf {
         let segments = read_segments(&*file, &head)?;
         let descriptors = Descriptors::read(&*file, &head, &sections);
         let (symbols, strings) = read_symbols(&*file, &head, &sections, descriptors.as_ref())?;
-        let range = |start: u64, len: u64| start..start.saturating_add(len);
+        let range = |start: u64, len: u64| VirtAddr(start)..VirtAddr(start.saturating_add(len));
         let code = sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
         let mut text: Vec<_> = code.map(|s| range(s.address, s.size)).collect();
         let code = segments.iter().filter(|p| p.flags & PF_X != 0);
@@ -187,7 +187,7 @@ impl KernelElf {
             .map(|range| range.end)
             .chain(code.clone().map(|p| range(p.vaddr, p.memsz).end))
             .max()
-            .unwrap_or(u64::MAX);
+            .unwrap_or(VirtAddr::MAX);
         if sections.is_empty() {
             let loads = code.filter(|p| p.kind == PT_LOAD);
             text.extend(loads.map(|p| range(p.vaddr, p.memsz)));
@@ -284,10 +284,11 @@ impl KernelElf {
 
     /// Returns the last function (or label in text) that starts at or before `va`, and the offset of
     /// `va` from it.
-    pub fn lookup(&self, va: u64) -> Option<(&str, u64)> {
+    pub fn lookup(&self, va: VirtAddr) -> Option<(&str, u64)> {
         if va >= self.text_end {
             return None;
         }
+        let va = va.0;
         let after = self.by_value.partition_point(|&i| self.code(i) <= va);
         let index = *self.by_value.get(after.checked_sub(1)?)?;
         let name = self.name(&self.symbols[index as usize]);
@@ -301,35 +302,37 @@ impl KernelElf {
     }
 
     /// Returns the start of the last function at or before `va`. Labels are not functions.
-    pub fn function_start(&self, va: u64) -> Option<u64> {
+    pub fn function_start(&self, va: VirtAddr) -> Option<VirtAddr> {
         if va >= self.text_end {
             return None;
         }
+        let va = va.0;
         let is_function = |i: &&u32| self.symbols[**i as usize].symbol.kind == SymbolKind::Function;
         let after = self.by_value.partition_point(|&i| self.code(i) <= va);
         let mut near = self.by_value[..after].iter().rev().take(LABELS_OF_FUNCTION);
-        near.find(is_function).map(|&i| self.code(i))
+        near.find(is_function).map(|&i| VirtAddr(self.code(i)))
     }
 
     /// The linked addresses of code, ascending: the executable sections, or the executable segments
     /// of a file without sections. They can overlap in a damaged file.
-    pub fn text(&self) -> &[Range<u64>] {
+    pub fn text(&self) -> &[Range<VirtAddr>] {
         &self.text
     }
 
     /// The end of the highest executable section or segment, or the highest address without one.
-    pub fn text_end(&self) -> u64 {
+    pub fn text_end(&self) -> VirtAddr {
         self.text_end
     }
 
     /// The lowest linked address of a section or segment.
-    pub fn lowest_address(&self) -> Option<u64> {
-        self.pieces.iter().map(|piece| piece.va).min()
+    pub fn lowest_address(&self) -> Option<VirtAddr> {
+        self.pieces.iter().map(|piece| VirtAddr(piece.va)).min()
     }
 
     /// Returns `len` bytes of contents at linked address `va`, or `None` if no section or segment has
     /// all of them or they cannot be read.
-    pub fn bytes_at(&self, va: u64, len: usize) -> Option<Contents> {
+    pub fn bytes_at(&self, va: VirtAddr, len: usize) -> Option<Contents> {
+        let va = va.0;
         let end = va.checked_add(len as u64)?;
         let has_all = |p: &&Piece| p.va <= va && p.len >= end - p.va;
         let piece = self.pieces.iter().find(has_all)?;
@@ -398,8 +401,8 @@ impl KernelElf {
     }
 
     /// `e_entry`: the entry point.
-    pub fn entry(&self) -> u64 {
-        self.head.entry
+    pub fn entry(&self) -> VirtAddr {
+        VirtAddr(self.head.entry)
     }
 }
 

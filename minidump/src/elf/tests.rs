@@ -119,22 +119,22 @@ fn symbols_are_found_in_either_class_and_order() {
 #[test]
 fn an_address_is_in_the_last_function_before_it() {
     let elf = KernelElf::from_bytes(small(true, ByteOrder::Little)).unwrap();
-    assert_eq!(elf.lookup(0x1007), Some(("alpha", 7)));
-    assert_eq!(elf.lookup(0x100f), Some(("local", 7)));
-    assert_eq!(elf.lookup(0xfff), None);
-    assert_eq!(elf.lookup(0x1010), None);
+    assert_eq!(elf.lookup(VirtAddr(0x1007)), Some(("alpha", 7)));
+    assert_eq!(elf.lookup(VirtAddr(0x100f)), Some(("local", 7)));
+    assert_eq!(elf.lookup(VirtAddr(0xfff)), None);
+    assert_eq!(elf.lookup(VirtAddr(0x1010)), None);
 }
 
 #[test]
 fn contents_are_read_from_the_file_and_bss_is_not_in_file() {
     for (class64, order) in FORMS {
         let elf = KernelElf::from_bytes(small(class64, order)).unwrap();
-        let data = elf.bytes_at(0x2004, 4).unwrap();
+        let data = elf.bytes_at(VirtAddr(0x2004), 4).unwrap();
         assert_eq!((&data.bytes[..], data.in_file), (&b"data"[..], true));
-        let bss = elf.bytes_at(0x3000, 4).unwrap();
+        let bss = elf.bytes_at(VirtAddr(0x3000), 4).unwrap();
         assert_eq!((&bss.bytes[..], bss.in_file), (&[0; 4][..], false));
-        assert_eq!(elf.bytes_at(0x2004, 5), None);
-        assert_eq!(elf.bytes_at(u64::MAX, 2), None);
+        assert_eq!(elf.bytes_at(VirtAddr(0x2004), 5), None);
+        assert_eq!(elf.bytes_at(VirtAddr(u64::MAX), 2), None);
     }
 }
 
@@ -152,8 +152,8 @@ fn damaged_files_are_errors_or_usable() {
                 match KernelElf::from_bytes(bytes) {
                     Ok(elf) => {
                         let _ = elf.symbol("beta");
-                        let _ = elf.lookup(0x1004);
-                        let _ = elf.bytes_at(0x2000, 8);
+                        let _ = elf.lookup(VirtAddr(0x1004));
+                        let _ = elf.bytes_at(VirtAddr(0x2000), 8);
                         opened += 1;
                     }
                     Err(_) => refused += 1,

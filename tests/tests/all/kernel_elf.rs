@@ -1,7 +1,7 @@
 //! The reader of kernel files against files from the independent builder.
 
 use livecore_minidump::elf::SymbolKind;
-use livecore_minidump::{ByteOrder, KernelElf};
+use livecore_minidump::{ByteOrder, KernelElf, VirtAddr};
 use livecore_tests::mkelf;
 
 /// Addresses fit in 32 bits, so that both ELF classes can contain them.
@@ -38,7 +38,11 @@ fn symbols_and_contents_are_found_in_every_class_and_byte_order() {
             (kernel.machine().0, kernel.is_64(), kernel.order()),
             (machine, wide, order)
         );
-        assert_eq!((kernel.osabi(), kernel.entry()), (9, 0x8020_0000), "{name}");
+        assert_eq!(
+            (kernel.osabi(), kernel.entry()),
+            (9, VirtAddr(0x8020_0000)),
+            "{name}"
+        );
         let get = |symbol: &str| kernel.symbol(symbol).map(|s| (s.value, s.size, s.absolute));
         assert_eq!(get("kernbase"), Some((0x8000_0000, 0, true)), "{name}");
         assert_eq!(get("version"), Some((0x8030_0000, 4, false)), "{name}");
@@ -59,18 +63,29 @@ fn symbols_and_contents_are_found_in_every_class_and_byte_order() {
             ByteOrder::Little => [0x78, 0x56, 0x34, 0x12],
             ByteOrder::Big => [0x12, 0x34, 0x56, 0x78],
         };
-        let contents = kernel.bytes_at(0x8030_0000, 4).unwrap();
+        let contents = kernel.bytes_at(VirtAddr(0x8030_0000), 4).unwrap();
         assert!(contents.bytes == number && contents.in_file, "{name}");
-        let zeros = kernel.bytes_at(0x8040_0000, 16).unwrap();
+        let zeros = kernel.bytes_at(VirtAddr(0x8040_0000), 16).unwrap();
         assert!(zeros.bytes == [0; 16] && !zeros.in_file, "{name}");
         assert!(
-            kernel.bytes_at(0x8030_0004, 8).is_none(),
+            kernel.bytes_at(VirtAddr(0x8030_0004), 8).is_none(),
             "{name}: beyond the end of .data"
         );
-        assert!(kernel.bytes_at(0x9000_0000, 1).is_none(), "{name}");
-        assert_eq!(kernel.lookup(0x8020_0003), Some(("btext", 3)), "{name}");
-        assert_eq!(kernel.lookup(0x8020_0006), Some(("panic", 2)), "{name}");
-        assert_eq!(kernel.lookup(0x801f_ffff), None, "{name}");
+        assert!(
+            kernel.bytes_at(VirtAddr(0x9000_0000), 1).is_none(),
+            "{name}"
+        );
+        assert_eq!(
+            kernel.lookup(VirtAddr(0x8020_0003)),
+            Some(("btext", 3)),
+            "{name}"
+        );
+        assert_eq!(
+            kernel.lookup(VirtAddr(0x8020_0006)),
+            Some(("panic", 2)),
+            "{name}"
+        );
+        assert_eq!(kernel.lookup(VirtAddr(0x801f_ffff)), None, "{name}");
     }
 }
 
@@ -105,7 +120,8 @@ fn powerpc64_elfv1_functions_are_found_by_the_address_of_their_code() {
     ] {
         let file = mkelf::build(&format!("{text}{sections}")).unwrap();
         let kernel = KernelElf::from_bytes(file).unwrap();
-        let found = [0x10_1104, 0x10_1200, 0x10_127c, 0x10_1304].map(|va| kernel.lookup(va));
+        let found =
+            [0x10_1104, 0x10_1200, 0x10_127c, 0x10_1304].map(|va| kernel.lookup(VirtAddr(va)));
         let expected = [
             ("first", 4),
             ("second", 0),
@@ -115,7 +131,11 @@ fn powerpc64_elfv1_functions_are_found_by_the_address_of_their_code() {
         assert_eq!(found, expected.map(Some), "{name}");
         // The symbol's value remains the address of the descriptor, as in the kernel's pointers.
         assert_eq!(kernel.symbol("first").unwrap().value, 0x11_0000);
-        assert_eq!(kernel.function_start(0x10_1304), Some(0x10_1200), "{name}");
+        assert_eq!(
+            kernel.function_start(VirtAddr(0x10_1304)),
+            Some(VirtAddr(0x10_1200)),
+            "{name}"
+        );
     }
     // A stripped file has no functions; labels are not used instead.
     let file = mkelf::build(&format!(
@@ -123,13 +143,13 @@ fn powerpc64_elfv1_functions_are_found_by_the_address_of_their_code() {
         text.replace("symbol .second 0x101200 size 0x80 func local\n", "")
     ));
     let kernel = KernelElf::from_bytes(file.unwrap()).unwrap();
-    assert_eq!(kernel.lookup(0x10_1304), None);
+    assert_eq!(kernel.lookup(VirtAddr(0x10_1304)), None);
     assert!(!kernel.has_functions());
     // ELFv2 has no descriptors: `.opd` is an ordinary section.
     let file = mkelf::build(&format!("{text}{filled}flags 2\n")).unwrap();
     let kernel = KernelElf::from_bytes(file).unwrap();
-    assert_eq!(kernel.lookup(0x10_1104), None);
-    assert_eq!(kernel.lookup(0x10_1304), Some(("trapexit", 4)));
+    assert_eq!(kernel.lookup(VirtAddr(0x10_1104)), None);
+    assert_eq!(kernel.lookup(VirtAddr(0x10_1304)), Some(("trapexit", 4)));
 }
 
 /// Arm and RISC-V files have mapping symbols for code and data, and compilers leave local labels.
@@ -149,9 +169,17 @@ fn lookup_ignores_mapping_symbols_and_local_labels() {
         let kernel = KernelElf::from_bytes(file).unwrap();
         for va in [0x8020_001c, 0x8020_0024, 0x8020_003c] {
             let expected = ("first", va - 0x8020_0000);
-            assert_eq!(kernel.lookup(va), Some(expected), "{name} {va:#x}");
+            assert_eq!(
+                kernel.lookup(VirtAddr(va)),
+                Some(expected),
+                "{name} {va:#x}"
+            );
         }
-        assert_eq!(kernel.lookup(0x8020_0044), Some(("label", 4)), "{name}");
+        assert_eq!(
+            kernel.lookup(VirtAddr(0x8020_0044)),
+            Some(("label", 4)),
+            "{name}"
+        );
         assert!(kernel.symbol("$d").is_some(), "{name}: found by its name");
     }
 }

@@ -261,10 +261,10 @@ fn text(machine: &Machine, elf: &KernelElf) -> Range<u64> {
     let truth = machine.truth();
     let base = match truth.dmap.is_empty() {
         false => 0xffff_ffff_8000_0000,
-        true if text.start >= 0xc000_0000 => 0xc000_0000,
+        true if text.start.0 >= 0xc000_0000 => 0xc000_0000,
         true => 0,
     };
-    text.start - base..text.end - base
+    text.start.0 - base..text.end.0 - base
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn kernel_without_its_version_string_is_located_by_its_code() {
         let [first] = elf.text() else {
             panic!("one section of code");
         };
-        let version = elf.symbol("version").unwrap().value - first.start + code.start;
+        let version = elf.symbol("version").unwrap().value - first.start.0 + code.start;
         let without = |there: bool| {
             Arc::new(Patched {
                 inner: machine.memory(),

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use livecore_kernel::Types;
 use livecore_kernel::{Member, TypeSource};
-use livecore_minidump::KernelElf;
+use livecore_minidump::{KernelElf, VirtAddr};
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
 use livecore_tests::mkelf;
@@ -277,7 +277,9 @@ fn members_are_read_from_dwarf_of_every_version() {
         };
         let elf = KernelElf::from_bytes(file).unwrap();
         let symbol = elf.symbol("expected").unwrap();
-        let bytes = elf.bytes_at(symbol.value, symbol.size as usize).unwrap();
+        let bytes = elf
+            .bytes_at(VirtAddr(symbol.value), symbol.size as usize)
+            .unwrap();
         let expected = bytes
             .bytes
             .chunks_exact(4)

@@ -17,7 +17,7 @@ impl Version {
     pub(super) fn of(elf: &KernelElf) -> Option<Self> {
         let symbol = elf.symbol("version")?;
         let len = (symbol.size as usize).clamp(16, 512);
-        let own = elf.bytes_at(symbol.value, len);
+        let own = elf.bytes_at(VirtAddr(symbol.value), len);
         Some(Self {
             at: VirtAddr(symbol.value),
             len,

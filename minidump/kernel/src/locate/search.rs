@@ -48,7 +48,7 @@ pub(super) fn locate(
         _ => 64,
     };
     let own = version
-        .and_then(|version| elf.bytes_at(version.value, len))
+        .and_then(|version| elf.bytes_at(VirtAddr(version.value), len))
         .filter(|contents| contents.in_file && contents.bytes.iter().any(|b| *b != 0))
         .map(|contents| contents.bytes);
 

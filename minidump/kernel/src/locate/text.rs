@@ -53,8 +53,8 @@ impl Samples {
     pub(super) fn of(elf: &KernelElf) -> Self {
         // Runs of complete pages: first address and number of pages.
         let runs = elf.text().iter().filter_map(|range| {
-            let start = range.start.checked_next_multiple_of(PAGE)?;
-            let count = range.end.checked_sub(start)? / PAGE;
+            let start = range.start.0.checked_next_multiple_of(PAGE)?;
+            let count = range.end.0.checked_sub(start)? / PAGE;
             (count > 0).then_some((start, count))
         });
         let runs = runs.collect::<Vec<_>>();
@@ -68,7 +68,7 @@ impl Samples {
             for (start, count) in &runs {
                 let here = index.ok()?;
                 if here < *count {
-                    return Sample::at(elf, start + here * PAGE);
+                    return Sample::at(elf, VirtAddr(start + here * PAGE));
                 }
                 index = Ok(here - count);
             }
@@ -120,13 +120,13 @@ impl Samples {
 }
 
 impl Sample {
-    fn at(elf: &KernelElf, va: u64) -> Option<Self> {
+    fn at(elf: &KernelElf, va: VirtAddr) -> Option<Self> {
         let contents = elf.bytes_at(va, PAGE as usize)?;
         let (first, rest) = contents.bytes.split_first()?;
         // Padding does not identify a page.
         let is_unique = rest.iter().any(|byte| byte != first);
         (contents.in_file && is_unique).then_some(Self {
-            va: VirtAddr(va),
+            va,
             bytes: contents.bytes,
         })
     }

@@ -60,7 +60,7 @@ fn every_format(name: &str, text: &str, pae: bool) {
     // Any pointer to the thread on the CPU can serve as `struct pcpu`: use the head of its process's
     // thread list. If another thread is first, the CPU is identified by its number.
     let offset = elf.symbol("proc_off_p_threads").unwrap().value;
-    let offset = elf.bytes_at(offset, 4).unwrap().bytes;
+    let offset = elf.bytes_at(VirtAddr(offset), 4).unwrap().bytes;
     let offset = u32::from_le_bytes(offset.try_into().unwrap());
     let pcpu = truth.processes.iter().find_map(|process| {
         let mut threads = truth.threads.iter();

@@ -52,7 +52,7 @@ impl Port for I386 {
     fn confirm(&self, image: &KernelImage<'_>) -> Option<Located> {
         tables(image).find_map(|(name, paging)| {
             // The kernel is never moved: its first directory entry is that of its linked address.
-            let first = image.elf.text().first().map(|text| VirtAddr(text.start));
+            let first = image.elf.text().first().map(|text| text.start);
             let first = first.or_else(|| image.variable("version"))?;
             let span = paging.geometry().directory().span();
             let kernphys = image.pa(first)?.align_down(span);
