@@ -79,6 +79,8 @@ pub struct Pending {
     target: Target,
     options: Options,
     written: u64,
+    /// The file already contains the first bytes that will be written, up to this offset.
+    stored: u64,
     notes: Vec<String>,
 }
 
@@ -136,6 +138,7 @@ impl Destination {
             target,
             options: options.clone(),
             written: 0,
+            stored: 0,
             notes,
         })
     }
@@ -213,13 +216,14 @@ impl Pending {
         }
     }
 
-    /// Checks that a dump of `len` bytes fits, if its size was unknown before. A stream has no
-    /// limit.
+    /// Checks that a dump of `len` bytes fits, if its size was unknown before. Bytes that the file
+    /// already contains need no space. A stream has no limit.
     ///
     /// # Errors
     ///
     /// [`PublishError`] if the file system has no space for them.
     pub fn reserve(&mut self, len: u64) -> Result<(), PublishError> {
+        let len = len.saturating_sub(self.stored);
         match &self.target {
             Target::Numbered { space, .. } => space.fits(len),
             Target::Named { temporary } => {
@@ -227,6 +231,15 @@ impl Pending {
                 FreeSpace::check(temporary.directory(), len, &mut Vec::new()).map(|_| ())
             }
             Target::Stream { .. } => Ok(()),
+        }
+    }
+
+    /// States that the file already contains the first `len` bytes of the dump, because another
+    /// writer such as the kernel has stored them. Writes to this part only advance; what follows it
+    /// is replaced or removed. Has no effect on a stream.
+    pub fn keep(&mut self, len: u64) {
+        if self.temporary().is_some() {
+            self.stored = len;
         }
     }
 
@@ -260,7 +273,8 @@ impl Pending {
     /// that `max` replaces may be removed then, and the new one is kept. After any other error the
     /// directory is unchanged.
     pub fn publish(self, info: &dyn Fn(u32) -> Vec<u8>) -> Result<Published, PublishError> {
-        if let (true, Some(file)) = (self.options.sparse, self.file()) {
+        let longer = self.options.sparse || self.stored > 0;
+        if let (true, Some(file)) = (longer, self.file()) {
             file.set_len(self.written)
                 .map_err(|e| PublishError::from_io("truncate", self.path(), e))?;
         }
@@ -268,6 +282,7 @@ impl Pending {
             target,
             options,
             written,
+            stored: _,
             mut notes,
         } = self;
         let (path, number) = match target {
@@ -387,6 +402,12 @@ fn fill(temporary: &Temporary, bytes: &[u8]) -> Result<(), PublishError> {
 
 impl Write for Pending {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let kept = self.stored.saturating_sub(self.written);
+        if kept > 0 {
+            let n = buf.len().min(usize::try_from(kept).unwrap_or(usize::MAX));
+            self.written += n as u64;
+            return Ok(n);
+        }
         match &mut self.target {
             Target::Stream { file, .. } => {
                 let n = file.write(buf)?;
@@ -500,6 +521,43 @@ mod tests {
         let error = publish(dir.path(), None).unwrap_err();
         assert!(matches!(error, PublishError::Io { .. }), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn stored_part_is_kept_and_what_follows_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, kept, expected) in [
+            ("some", 6, "kernelTAIL"),
+            ("none", 0, "KERNELTAIL"),
+            ("all", 10, "kernel pad"),
+        ] {
+            let path = dir.path().join(name);
+            let mut pending = Destination::parse(&path)
+                .begin(&Options::default())
+                .unwrap();
+            let file = pending.file().unwrap();
+            file.write_all_at(b"kernel padding and header", 0).unwrap();
+            if kept == 0 {
+                file.set_len(0).unwrap();
+            }
+            pending.keep(kept);
+            pending.write_all(b"KERNEL").unwrap();
+            pending.write_all(b"TAIL").unwrap();
+            let published = pending.publish(&|_| Vec::new()).unwrap();
+            assert_eq!(published.len, 10, "{name}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn stored_part_needs_no_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pending = Destination::parse(dir.path())
+            .begin(&Options::default())
+            .unwrap();
+        assert!(pending.reserve(1 << 60).is_err());
+        pending.keep(1 << 60);
+        pending.reserve(1 << 60).unwrap();
     }
 
     #[test]

@@ -145,6 +145,11 @@ impl Temporary {
         &self.file
     }
 
+    /// The open file, for a reader that outlives this value.
+    pub(crate) fn shared(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
     /// The directory that it is in.
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory

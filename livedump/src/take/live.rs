@@ -1,8 +1,9 @@
 //! A dump by the running kernel (MEM_KERNELDUMP), as a payload that can be stored like any other.
 //!
-//! The kernel writes to an unlinked file, so that nothing is left behind. A child process issues
-//! the request, which cannot be interrupted. The file's vnode is locked while the kernel writes, so
-//! the file is not accessed; its size is estimated from the free space of the file system.
+//! The kernel writes to an unlinked file, so that nothing is left behind, or to the file that will be
+//! published. A child process issues the request, which cannot be interrupted. The file's vnode is
+//! locked while the kernel writes, so the file is not accessed; its size is estimated from the free
+//! space of the file system.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -49,6 +50,36 @@ pub struct Live {
 }
 
 impl Live {
+    /// The uncompressed dump that the kernel wrote to `file`. If `kept` is given, space is freed as
+    /// it is read, except for that many bytes before the furthest read.
+    fn open(file: Arc<File>, kept: Option<u64>, notes: Vec<String>) -> Result<Self, TakeError> {
+        let dump = Dump::from_source(file.clone(), &OpenOptions::default())?;
+        let len = dump.layout().end();
+        let header = header_at(&file, len, Codec::None)?;
+        if header.dumplength != len {
+            return Err(bad(
+                len,
+                format!("dumplength {:#x}", header.dumplength),
+                format!("{len:#x}, the total size of the sections"),
+            ));
+        }
+        Ok(Self {
+            pages: dump.bitmap().count(),
+            payload: Arc::new(Spool {
+                freeable: kept.is_some() && hole::is_real(&file),
+                file,
+                len,
+                kept: kept.unwrap_or(0).max(1 << 20),
+                freed: Mutex::new(Freed {
+                    reached: 0,
+                    up_to: HEAD,
+                }),
+            }),
+            header,
+            notes,
+        })
+    }
+
     /// The dump's bytes, to be read once and nearly in order. If the file system supports it, space
     /// that was read is freed.
     pub fn payload(&self) -> &dyn ReadAt {
@@ -73,12 +104,12 @@ impl LiveKernel {
 
     /// Makes the kernel write an uncompressed dump to the directory `spool`. The `kept` bytes
     /// before the furthest read are not freed, since the encoder's workers may still read them.
-    /// `waiting` gets the bytes by which the file system's free space has shrunk. the beginning.
+    /// `waiting` gets the bytes by which the file system's free space has shrunk.
     ///
     /// # Errors
+    ///
     /// [`TakeError::Mem`] for the kernel's errors, [`TakeError::Minidump`] if its output is not a
-    /// dump, [`TakeError::Publish`] if `spool` has not enough space. dump, [`TakeError::Publish`]
-    /// if `spool` cannot take it.
+    /// dump, [`TakeError::Publish`] if `spool` has not enough space.
     pub fn dump(
         &self,
         spool: impl AsRef<Path>,
@@ -101,32 +132,27 @@ impl LiveKernel {
         signals::note_on_exit(None);
         result?;
 
-        let file = temporary.into_file();
-        let dump = Dump::from_source(file.clone(), &OpenOptions::default())?;
-        let len = dump.layout().end();
-        let header = header_at(&file, len, Codec::None)?;
-        if header.dumplength != len {
-            return Err(bad(
-                len,
-                format!("dumplength {:#x}", header.dumplength),
-                format!("{len:#x}, the total size of the sections"),
-            ));
-        }
-        Ok(Live {
-            pages: dump.bitmap().count(),
-            payload: Arc::new(Spool {
-                real: hole::is_real(&file),
-                file,
-                len,
-                kept: kept.max(1 << 20),
-                freed: Mutex::new(Freed {
-                    reached: 0,
-                    up_to: HEAD,
-                }),
-            }),
-            header,
-            notes,
-        })
+        Live::open(temporary.into_file(), Some(kept), notes)
+    }
+
+    /// Makes the kernel write an uncompressed dump to `pending`, which keeps it: writing the
+    /// payload of the result to `pending` copies nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`LiveKernel::dump`] and [`LiveKernel::dump_compressed`].
+    pub fn dump_in_place(
+        &self,
+        pending: &mut Pending,
+        waiting: &mut dyn FnMut(u64),
+    ) -> Result<Live, TakeError> {
+        let mut notes = Vec::new();
+        let temporary = temporary_of(pending)?;
+        free::check_estimate(temporary.directory(), expected(), &mut notes)?;
+        self.write_to(temporary, Codec::None, waiting)?;
+        let live = Live::open(temporary.shared(), None, notes)?;
+        pending.keep(live.header.dumplength);
+        Ok(live)
     }
 
     /// Makes the kernel compress and write to `pending`, a saved or raw file. Returns the header by
@@ -150,34 +176,8 @@ impl LiveKernel {
             )
             .into());
         }
-        let Some(temporary) = pending.temporary() else {
-            return Err(
-                Error::Options("a kernel can only dump to a file; use -o FILE".into()).into(),
-            );
-        };
-        let request = DumpRequest {
-            fd: temporary.file().as_raw_fd(),
-            flags: 0,
-            compression: KernelDumpHeader::compression_of(codec),
-        };
-        {
-            // The child owns the name until the kernel is done, since removing it would block.
-            let lent = temporary.lend();
-            let name = lent.as_ref().map(|lent| CString::new(lent.name));
-            let name = name
-                .transpose()
-                .map_err(|e| Error::Options(e.to_string()))?;
-            let orphan = lent.as_ref().zip(name.as_deref());
-            let orphan = orphan.map(|(lent, name)| RemoveIfOrphaned {
-                directory: lent.directory.fd.as_fd(),
-                name,
-            });
-            let child = self.start(temporary.file(), &request, orphan)?;
-            signals::note_on_exit(Some(EXIT_NOTE));
-            let result = wait(child, temporary.directory(), &request, waiting);
-            signals::note_on_exit(None);
-            result?;
-        }
+        let temporary = temporary_of(pending)?;
+        self.write_to(temporary, codec, waiting)?;
         let size = ReadAt::size(temporary.file()).map_err(|e| Error::io("read", e))?;
         let at = size.saturating_sub(SIZE as u64);
         let header = header_at(temporary.file(), at, codec)?;
@@ -194,6 +194,36 @@ impl LiveKernel {
             _ => header.dumplength,
         })?;
         Ok(header)
+    }
+
+    /// Makes the kernel write to `temporary`, which keeps its name.
+    fn write_to(
+        &self,
+        temporary: &Temporary,
+        codec: Codec,
+        waiting: &mut dyn FnMut(u64),
+    ) -> Result<(), TakeError> {
+        let request = DumpRequest {
+            fd: temporary.file().as_raw_fd(),
+            flags: 0,
+            compression: KernelDumpHeader::compression_of(codec),
+        };
+        // The child owns the name until the kernel is done, since removing it would block.
+        let lent = temporary.lend();
+        let name = lent.as_ref().map(|lent| CString::new(lent.name));
+        let name = name
+            .transpose()
+            .map_err(|e| Error::Options(e.to_string()))?;
+        let orphan = lent.as_ref().zip(name.as_deref());
+        let orphan = orphan.map(|(lent, name)| RemoveIfOrphaned {
+            directory: lent.directory.fd.as_fd(),
+            name,
+        });
+        let child = self.start(temporary.file(), &request, orphan)?;
+        signals::note_on_exit(Some(EXIT_NOTE));
+        let result = wait(child, temporary.directory(), &request, waiting);
+        signals::note_on_exit(None);
+        result
     }
 
     fn start(
@@ -228,6 +258,12 @@ pub(super) fn expected() -> u64 {
         Ok(pages.saturating_mul(sysctl::number("hw.pagesize")?))
     };
     wired().unwrap_or(0)
+}
+
+fn temporary_of(pending: &Pending) -> Result<&Temporary, TakeError> {
+    pending.temporary().ok_or_else(|| {
+        Error::Options("a kernel can only dump to a file; use -o FILE".into()).into()
+    })
 }
 
 fn wait(
@@ -295,11 +331,11 @@ const HEAD: u64 = 1 << 20;
 /// The space that is freed at once.
 const PIECE: u64 = 16 << 20;
 
-/// The kernel's file, which is freed as it is read.
+/// The kernel's file. Unless it is published, it is freed as it is read.
 struct Spool {
     file: Arc<File>,
     len: u64,
-    real: bool,
+    freeable: bool,
     kept: u64,
     freed: Mutex<Freed>,
 }
@@ -320,7 +356,7 @@ impl ReadAt for Spool {
         let left = self.len.saturating_sub(offset);
         let n = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let got = ReadAt::read_at(&*self.file, &mut buf[..n], offset)?;
-        if self.real {
+        if self.freeable {
             let mut freed = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
             freed.reached = freed.reached.max(offset + got as u64);
             let up_to = freed.reached.saturating_sub(self.kept) / PIECE * PIECE;

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use livecore_compress::ReadAt;
+use livecore_compress::{Codec, ReadAt};
 use livecore_kernel::locate::Machine;
 use livecore_minidump::convert::{Written, finish_with};
 use livecore_minidump::{Error, KernelDumpHeader, KernelElf, PhysMemory, Provenance};
@@ -246,7 +246,12 @@ impl Run<'_, '_> {
         }
         // Each worker reads one frame, and none is more than a few frames ahead of the slowest.
         let kept = u64::from(encoding.frame_size) * (4 * encoding.threads.get() as u64 + 4);
-        let live = kernel.dump(&self.options.spool_dir, kept, &mut waiting)?;
+        let live = match &mut self.sink {
+            Sink::Pending(pending) if encoding.codec == Codec::None && pending.file().is_some() => {
+                kernel.dump_in_place(pending, &mut waiting)?
+            }
+            _ => kernel.dump(&self.options.spool_dir, kept, &mut waiting)?,
+        };
         drop(progress);
         for note in &live.notes {
             self.observer.say(note);

@@ -385,6 +385,43 @@ fn run_stores_the_kernels_dump() {
 }
 
 #[test]
+fn uncompressed_dump_by_the_kernel_is_published_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = &recordings()[0];
+    for container in [Container::Sealed, Container::Saved, Container::Raw] {
+        let path = dir.path().join(container.to_string());
+        let options = RunOptions {
+            // A copy would need this directory.
+            spool_dir: dir.path().join("absent"),
+            ..RunOptions::new(Target {
+                container,
+                encoding: Encoding::new(Codec::None),
+            })
+        };
+        let to = Destination::parse(&path);
+        let source = Source::Kernel {
+            kernel: good(),
+            compress: false,
+        };
+        let output = Output::Destination(&to);
+        let done = run(source, output, &options, &mut NoObserver).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(done.published.len, bytes.len() as u64);
+        let dump = Dump::open(&path, &OpenOptions::default()).unwrap();
+        assert_eq!(dump.envelope().container(), container);
+        assert_eq!(done.pages, Some(dump.bitmap().count()));
+        let len = dump.layout().end() as usize;
+        assert!(bytes[..len] == recording[..len], "{container}");
+        match container {
+            Container::Raw => assert!(bytes == *recording),
+            Container::Saved => assert_eq!(bytes.len(), len),
+            _ => assert!(dump.envelope().seal().is_some()),
+        }
+    }
+    assert_eq!(names(dir.path()).len(), 3);
+}
+
+#[test]
 fn walk_through_the_devices_gives_the_same_dump() {
     let machine = tiny();
     let elf = elf(&machine);
