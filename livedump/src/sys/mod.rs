@@ -14,4 +14,5 @@ pub mod pipe;
 pub mod sandbox;
 pub mod signals;
 pub mod sysctl;
+pub mod syslog;
 pub mod unnamed;

@@ -16,11 +16,12 @@ use std::time::Duration;
 use livecore_compress::{Codec, ReadAt};
 use livecore_defs::kerneldump::{KERNELDUMPVERSION, SIZE};
 use livecore_minidump::Magic;
-use livecore_minidump::{Container, Dump, Error, KernelDumpHeader, OpenOptions};
+use livecore_minidump::{Bitmap, Container, Dump, Error, KernelDumpHeader, KernelElf, OpenOptions};
 
 use super::error::TakeError;
+use super::running::marked_pages;
 use crate::mem4::freebsd::dump_error;
-use crate::mem4::{DumpRequest, FreeBsd, MemError};
+use crate::mem4::{DumpRequest, FreeBsd, MemDevice, MemError};
 use crate::publish::temporary::Temporary;
 use crate::publish::{Directory, Pending, free};
 use crate::sys::child::{self, Child, RemoveIfOrphaned};
@@ -37,6 +38,41 @@ const EXIT_NOTE: &str = "the kernel completes its dump in the background; nothin
 pub struct LiveKernel {
     mem: File,
     kernel: Box<dyn MemIoctl>,
+    /// `/dev/kmem` and the kernel file, to read `vm_page_dump`.
+    running: Option<(Arc<dyn MemDevice>, Arc<KernelElf>)>,
+}
+
+/// Pages that the kernel has marked, before and after its dump, and that its dump lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lacking {
+    /// The number of pages that the dump lacks.
+    pub pages: u64,
+    /// The number of pages that were marked both times.
+    pub of: u64,
+}
+
+impl Lacking {
+    /// Compares the bitmap of a dump with `vm_page_dump` before and after it. `None` if the bitmaps
+    /// have different sizes.
+    fn compare(dump: &Bitmap, before: &Bitmap, after: &Bitmap) -> Option<Self> {
+        if dump.bits() != before.bits() || dump.bits() != after.bits() {
+            return None;
+        }
+        let mut lacking = Self { pages: 0, of: 0 };
+        let marked = before.words().iter().zip(after.words());
+        for (dumped, (before, after)) in dump.words().iter().zip(marked) {
+            let both = before & after;
+            lacking.of += u64::from(both.count_ones());
+            lacking.pages += u64::from((both & !dumped).count_ones());
+        }
+        Some(lacking)
+    }
+
+    /// Whether the dump lacks more pages than the kernel may have freed and marked again meanwhile:
+    /// more than one in 16.
+    pub fn is_incomplete(self) -> bool {
+        self.pages > self.of / 16
+    }
 }
 
 /// A dump by the kernel.
@@ -45,6 +81,9 @@ pub struct Live {
     header: KernelDumpHeader,
     /// The number of pages.
     pub pages: u64,
+    /// The pages that the dump lacks, if they were counted.
+    pub lacking: Option<Lacking>,
+    bitmap: Bitmap,
     /// Messages for the user.
     pub notes: Vec<String>,
 }
@@ -65,6 +104,8 @@ impl Live {
         }
         Ok(Self {
             pages: dump.bitmap().count(),
+            lacking: None,
+            bitmap: dump.bitmap().clone(),
             payload: Arc::new(Spool {
                 freeable: kept.is_some() && hole::is_real(&file),
                 file,
@@ -86,6 +127,18 @@ impl Live {
         &*self.payload
     }
 
+    /// Counts the pages that the dump lacks, with `vm_page_dump` before and after the dump.
+    fn compare(&mut self, before: Result<Bitmap, TakeError>, after: Result<Bitmap, TakeError>) {
+        match before.and_then(|before| Ok((before, after?))) {
+            Ok((before, after)) => {
+                self.lacking = Lacking::compare(&self.bitmap, &before, &after);
+            }
+            Err(error) => self.notes.push(format!(
+                "did not compare the dump with the pages that the kernel has marked: {error}"
+            )),
+        }
+    }
+
     /// The header by the kernel.
     pub fn header(&self) -> &KernelDumpHeader {
         &self.header
@@ -99,7 +152,24 @@ impl LiveKernel {
         Self {
             mem,
             kernel: Box::new(kernel),
+            running: None,
         }
+    }
+
+    /// Compares the bitmap of each uncompressed dump with the pages that the kernel has marked, which
+    /// `device` reads. `elf` is the file of the running kernel ([`super::running::check_kernel`]).
+    #[must_use]
+    pub fn comparing(self, device: Arc<dyn MemDevice>, elf: Arc<KernelElf>) -> Self {
+        Self {
+            running: Some((device, elf)),
+            ..self
+        }
+    }
+
+    /// The pages that the kernel has marked; `None` without the kernel file.
+    fn marked(&self) -> Option<Result<Bitmap, TakeError>> {
+        let (device, elf) = self.running.as_ref()?;
+        Some(marked_pages(&**device, elf))
     }
 
     /// Makes the kernel write an uncompressed dump to the directory `spool`. The `kept` bytes
@@ -126,13 +196,17 @@ impl LiveKernel {
             flags: 0,
             compression: 0,
         };
+        let before = self.marked();
         let child = self.start(temporary.file(), &request, None)?;
         signals::note_on_exit(Some(EXIT_NOTE));
         let result = wait(child, &directory, &request, waiting);
         signals::note_on_exit(None);
         result?;
-
-        Live::open(temporary.into_file(), Some(kept), notes)
+        let mut live = Live::open(temporary.into_file(), Some(kept), notes)?;
+        if let Some((before, after)) = before.zip(self.marked()) {
+            live.compare(before, after);
+        }
+        Ok(live)
     }
 
     /// Makes the kernel write an uncompressed dump to `pending`, which keeps it: writing the
@@ -149,8 +223,12 @@ impl LiveKernel {
         let mut notes = Vec::new();
         let temporary = temporary_of(pending)?;
         free::check_estimate(temporary.directory(), expected(), &mut notes)?;
+        let before = self.marked();
         self.write_to(temporary, Codec::None, waiting)?;
-        let live = Live::open(temporary.shared(), None, notes)?;
+        let mut live = Live::open(temporary.shared(), None, notes)?;
+        if let Some((before, after)) = before.zip(self.marked()) {
+            live.compare(before, after);
+        }
         pending.keep(live.header.dumplength);
         Ok(live)
     }
@@ -367,5 +445,27 @@ impl ReadAt for Spool {
             }
         }
         Ok(got)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_marked_before_and_after_the_dump_can_lack() {
+        let bits = |words: [u64; 2]| Bitmap::from_words(words.to_vec(), 128).unwrap();
+        let (before, after) = (bits([0xff, u64::MAX]), bits([0xf0, u64::MAX]));
+        let compare = |words| Lacking::compare(&bits(words), &before, &after).unwrap();
+        let lacking = compare([0xf0, u64::MAX]);
+        assert_eq!(lacking, Lacking { pages: 0, of: 68 });
+        assert!(!lacking.is_incomplete());
+        assert!(!compare([0, u64::MAX]).is_incomplete());
+        // A kernel that copies an eighth of its bitmap.
+        let lacking = compare([0xffff, 0]);
+        assert_eq!(lacking, Lacking { pages: 64, of: 68 });
+        assert!(lacking.is_incomplete());
+        let other = Bitmap::from_words(vec![0; 3], 192).unwrap();
+        assert_eq!(Lacking::compare(&other, &before, &after), None);
     }
 }

@@ -18,7 +18,7 @@ use livecore_minidump::{Error, KernelDumpHeader, KernelElf, PhysMemory, Provenan
 
 use super::error::TakeError;
 use super::guest::{self, GuestSource, OpenPause, Prepared};
-use super::live::{self, LiveKernel};
+use super::live::{self, Lacking, LiveKernel};
 use super::observer::{Observer, Stage};
 use super::options::RunOptions;
 use super::plan::{plan, plan_machine};
@@ -83,6 +83,8 @@ pub struct Done {
     pub pages: Option<u64>,
     /// Pages that the kernel would have dumped and that the memory does not contain.
     pub missing: u64,
+    /// Pages that the running kernel has marked and that its dump lacks, if they were counted.
+    pub lacking: Option<Lacking>,
     /// The time for writing.
     pub took: Duration,
     /// Messages for the user: about the machine, then about the directory.
@@ -264,7 +266,11 @@ impl Run<'_, '_> {
             notes: live.notes.clone(),
         };
         let (written, _) = self.write(&content, &Provenance::default)?;
-        self.publish(written, begun.elapsed(), Some(content.pages), content.notes)
+        let done = self.publish(written, begun.elapsed(), Some(content.pages), content.notes)?;
+        Ok(Done {
+            lacking: live.lacking,
+            ..done
+        })
     }
 
     /// Writes the dump and returns how long it took. `provenance` is called after all pages were
@@ -300,6 +306,7 @@ impl Run<'_, '_> {
             written,
             pages,
             missing: 0,
+            lacking: None,
             took,
             notes,
         })

@@ -13,11 +13,12 @@ use livecore_kernel::Kernel;
 use livecore_kernel::locate::{LocateError, Located, Machine, port_of};
 use livecore_minidump::mmu::Paging;
 use livecore_minidump::{
-    Address, KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr,
+    Address, Bitmap, KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr,
 };
 
 use super::error::TakeError;
 use super::state::avail::dump_avail;
+use super::state::page_dump;
 use crate::mem4::{Device, MemDevice, MemError};
 use crate::sys::sysctl;
 
@@ -100,6 +101,15 @@ pub fn check_kernel(device: &dyn MemDevice, elf: &KernelElf) -> Result<(), Locat
         why: "the running kernel has another version than the file".into(),
         misplaced: false,
     })
+}
+
+/// The pages that the running kernel `elf` has marked for its dumps (`vm_page_dump`): one bit for each
+/// page of `dump_avail`.
+pub(super) fn marked_pages(device: &dyn MemDevice, elf: &KernelElf) -> Result<Bitmap, TakeError> {
+    let kmem = Kmem(device);
+    let kernel = &Kernel::new(&kmem, elf);
+    let (avail, _) = dump_avail(kernel, PhysAddr::MAX, &[8], kmem.page_size())?;
+    page_dump::read(kernel, &avail, kmem.page_size(), false, &mut Vec::new())?.into_bitmap()
 }
 
 /// `/dev/kmem` as kernel memory, by virtual address.

@@ -19,12 +19,14 @@ use livecore_livedump::mem4::{Access, DumpRequest, FreeBsd, MemDevice, MemError}
 use livecore_livedump::publish::{Destination, Options, Output, PublishError, info, watch_signals};
 use livecore_livedump::sys::descriptor;
 use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
-use livecore_livedump::take::{Live, LiveKernel};
 use livecore_livedump::take::{
-    NoObserver, PlanOptions, RunOptions, Source, TakeError, plan, run, running,
+    Lacking, NoObserver, PlanOptions, RunOptions, Source, TakeError, plan, run, running,
 };
+use livecore_livedump::take::{Live, LiveKernel};
 use livecore_minidump::convert::{Target, finish};
-use livecore_minidump::{Container, Dump, KernelElf, MessageBuffer, OpenOptions, PhysAddr};
+use livecore_minidump::{
+    Container, Dump, KernelDumpHeader, KernelElf, MessageBuffer, OpenOptions, PhysAddr,
+};
 use livecore_synth::Machine;
 
 fn tiny() -> Machine {
@@ -419,6 +421,60 @@ fn uncompressed_dump_by_the_kernel_is_published_in_place() {
         }
     }
     assert_eq!(names(dir.path()).len(), 3);
+}
+
+/// Takes a dump of a kernel that writes `recording`, and counts the pages that it lacks.
+fn lacking(recording: Vec<u8>, codec: Codec) -> Lacking {
+    let machine = tiny();
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = device(Recorded {
+        files: [recording, Vec::new(), Vec::new()],
+        pause: Duration::ZERO,
+        error: 0,
+    });
+    let options = RunOptions {
+        spool_dir: dir.path().into(),
+        ..RunOptions::new(Target {
+            container: Container::Sealed,
+            encoding: Encoding::new(codec),
+        })
+    };
+    let to = Destination::parse(dir.path());
+    let source = Source::Kernel {
+        kernel: kernel.comparing(Arc::new(emulated(&machine)), elf(&machine)),
+        compress: false,
+    };
+    let done = run(source, Output::Destination(&to), &options, &mut NoObserver);
+    done.unwrap().lacking.unwrap()
+}
+
+/// A dump whose bitmap lacks most of the pages that the kernel has marked is otherwise consistent.
+#[test]
+fn pages_that_a_dump_lacks_are_counted() {
+    let whole = recordings()[0].clone();
+    let dump = Dump::from_source(Arc::new(whole.clone()), &OpenOptions::default()).unwrap();
+    let layout = dump.layout();
+    let kept = dump.bitmap().bits() / 8;
+    let pages = dump.bitmap().rank_below(kept);
+    let mut gutted = whole[..layout.page_offset(pages).unwrap() as usize].to_vec();
+    let bitmap = layout.bitmap_offset() as usize..layout.pmap_offset() as usize;
+    gutted[bitmap][kept.div_ceil(8) as usize..].fill(0);
+    let len = gutted.len() as u64;
+    let header = KernelDumpHeader::parse(whole.last_chunk().unwrap(), 0).unwrap();
+    let header = KernelDumpHeader {
+        dumplength: len,
+        dumpextent: len,
+        ..header.unwrap()
+    };
+    gutted.extend(header.with_parity().encode());
+    for codec in [Codec::None, Codec::Zstd] {
+        let sound = lacking(whole.clone(), codec);
+        assert!(sound.of > 0 && sound.pages == 0, "{codec}: {sound:?}");
+        assert!(!sound.is_incomplete());
+        let gutted = lacking(gutted.clone(), codec);
+        assert_eq!(gutted.of, sound.of);
+        assert!(gutted.is_incomplete(), "{codec}: {gutted:?}");
+    }
 }
 
 #[test]

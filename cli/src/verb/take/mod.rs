@@ -3,6 +3,7 @@
 //! For an emulated machine, a memory image, a guest and `--walk`, livecore plans the dump and reads
 //! memory while it writes. Otherwise the running kernel writes the dump, and livecore stores it.
 
+mod check;
 mod listener;
 
 use std::num::NonZeroU32;
@@ -16,9 +17,10 @@ use livecore_kernel::locate::identify;
 use livecore_livedump::emulated::{DumpLock, State};
 use livecore_livedump::image::{self, RawLayout};
 use livecore_livedump::mem4::{Access, FreeBsd};
-use livecore_livedump::publish::{Destination, Output};
+use livecore_livedump::publish::{Destination, Output, info};
 use livecore_livedump::qmp::{Client, Guest};
-use livecore_livedump::take::running::{bootfile, running};
+use livecore_livedump::sys::syslog::{self, Severity};
+use livecore_livedump::take::running::{bootfile, check_kernel, running};
 use livecore_livedump::take::{
     self, GuestSource, LiveKernel, Pausing, PlanOptions, RunOptions, Source, TakeError,
 };
@@ -172,6 +174,13 @@ pub struct Args {
     /// Output directory or file; `-` for standard output
     #[arg(short, long, value_name = "OUT", default_value = ".")]
     pub out: PathBuf,
+    /// Do not verify a dump of this system after writing it
+    ///
+    /// By default, livecore checks the published file like `verify --quick` (a stream that the
+    /// kernel compressed like `verify`), and compares its pages with those that the kernel has
+    /// marked for dumps. A dump that fails is kept; the exit code is 2.
+    #[arg(long, conflicts_with_all = ["machine", "image", "qmp"])]
+    pub no_verify: bool,
     /// Print a JSON report of what was written (docs/json.md)
     #[arg(long)]
     pub json: bool,
@@ -180,12 +189,28 @@ pub struct Args {
 impl Args {
     /// Whether the running kernel writes the dump.
     fn is_live(&self) -> bool {
-        self.machine.is_none() && self.image.is_none() && self.qmp.is_none() && !self.walk
+        self.is_this_system() && !self.walk
+    }
+
+    /// Whether the running system is dumped.
+    fn is_this_system(&self) -> bool {
+        self.machine.is_none() && self.image.is_none() && self.qmp.is_none()
     }
 }
 
-/// Runs the verb.
+/// Runs the verb. Dumps of the running system are logged, as savecore(8) does.
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let result = take(args, session);
+    if let Err(failure) = &result
+        && args.is_this_system()
+        && failure.exit() == Exit::COULD_NOT
+    {
+        syslog::log(Severity::Error, &failure.to_string());
+    }
+    result
+}
+
+fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let destination = Destination::parse(&args.out);
     output::check_stdout(&destination, args.json, session)?;
     let default = match &destination {
@@ -244,7 +269,28 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             session.voice.say(line.trim_start());
         }
     }
-    output::report(&done.written, done.published, &target, done.took).print(args.json, session)
+    let number = done.published.number.unwrap_or(0);
+    for line in info::of_written(&done.written, &options.device, number).lines() {
+        session.voice.detail(line);
+    }
+    let path = done.published.path.clone();
+    if args.is_this_system() {
+        let compressed = match target.encoding.codec {
+            Codec::None => "",
+            _ => "compressed ",
+        };
+        syslog::log(Severity::Alert, "livedump");
+        let line = format!("writing {compressed}core to {}", path.display());
+        syslog::log(Severity::Notice, &line);
+    }
+    output::report(&done.written, done.published, &target, done.took).print(args.json, session)?;
+    if args.is_this_system() && !args.no_verify {
+        if let Some(lacking) = done.lacking {
+            check::lacking(&path, lacking, session);
+        }
+        check::published(&path, args.kernel_compress, session)?;
+    }
+    Ok(())
 }
 
 /// Whether `path` is a device, such as /dev/null: its directory is not one for large files.
@@ -327,8 +373,12 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
     let Some(path) = &args.image else {
         let device = FreeBsd::open(Access::READ)
             .map_err(|e| Failure::from(TakeError::from(e)).about(DEVICE.as_ref()))?;
+        let mut kernel = LiveKernel::new(device);
+        if !args.no_verify && !args.kernel_compress {
+            kernel = comparing(kernel, session);
+        }
         let source = Source::Kernel {
-            kernel: LiveKernel::new(device),
+            kernel,
             compress: args.kernel_compress,
         };
         return Ok(Machine::new(source, DEVICE.as_ref()));
@@ -367,6 +417,26 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         _lock: Some(lock),
         ..Machine::new(source, path)
     })
+}
+
+/// `kernel`, whose dump is compared with the pages that it has marked if the kernel file can be read.
+fn comparing(kernel: LiveKernel, session: &Session<'_>) -> LiveKernel {
+    let opened = || {
+        let path = own_kernel()?;
+        let elf = input::kernel(&path)?;
+        let device = FreeBsd::open(Access::READ).map_err(TakeError::from)?;
+        check_kernel(&device, &elf).map_err(|e| Failure::from(TakeError::from(e)).about(&path))?;
+        Ok::<_, Failure>((device, elf))
+    };
+    match opened() {
+        Ok((device, elf)) => kernel.comparing(Arc::new(device), Arc::new(elf)),
+        Err(failure) => {
+            session.voice.detail(format_args!(
+                "will not compare the dump with the pages that the kernel has marked: {failure}"
+            ));
+            kernel
+        }
+    }
 }
 
 /// The guest behind `socket`, with the requested kind of pause.

@@ -3,7 +3,7 @@
 pub(super) mod avail;
 pub(super) mod facts;
 mod msgbuf;
-mod page_dump;
+pub(super) mod page_dump;
 pub(super) mod vm_pages;
 
 use std::ops::Range;

@@ -12,7 +12,7 @@ const CHUNK: usize = 64 << 10;
 
 /// Reads the bitmap. In memory that `is_partial`, part of the bitmap may be missing; all pages of
 /// that part are dumped then, with a note.
-pub(super) fn read(
+pub(in crate::take) fn read(
     kernel: &Kernel<'_>,
     avail: &DumpAvail,
     page: u64,
