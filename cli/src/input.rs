@@ -111,6 +111,7 @@ pub(crate) fn print_memory_warnings(dump: &AnyDump, path: &Path, session: &mut S
                 | Warning::Trailing { .. }
                 | Warning::Unproven(_)
                 | Warning::Carried { .. }
+                | Warning::Overlap { .. }
         );
         if is_relevant || warning.is_contradiction() {
             session.warn_of(path, warning);

@@ -3,6 +3,8 @@
 //! FreeBSD `sys/kern/kern_dump.c`, `dumpsys_generic`: ELF header, program headers, zeros up to a
 //! page, then every range of `dump_avail`, one after the other.
 
+use std::collections::HashMap;
+
 use livecore_defs::elf::{
     CLASS32, CLASS64, Class, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ELFOSABI_STANDALONE, ET_CORE,
     MAGIC, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PN_XNUM, PT_DUMP_DELTA, PT_LOAD, PT_NOTE,
@@ -354,6 +356,8 @@ impl Full {
         let phoff = self.head(class.e_phoff);
         let carried = self.carried();
         let (mut offset, mut address) = (None, 0);
+        // End of the addresses that are at the same distance from their offsets.
+        let mut placed: HashMap<u64, u64> = HashMap::new();
         for load in self.loads() {
             let start = phoff.saturating_add(load.number.saturating_mul(class.phdr as u64));
             let place = |at: Field| {
@@ -382,12 +386,20 @@ impl Full {
             }
             let end = load.paddr.checked_add(load.memsz);
             let end = end.filter(|end| class.word == 8 || *end <= 1 << 32);
-            let ascends = load.paddr >= address && end.is_some();
-            sink.check(&rules::FULL_ORDER, ascends, &place(class.p_paddr), |f| {
-                f.found(format!("p_paddr {:#x}", load.paddr))
-                    .expected(format!("at least {address:#x}"))
+            let place_of_address = place(class.p_paddr);
+            sink.check(&rules::FULL_SIZES, end.is_some(), &place_of_address, |f| {
+                f.found(format!(
+                    "p_paddr {:#x}, p_memsz {:#x}",
+                    load.paddr, load.memsz
+                ))
+                .expected(format!("an end of at most 2^{}", 8 * class.word))
             });
-            address = end.unwrap_or(u64::MAX);
+            let ascends = load.paddr >= address;
+            sink.check(&rules::FULL_ORDER, ascends, &place_of_address, |f| {
+                f.found(format!("p_paddr {:#x}", load.paddr))
+                    .expected(format!("at least {address:#x}, that of the previous range"))
+            });
+            address = load.paddr;
             // The first range follows the headers, rounded up to a page and a block, or begins at the
             // first page of the minidump.
             let headers = self.needed();
@@ -397,6 +409,15 @@ impl Full {
                 (None, Some(pages)) => load.offset == pages,
                 (None, None) => load.offset >= headers && load.offset - headers < 1 << 16,
             };
+            let origin = load.offset.wrapping_sub(load.paddr);
+            let load_end = load.paddr.saturating_add(load.filesz);
+            let is_again = placed.get(&origin).is_some_and(|end| load_end <= *end);
+            if !follows && is_again {
+                // Part of an earlier range, at the same place.
+                continue;
+            }
+            let known = placed.entry(origin).or_default();
+            *known = load_end.max(*known);
             sink.check(&rules::FULL_PLACE, follows, &place_of, |f| {
                 let expected = match (offset, pages) {
                     (Some(offset), _) => format!("{offset:#x}, the end of the previous range"),

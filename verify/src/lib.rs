@@ -54,6 +54,7 @@ mod liveness;
 mod memory;
 mod msgbuf;
 mod options;
+mod overlap;
 mod probe;
 mod records;
 pub mod render;

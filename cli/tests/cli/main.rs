@@ -30,6 +30,7 @@ mod mem;
 mod memory;
 mod messages;
 mod names;
+mod overlaps;
 mod pipes;
 mod ports;
 mod real;

@@ -45,6 +45,15 @@ pub enum Warning {
         /// The actual end.
         actual: u64,
     },
+    /// Memory ranges of a full dump overlap, and their bytes differ.
+    Overlap {
+        /// The first physical address with different bytes.
+        at: u64,
+        /// Its payload offset in the range that is used.
+        used: u64,
+        /// Its payload offset in the other range.
+        other: u64,
+    },
     /// There are bytes after the last page.
     Trailing {
         /// Their offset in the payload.
@@ -169,6 +178,11 @@ impl fmt::Display for Warning {
                 f,
                 "memory missing at the end (lost, or zero and not stored): the payload ends at \
                  {actual:#x} and should end at {expected:#x} by its program headers"
+            ),
+            Self::Overlap { at, used, other } => write!(
+                f,
+                "memory ranges overlap and differ: address {at:#x} is at {used:#x} and {other:#x} of \
+                 the payload; the first is used"
             ),
             Self::Trailing { offset, len } => {
                 write!(f, "{len} bytes after the last page, at {offset:#x}")

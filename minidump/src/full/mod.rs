@@ -15,6 +15,9 @@
 //! | `p_vaddr`         | `p_paddr`; all ones on powerpc                                             |
 //! | `PT_DUMP_DELTA`   | arm: link address and physical address of the kernel                       |
 //!
+//! A kernel writes disjoint, ascending ranges. Ranges of other writers may overlap; if their bytes
+//! differ, the one that starts at the lower address is used, with a warning.
+//!
 //! A full dump converted from a minidump has a `PT_NOTE` before its ranges and contains that
 //! minidump, as ELF cores for debuggers do ([`crate::elf::export`]). The ranges refer to the pages
 //! of the minidump, so each page is stored once.
@@ -25,6 +28,7 @@
 
 mod memory;
 pub(crate) mod open;
+mod overlap;
 pub(crate) mod write;
 
 use std::ops::ControlFlow;

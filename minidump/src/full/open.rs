@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::overlap::{Overlap, separate};
 use super::{FullDump, MemoryRange};
 use crate::container::Opened;
 use crate::dump::carried::{self, CarriedRange};
@@ -65,6 +66,17 @@ impl FullDump {
                     offset: expected,
                     len: actual - expected,
                 });
+            }
+        }
+        for overlap in &found.overlaps {
+            // Later reads report the error of content that cannot be read.
+            if let Ok(Some(at)) = overlap.difference(&*content) {
+                envelope.warnings.push(Warning::Overlap {
+                    at,
+                    used: overlap.used + (at - overlap.at),
+                    other: overlap.other + (at - overlap.at),
+                });
+                break;
             }
         }
         Ok(Self {
@@ -140,6 +152,8 @@ pub(crate) fn arch_of(head: &Head) -> Result<&'static Architecture, Error> {
 pub(crate) struct Found {
     /// Ascending by address, disjoint.
     pub(crate) ranges: Vec<MemoryRange>,
+    /// Addresses that several program headers have.
+    pub(crate) overlaps: Vec<Overlap>,
     pub(crate) delta: Option<Segment>,
     pub(crate) page_size: u64,
     /// End of the last range in the payload.
@@ -185,23 +199,17 @@ pub(crate) fn read_segments(core: &ElfCore, limit: u64) -> Result<Found, Error> 
     if let Some(failure) = failure {
         return Err(failure);
     }
-    ranges.sort_unstable_by_key(|range| range.start);
-    if let Some([first, second]) = ranges
-        .array_windows()
-        .find(|[first, second]| second.start < first.end())
-    {
+    let Some(overlaps) = separate(&mut ranges, end) else {
         return Err(Error::broken(
             "program headers",
             head.phoff,
-            format!(
-                "address {:#x} in two ranges, which start at {:#x} and {:#x}",
-                second.start, first.start, second.start
-            ),
+            format!("ranges that overlap in more than {end:#x} bytes or too often"),
             "ranges that do not overlap",
         ));
-    }
+    };
     Ok(Found {
         ranges,
+        overlaps,
         delta,
         page_size,
         end,

@@ -16,6 +16,7 @@ use crate::facts::Facts;
 use crate::finding::{Location, Sink};
 use crate::full::{Full, Load};
 use crate::header::{HEAD, MinidumpHeader, Refusal};
+use crate::overlap::Overlaps;
 use crate::report::Stop;
 use crate::rules;
 use mini::Mini;
@@ -73,6 +74,10 @@ struct Elf {
     carried: Option<(u64, u64)>,
     /// The pages of a full dump, if there is a tap.
     pages: Option<Pages>,
+    /// Ranges of a full dump that overlap, once the headers are complete.
+    overlaps: Overlaps,
+    /// Whether there are too many of them.
+    is_tangled: bool,
 }
 
 /// Divides the memory of a full dump into pages for a tap.
@@ -131,6 +136,11 @@ impl Elf {
     /// Evaluates the complete headers.
     fn begin(&mut self, mini: &mut Mini) {
         self.carried = self.full.carried();
+        if self.carried.is_none() && self.full.is_standalone() {
+            let overlaps = Overlaps::new(self.full.loads(), self.full.end().unwrap_or(0));
+            self.is_tangled = overlaps.is_none();
+            self.overlaps = overlaps.unwrap_or_default();
+        }
         if let Some((start, end)) = self.carried {
             mini.expect_len(end - start);
             mini.expect_exactly(end - start);
@@ -176,6 +186,7 @@ impl Elf {
                 }
                 continue;
             }
+            self.overlaps.push(pos, now);
             if let Some(pages) = &mut self.pages {
                 pages.push(pos, now)?;
             }
@@ -325,6 +336,8 @@ impl Intake {
             blind: false,
             carried: None,
             pages: None,
+            overlaps: Overlaps::default(),
+            is_tangled: false,
         };
         if elf.full.missing() == 0 {
             elf.begin(&mut self.mini);
@@ -358,6 +371,14 @@ impl Intake {
         let data = self.mini.header().map(MinidumpHeader::data);
         if !elf.blind || elf.full.missing() == 0 {
             elf.full.check(len, whole, data, sink);
+            elf.overlaps.check(sink);
+        }
+        if elf.is_tangled {
+            let place = Location::payload("program headers", 0);
+            sink.broken(&rules::FULL_TABLE, &place, |f| {
+                f.found("ranges that overlap in more bytes than the dump has, or too often")
+                    .expected("ranges that do not overlap")
+            });
         }
         let Some((start, end)) = elf.carried else {
             return Ok(());
@@ -426,7 +447,9 @@ impl Content for Intake {
             Kind::Elf(elf) if elf.blind => None,
             Kind::Elf(elf) if elf.full.missing() > 0 || elf.pages.is_some() => Some(elf.pos),
             Kind::Elf(elf) => {
-                let (start, end) = elf.carried?;
+                let Some((start, end)) = elf.carried else {
+                    return elf.overlaps.wants(elf.pos);
+                };
                 let at = start.checked_add(self.mini.wants()?)?;
                 (at < end).then_some(at.max(elf.pos))
             }
@@ -453,7 +476,7 @@ impl Content for Intake {
             Kind::Elf(elf) if elf.full.missing() > 0 => {
                 usize::try_from(elf.full.missing()).unwrap_or(usize::MAX)
             }
-            Kind::Elf(elf) if elf.pages.is_some() => 1 << 20,
+            Kind::Elf(elf) if elf.pages.is_some() || elf.carried.is_none() => 1 << 20,
             Kind::Elf(_) => self.mini.stretch(),
         }
     }

@@ -17,15 +17,20 @@ rules! { Sections, FULL:
         "FreeBSD sys/kern/kern_dump.c, dumpsys_generic",
         "a header is damaged, or the payload was truncated: the addresses of its memory are unknown";
     FULL_SIZES = "FULL-SIZES", Error,
-        "every memory range of a full dump is stored completely",
-        "p_filesz with p_memsz",
+        "every memory range of a full dump is stored completely, and its addresses exist",
+        "p_filesz with p_memsz; the end of the range with the class",
         "FreeBSD sys/kern/kern_dump.c, cb_dumphdr",
         "the program header is damaged";
-    FULL_ORDER = "FULL-ORDER", Error,
-        "the memory ranges of a full dump ascend and do not overlap",
-        "p_paddr of each segment with the end of the previous one",
+    FULL_ORDER = "FULL-ORDER", Warning,
+        "the memory ranges of a full dump ascend",
+        "p_paddr of each segment with that of the previous one",
         "FreeBSD sys/kern/kern_dump.c, dumpsys_foreach_chunk: the order of dump_avail",
-        "the program header is damaged: do not trust the addresses of this dump";
+        "a kernel did not write these headers, or one is damaged";
+    FULL_OVERLAP = "FULL-OVERLAP", Warning,
+        "memory ranges of a full dump that overlap have the same bytes",
+        "digests of the bytes that several segments have for an address",
+        "FreeBSD sys/kern/kern_dump.c, dumpsys_foreach_chunk: dump_avail has no overlaps",
+        "a program header is damaged, or the memory changed: readers use the range with the lower address";
     FULL_PLACE = "FULL-PLACE", Error,
         "the memory ranges of a full dump follow the headers and each other without gaps",
         "p_offset of each segment with the end of the previous one, or with the pages of the minidump in the core",
