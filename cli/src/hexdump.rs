@@ -1,4 +1,4 @@
-//! Prints bytes like hexdump(1) `-C`, with addresses instead of offsets.
+//! Prints bytes like hexdump(1) `-C`, with addresses after `0x` instead of offsets.
 
 use std::io::{self, Write};
 
@@ -50,8 +50,8 @@ impl<W: Write> Hexdump<W> {
             self.line(&rest)?;
             self.at = self.at.wrapping_add(rest.len() as u64);
         }
-        let digits = self.digits;
-        writeln!(self.out, "{:0digits$x}", self.at)
+        let width = self.digits + 2;
+        writeln!(self.out, "{:#0width$x}", self.at)
     }
 
     fn whole_line(&mut self, line: [u8; LINE]) -> io::Result<()> {
@@ -70,8 +70,8 @@ impl<W: Write> Hexdump<W> {
     }
 
     fn line(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let digits = self.digits;
-        let mut text = format!("{:0digits$x} ", self.at);
+        let width = self.digits + 2;
+        let mut text = format!("{:#0width$x} ", self.at);
         for i in 0..LINE {
             if i % 8 == 0 {
                 text.push(' ');
@@ -105,18 +105,19 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// The expected text is what util-linux's `hexdump -C` prints for the same bytes.
+    /// The expected text is what util-linux's `hexdump -C` prints for the same bytes, with `0x` before
+    /// each offset.
     #[test]
     fn lines_are_those_of_hexdump_c() {
         let mut bytes = b"FreeBSD 14.1\n\0\x7f\xff".to_vec();
         bytes.extend([0; 48]);
         bytes.extend(b"end");
         let expected = "\
-00000000  46 72 65 65 42 53 44 20  31 34 2e 31 0a 00 7f ff  |FreeBSD 14.1....|
-00000010  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  |................|
+0x00000000  46 72 65 65 42 53 44 20  31 34 2e 31 0a 00 7f ff  |FreeBSD 14.1....|
+0x00000010  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  |................|
 *
-00000040  65 6e 64                                          |end|
-00000043
+0x00000040  65 6e 64                                          |end|
+0x00000043
 ";
         for step in [1, 7, 16, 100] {
             assert_eq!(dump(0, &bytes, step), expected);
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn addresses_start_at_the_given_address() {
-        assert!(dump(0x1003, b"x", 1).starts_with("00001003  78 "));
-        assert_eq!(dump(5, b"", 1), "00000005\n");
+        assert!(dump(0x1003, b"x", 1).starts_with("0x00001003  78 "));
+        assert_eq!(dump(5, b"", 1), "0x00000005\n");
     }
 }

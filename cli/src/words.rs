@@ -135,7 +135,7 @@ impl<W: Write> Words<W> {
 
     fn line(&mut self) -> io::Result<()> {
         let width = self.width.bytes();
-        let mut text = format!("{:0digits$x} ", self.at, digits = self.digits);
+        let mut text = format!("{:#0width$x} ", self.at, width = self.digits + 2);
         for word in self.pending.chunks_exact(width) {
             let number = self.order.number(word);
             text.push_str(&format!(" {number:0digits$x}", digits = 2 * width));
@@ -161,27 +161,28 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// Expected values are the output of coreutils' `od -A x -t x4` (and `--endian=big`).
+    /// Expected values are the output of coreutils' `od -A x -t x4` (and `--endian=big`), with
+    /// `0x` before each offset.
     #[test]
     fn words_are_numbers_in_the_selected_byte_order() {
         let bytes = (1..=21).collect::<Vec<u8>>();
         for step in [1, 5, 16, 21] {
             assert_eq!(
                 words(&bytes, step, Width::Four, Order::Little),
-                "00001000  04030201 08070605 0c0b0a09 100f0e0d\n00001010  14131211\n"
+                "0x00001000  04030201 08070605 0c0b0a09 100f0e0d\n0x00001010  14131211\n"
             );
             assert_eq!(
                 words(&bytes, step, Width::Four, Order::Big),
-                "00001000  01020304 05060708 090a0b0c 0d0e0f10\n00001010  11121314\n"
+                "0x00001000  01020304 05060708 090a0b0c 0d0e0f10\n0x00001010  11121314\n"
             );
         }
         assert_eq!(
             words(&bytes[..8], 8, Width::Eight, Order::Little),
-            "00001000  0807060504030201\n"
+            "0x00001000  0807060504030201\n"
         );
         assert_eq!(
             words(&bytes[..3], 3, Width::Two, Order::Big),
-            "00001000  0102\n"
+            "0x00001000  0102\n"
         );
         assert_eq!(words(&bytes[..3], 3, Width::Eight, Order::Big), "");
     }

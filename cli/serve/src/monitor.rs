@@ -10,7 +10,7 @@ use super::check::Depth;
 use super::session::{Answer, Client, Session};
 use super::target::Served;
 use livecore_defs::text::printable;
-use livecore_kernel::parse_number;
+use livecore_kernel::{Location, LocationError, parse_address, parse_number};
 
 const HELP: &str = "\
 help                 this text
@@ -259,14 +259,11 @@ impl Served {
 
     /// Parses an address, or a symbol with an optional `+OFFSET`.
     fn location(&self, text: &str) -> Result<VirtAddr, String> {
-        if text.starts_with(|c: char| c.is_ascii_digit()) {
-            return parse_number(text).map(VirtAddr).map_err(|e| e.to_string());
-        }
-        let (name, offset) = match text.split_once('+') {
-            Some((name, offset)) => (name, parse_number(offset).map_err(|e| e.to_string())?),
-            None => (text, 0),
+        let (name, offset) = match text.parse().map_err(|e: LocationError| e.to_string())? {
+            Location::Address(at) => return Ok(VirtAddr(at)),
+            Location::Symbol { name, offset } => (name, offset),
         };
-        let at = self.kernel().address(name).map_err(|e| e.to_string())?;
+        let at = self.kernel().address(&name).map_err(|e| e.to_string())?;
         at.checked_add(offset)
             .ok_or_else(|| format!("{text} is not an address or symbol"))
     }
@@ -302,7 +299,7 @@ impl Session<'_> {
             ["dmesg"] => self.dmesg(false)?,
             ["dmesg", "-a"] => self.dmesg(true)?,
             ["vtop", at] => served.vtop(served.location(at)?),
-            ["page", at] => served.page(parse_number(at).map_err(|e| e.to_string())?),
+            ["page", at] => served.page(parse_address(at).map_err(|e| e.to_string())?),
             ["phys", "on"] => {
                 self.physical = true;
                 "addresses are physical\n".into()

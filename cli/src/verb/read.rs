@@ -35,7 +35,8 @@ pub struct Args {
     pub dump: PathBuf,
     /// First address, or a kernel symbol with an optional +OFFSET
     ///
-    /// An address is decimal, or hexadecimal after 0x.
+    /// An address is decimal, or hexadecimal after 0x. Without 0x, 16 digits are hexadecimal, and so is a
+    /// number that starts with a digit and contains a letter.
     #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str)]
     pub place: Location,
     /// Number of bytes [default: the symbol's size]

@@ -17,7 +17,7 @@ use crate::session::Session;
 use livecore_defs::text::printable;
 
 /// Registers on a line.
-const COLUMNS: usize = 4;
+const COLUMNS: usize = 3;
 
 const MANUAL: &str = "\
 Examples:
@@ -279,7 +279,7 @@ fn text(
     if registers.is_unknown() {
         return writeln!(out, "  registers unknown: the CPU was not stopped");
     }
-    let digits = 2 * kernel.elf().pointer_size();
+    let width = 2 + 2 * kernel.elf().pointer_size();
     let known: Vec<_> = registers
         .known()
         .filter(|(name, _)| *name != "zero")
@@ -287,7 +287,7 @@ fn text(
     for line in known.chunks(COLUMNS) {
         let shown = line
             .iter()
-            .map(|(name, value)| format!("{name:>5} {value:0digits$x}"));
+            .map(|(name, value)| format!("{name:>5} {value:#0width$x}"));
         writeln!(out, " {}", shown.collect::<Vec<_>>().join(" "))?;
     }
     let mut number = 0;

@@ -114,26 +114,6 @@ fn threads_are_selected_by_process_and_by_hexadecimal_id() {
     run(["threads", &dump, "--kernel", &kernel, "--pid", "999999"]).expect(1);
 }
 
-/// A verb accepts the addresses that another one prints.
-#[test]
-fn printed_addresses_are_accepted() {
-    let (dump, kernel) = (made().path("vmcore.3.zst"), made().path("machine/kernel"));
-    let triage = run(["triage", &dump, "--kernel", &kernel]).expect(0);
-    let frame = triage
-        .text()
-        .lines()
-        .find_map(|line| line.strip_prefix("  #0 "));
-    let pc = frame.unwrap().split_whitespace().next().unwrap().to_owned();
-    assert!(pc.starts_with("0x"), "{pc}");
-    let first = run(["read", &dump, &pc, "32"]).expect(0);
-    // The first column of the hexdump, without 0x.
-    let column = first.text().split_whitespace().next().unwrap().to_owned();
-    assert_eq!(column.len(), 16);
-    assert_eq!(run(["read", &dump, &column, "32"]).expect(0).out, first.out);
-    let words = run(["read", &dump, &column, "32", "--words", "8"]).expect(0);
-    assert!(words.text().starts_with(&column), "{}", words.text());
-}
-
 #[test]
 fn info_accepts_several_dumps_and_a_directory() {
     let dump = made().path("vmcore.3.zst");

@@ -272,3 +272,60 @@ fn registers_of_triage_and_threads_are_equal_and_addresses_are_accepted_without_
     let upper = pc.trim_start_matches("0x").to_uppercase();
     assert_eq!(read(pc), read(&upper));
 }
+
+/// The words of `text` that consist of the digits of a 64-bit address, without `0x`.
+fn bare_addresses(text: &str) -> Vec<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_address = |word: &&str| word.len() == 16 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    words.filter(is_address).collect()
+}
+
+/// Memory as numbers (`--words`) has no prefix: only its addresses are checked.
+#[test]
+fn printed_addresses_and_registers_start_with_0x_and_are_accepted_with_and_without_it() {
+    let made = tiny();
+    let (dump, kernel) = (
+        made.dumps[0].to_str().unwrap(),
+        made.kernel.to_str().unwrap(),
+    );
+    let machine = crate::harness::machine("tiny");
+    let machine = machine.to_str().unwrap();
+    let with_kernel = |line: &[&str]| run([line, &["--kernel", kernel]].concat()).expect(0);
+    for verb in ["triage", "threads", "ps", "info"] {
+        let answer = match verb {
+            "info" => run([verb, dump]).expect(0),
+            _ => with_kernel(&[verb, "-q", dump]),
+        };
+        assert_eq!(bare_addresses(answer.text()), [""; 0], "{verb}");
+    }
+    let threads = with_kernel(&["threads", "-q", dump]);
+    let pc = threads.text().split("rip ").nth(1).unwrap();
+    let pc = pc.split_whitespace().next().unwrap();
+    let bare = pc.strip_prefix("0x").unwrap();
+    let first = |line: &[&str]| {
+        let run = run(line).expect(0);
+        let word = run.text().split_whitespace().next().unwrap().to_string();
+        (word, run.out)
+    };
+    for words in [&[][..], &["--words", "8"]] {
+        let line = |at| [&["read", "-q", dump, at, "16", "--kernel", kernel], words].concat();
+        let (printed, bytes) = first(&line(pc));
+        assert_eq!(printed, pc);
+        for at in [bare, &bare.to_uppercase(), &printed] {
+            assert!(first(&line(at)).1 == bytes, "{at}");
+        }
+        let line = |at| {
+            [
+                &["mem", "read", "-q", "--machine", machine, at, "16"],
+                words,
+            ]
+            .concat()
+        };
+        // Eight digits, all of them decimal.
+        let (printed, bytes) = first(&line("0x00200000"));
+        assert_eq!(printed, "0x00200000");
+        for at in ["00200000", "0x200000", "2097152"] {
+            assert!(first(&line(at)).1 == bytes, "{at}");
+        }
+    }
+}

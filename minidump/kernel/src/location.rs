@@ -168,15 +168,16 @@ fn number(digits: &str, radix: u32) -> Result<u64, LocationError> {
     u64::from_str_radix(digits, radix).map_err(|_| LocationError::TooLarge(digits.into()))
 }
 
-/// Whether `text` is a hexadecimal address without `0x` and with all digits of a word, as debuggers
-/// and kernels print it. Eight decimal digits that do not start with 0 are a decimal number.
+/// Whether `text` is a hexadecimal address without `0x`: it has all digits of a word, as debuggers and
+/// kernels print it, or it starts with a digit and contains a letter. Eight decimal digits that do not
+/// start with 0 are a decimal number.
 fn is_bare_address(text: &str) -> bool {
     let is_hexadecimal = text.bytes().all(|b| b.is_ascii_hexdigit());
     let is_decimal = text.bytes().all(|b| b.is_ascii_digit());
     match text.len() {
         16 => is_hexadecimal,
         8 => is_hexadecimal && (!is_decimal || text.starts_with('0')),
-        _ => false,
+        _ => is_hexadecimal && !is_decimal && text.starts_with(|c: char| c.is_ascii_digit()),
     }
 }
 
@@ -198,19 +199,21 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(location));
         }
-        for bad in ["0xg", "10x", "", "+8", "hz+", "hz+-1", "9fc00"] {
+        for bad in ["0xg", "10x", "", "+8", "hz+", "hz+-1", "9fg00"] {
             assert!(bad.parse::<Location>().is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn whole_words_of_hexadecimal_digits_are_addresses_without_0x() {
+    fn unambiguous_hexadecimal_digits_are_addresses_without_0x() {
         for (text, at) in [
             ("ffffffff802003a2", 0xffff_ffff_8020_03a2),
             ("0000000000100000", 0x10_0000),
             ("c0100000", 0xc010_0000),
             ("00100000", 0x10_0000),
             ("10000000", 10_000_000),
+            ("9fc00", 0x9_fc00),
+            ("1000", 1000),
         ] {
             assert_eq!(text.parse(), Ok(Location::Address(at)), "{text}");
         }

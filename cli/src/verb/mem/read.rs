@@ -44,7 +44,8 @@ pub struct Args {
     pub kmem: bool,
     /// First address, or a kernel symbol with --kmem
     ///
-    /// An address is decimal, or hexadecimal after 0x. A symbol may be followed by +OFFSET.
+    /// An address is decimal, or hexadecimal after 0x. Without 0x, 16 digits are hexadecimal, and so is a
+    /// number that starts with a digit and contains a letter. A symbol may be followed by +OFFSET.
     #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str)]
     pub place: Location,
     /// Number of bytes, with an optional suffix K, M or G

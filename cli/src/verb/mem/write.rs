@@ -46,7 +46,8 @@ pub struct Args {
     pub write: bool,
     /// First address, or a kernel symbol with --kmem
     ///
-    /// An address is decimal, or hexadecimal after 0x. A symbol may be followed by +OFFSET.
+    /// An address is decimal, or hexadecimal after 0x. Without 0x, 16 digits are hexadecimal, and so is a
+    /// number that starts with a digit and contains a letter. A symbol may be followed by +OFFSET.
     #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str)]
     pub place: Location,
     /// Bytes, two hexadecimal digits each; numbers with --words

@@ -108,9 +108,10 @@ fn thread(thread: &ThreadFacts, digits: usize, out: &mut dyn Write) -> io::Resul
     let saved = thread.registers.iter();
     let saved = saved.filter_map(|(name, value)| Some((name, value.as_ref()?)));
     let saved = saved.collect::<Vec<_>>();
-    for registers in saved.chunks(4) {
+    let width = digits + 2;
+    for registers in saved.chunks(3) {
         for (name, value) in registers {
-            write!(out, "  {name:>6} {:0digits$x}", value.0)?;
+            write!(out, "  {name:>6} {:#0width$x}", value.0)?;
         }
         writeln!(out)?;
     }
@@ -127,12 +128,7 @@ fn thread(thread: &ThreadFacts, digits: usize, out: &mut dyn Write) -> io::Resul
             (Some(function), Some(offset)) => format!("{}+{offset:#x}", printable(function)),
             _ => "?".into(),
         };
-        writeln!(
-            out,
-            "  #{number:<3} {:#0width$x} {place}",
-            frame.pc.0,
-            width = digits + 2
-        )?;
+        writeln!(out, "  #{number:<3} {:#0width$x} {place}", frame.pc.0)?;
         number += 1;
         if let Some(trap) = &frame.trap {
             writeln!(out, "  {}", printable(trap))?;

@@ -30,7 +30,7 @@ fn physical_memory_agrees_for_description_directory_and_file() {
     let shown = fixture.mem(&["read", &hex(at), "40"]).expect(0);
     let first = expected[..16].iter().map(|b| format!("{b:02x}"));
     let text = shown.text().to_owned();
-    assert!(text.starts_with(&format!("{at:08x}  ")), "{text}");
+    assert!(text.starts_with(&format!("{at:#010x}  ")), "{text}");
     assert!(text.split_whitespace().skip(1).take(16).eq(first), "{text}");
     assert_eq!(text.lines().count(), 4, "{text}");
 }
