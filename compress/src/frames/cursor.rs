@@ -28,12 +28,20 @@ impl Cursor<'_> {
         if got == buf.len() {
             return Ok(());
         }
-        Err(self.cut(at + got as u64, what))
+        Err(self.cut(what))
     }
 
-    /// The error for a stream that ends at `end`, within the frame that begins here.
-    pub(super) fn cut(&self, end: u64, what: &str) -> Error {
-        cut(self.codec.region(self.number), self.at, end, what)
+    /// The error for a stream that ends within the frame that begins here.
+    pub(super) fn cut(&self, what: &str) -> Error {
+        match self.source.size() {
+            Ok(size) => cut(
+                self.codec.region(self.number),
+                self.at,
+                self.end.min(size),
+                what,
+            ),
+            Err(error) => Error::Read(error),
+        }
     }
 
     /// The error for a damaged frame.

@@ -25,7 +25,7 @@ pub(super) fn step(cursor: &Cursor<'_>) -> Result<Option<Found>, Error> {
                 bytes.resize(HEADER_LONG, 0);
             }
             Err(NoHeader::Short) => {
-                return Err(cursor.cut(cursor.at + got as u64, "the rest of the header"));
+                return Err(cursor.cut("the rest of the header"));
             }
             Err(NoHeader::Wrong) => {
                 return Err(
@@ -74,8 +74,7 @@ fn member(cursor: &Cursor<'_>, header: &MemberHeader<'_>) -> Result<Found, Error
     let trailer_at = cursor.at + stored_len - TRAILER_LEN as u64;
     let got = cursor.read(&mut trailer, trailer_at)?;
     if got < TRAILER_LEN {
-        let end = cursor.end.min(cursor.source.size().map_err(Error::Read)?);
-        return Err(cursor.cut(end, "the rest of the member"));
+        return Err(cursor.cut("the rest of the member"));
     }
     let [a, b, c, d, e, f, g, h] = trailer;
     let isize = u32::from_le_bytes([e, f, g, h]);

@@ -28,7 +28,7 @@ pub(super) fn step(cursor: &Cursor<'_>) -> Result<Option<Found>, Error> {
             .get(4..SKIPPABLE_HEADER_LEN)
             .and_then(|l| l.first_chunk())
         else {
-            return Err(cursor.cut(cursor.at + got as u64, "a skippable frame's length"));
+            return Err(cursor.cut("a skippable frame's length"));
         };
         let stored_len = SKIPPABLE_HEADER_LEN as u64 + u64::from(u32::from_le_bytes(*len));
         // Read the last byte to check that the frame is complete.

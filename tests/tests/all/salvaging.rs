@@ -12,7 +12,7 @@ use livecore_tests::random::Random;
 use livecore_verify::compare::Answer;
 use livecore_verify::{Severity, Verdict};
 
-use crate::dumps::{CODECS, compared, converted, open, overlap, salvage, target};
+use crate::dumps::{CODECS, CONTAINERS, compared, converted, open, overlap, salvage, target};
 
 const FRAME: u32 = 16384;
 
@@ -433,5 +433,42 @@ fn recipes_without_errors_compare_equal_to_themselves() {
         let code = if usable { 0 } else { 4 };
         let what = format!("{}: {:#}", recipe.name, found.value());
         assert_eq!(found.answer.exit_code(), code, "{what}");
+    }
+}
+
+#[test]
+fn damage_of_a_truncated_or_padded_file_lies_within_the_file() {
+    let built = build("");
+    let seed = 20_261_130;
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    for codec in CODECS {
+        for container in CONTAINERS {
+            let whole = converted(&built.bytes, &target(container, codec, FRAME));
+            let mut cut = 0;
+            for _ in 0..12 {
+                let mut bytes = whole.clone();
+                bytes.truncate(1 + random.below(bytes.len() as u64 - 1) as usize);
+                for padding in [0, 70_000] {
+                    let len = bytes.len();
+                    bytes.resize(len + padding, 0);
+                    let what = format!("{codec} {container:?}, {len} and {padding} bytes");
+                    let Ok((report, _)) = salvage(&bytes, &Options::default()) else {
+                        continue;
+                    };
+                    for damage in &report.damage {
+                        let end = report.start + damage.offset + damage.len.unwrap_or(0);
+                        assert!(end <= bytes.len() as u64, "{what}: {damage:?}");
+                        let Some((_, stated)) = damage.found.split_once("stream at 0x") else {
+                            continue;
+                        };
+                        let stated = report.start + u64::from_str_radix(stated, 16).unwrap();
+                        assert!(stated <= bytes.len() as u64, "{what}: {damage:?}");
+                        cut += 1;
+                    }
+                }
+            }
+            assert!(cut > 0 || codec == Codec::None, "{codec} {container:?}");
+        }
     }
 }
