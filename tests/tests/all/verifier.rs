@@ -136,6 +136,39 @@ fn quick_finds_wrong_gzip_member_lengths_and_a_subset_of_the_broken_rules() {
     }
 }
 
+#[test]
+fn quick_finds_every_damaged_byte_of_a_seal_that_the_default_finds() {
+    for codec in ["", "compress gzip\n", "compress zstd\n"] {
+        let mut built = mkdump::build_all(&format!(
+            "minidump amd64 3
+kernbase 0xffffffff80000000
+kernend 0xffffffffc0000000
+avail 0x1000 0x40000
+pages 0x2000 40 seed 1
+container sealed
+frame 16384
+{codec}"
+        ))
+        .unwrap();
+        // The magic of the seal, or of the parts before it.
+        let seal = built.bytes.windows(4).position(|w| w == b"LVCR").unwrap();
+        let mut found = 0;
+        for at in (seal..built.bytes.len()).step_by(5) {
+            built.bytes[at] ^= 0x20;
+            let [quick, usual] =
+                [Depth::Quick, Depth::Default].map(|depth| broken(&examine(&built, depth, &[])));
+            built.bytes[at] ^= 0x20;
+            assert_eq!(
+                quick.is_empty(),
+                usual.is_empty(),
+                "{codec}: {at:#x}: {usual:?}"
+            );
+            found += usize::from(!usual.is_empty());
+        }
+        assert!(found > 40, "{codec}: {found}");
+    }
+}
+
 /// Rules that no recipe can break: they need a kernel file.
 const WITH_KERNEL: &[&str] = &["KRN-", "LIV-"];
 

@@ -24,6 +24,7 @@ use crate::records::ProducerRecords;
 use crate::report::Stop;
 use crate::{records, rules};
 use bytes::{Pieces, same, trailing_bytes};
+use wrapping::{DataFrames, SeekEntry};
 
 /// The content of a seal.
 pub(crate) struct Sealed {
@@ -107,7 +108,8 @@ pub(crate) fn check(
     }
     let footer_at = pieces.len - FOOTER_LEN as u64;
     let index_at = head_len as u64 + attachment_len;
-    check_index(input, &pieces, (index_at, footer_at), &header, walked, sink)?;
+    let index = (index_at, footer_at);
+    let is_right = check_index(input, &pieces, index, &header, walked, sink)?;
     let footer = pieces.read(input, footer_at, FOOTER_LEN)?;
     let expected = footer_bytes(pieces.len);
     let place = Location::file("seal footer", pieces.at(footer_at));
@@ -121,7 +123,30 @@ pub(crate) fn check(
     );
     match codec {
         Codec::None => {}
-        Codec::Zstd => wrapping::seek_table(input, end, start, walked, sink)?,
+        Codec::Zstd if walked.complete => {
+            let derived = &walked.derived;
+            let mut entries = derived
+                .iter()
+                .map(|d| Ok([d.stored_len, d.content_len, d.content_check]));
+            let all = derived.len() as u64 == walked.frames;
+            let data = DataFrames {
+                count: walked.frames,
+                end: walked.end,
+                entries: all.then_some(&mut entries),
+            };
+            wrapping::seek_table(input, end, start, data, sink)?;
+        }
+        // The frames were not decoded: the index states what the table must contain.
+        Codec::Zstd if is_right => {
+            let mut entries = index_entries(input, &pieces, index, &header);
+            let data = DataFrames {
+                count: frames,
+                end: number(&header, 24, 8),
+                entries: Some(&mut entries),
+            };
+            wrapping::seek_table(input, end, start, data, sink)?;
+        }
+        Codec::Zstd => {}
         Codec::Gzip => wrapping::last_member(input, end, &expected, sink)?,
     }
     Ok(sealed)
@@ -351,7 +376,7 @@ fn check_index(
     header: &[u8],
     walked: &Walked,
     sink: &mut Sink,
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     // Whole entries, 4096 at a time.
     let step = ENTRY_LEN * 4096;
     let piece = |at: u64| pieces.read(input, at, step.min((to - at) as usize));
@@ -412,7 +437,28 @@ fn check_index(
         }
         at += bytes.len() as u64;
     }
-    Ok(())
+    Ok(trusted)
+}
+
+/// The entries of a seek table that agree with the index at `from..to`. Every frame except the last has
+/// the frame size of the header.
+fn index_entries<'a>(
+    input: &'a Input,
+    pieces: &'a Pieces,
+    (from, to): (u64, u64),
+    header: &[u8],
+) -> impl Iterator<Item = Result<SeekEntry, Stop>> + 'a {
+    let (size, mut left) = (number(header, 12, 4), number(header, 16, 8));
+    let offsets = (from..to).step_by(ENTRY_LEN);
+    offsets.map(move |at| {
+        let entry = pieces.read(input, at, ENTRY_LEN)?;
+        let content = left.min(size);
+        left -= content;
+        // Fields of 4 bytes.
+        let [stored, check, content] =
+            [number(&entry, 0, 4), number(&entry, 4, 4), content].map(|n| n as u32);
+        Ok([stored, content, check])
+    })
 }
 
 fn expected_entry(frame: &Derived) -> [u64; 3] {

@@ -5,7 +5,6 @@ use livecore_compress::seal::format::*;
 use xxhash_rust::xxh64::xxh64;
 
 use super::bytes::{Pieces, same, trailing_bytes};
-use crate::codec::Walked;
 use crate::finding::{Location, Sink};
 use crate::input::{Input, number};
 use crate::probe::{EXTRA_HEADER, SEEK_FOOTER, SEEK_MAGIC};
@@ -53,19 +52,30 @@ pub(super) fn unwrap_zstd(
     Ok(end.min(input.size()))
 }
 
+/// What a seek table states about a data frame: stored length, content length, and checksum of the
+/// content.
+pub(super) type SeekEntry = [u32; 3];
+
+/// The data frames of a stream.
+pub(super) struct DataFrames<'a> {
+    pub(super) count: u64,
+    /// The end of the last one.
+    pub(super) end: u64,
+    /// Their entries in a seek table, if known.
+    pub(super) entries: Option<&'a mut dyn Iterator<Item = Result<SeekEntry, Stop>>>,
+}
+
+/// Checks the seek table at `at`, after the seal at `seal_at`.
 pub(super) fn seek_table(
     input: &Input,
     at: u64,
     seal_at: u64,
-    walked: &Walked,
+    data: DataFrames<'_>,
     sink: &mut Sink,
 ) -> Result<(), Stop> {
-    if !walked.complete {
-        return Ok(());
-    }
     // The table also lists the frame around the parts, and the seal's.
-    let parts_len = seal_at.saturating_sub(walked.end);
-    let frames = walked.frames + 1 + u64::from(parts_len > 0);
+    let parts_len = seal_at.saturating_sub(data.end);
+    let frames = data.count.saturating_add(1 + u64::from(parts_len > 0));
     let body = frames.saturating_mul(SEEK_ENTRY as u64) + SEEK_FOOTER as u64;
     let place = Location::file("seek table", at);
     let found = input.size() - at;
@@ -86,23 +96,20 @@ pub(super) fn seek_table(
         }
     }
     // Without the lengths and checksums of all frames there is nothing to compare.
-    if walked.derived.len() as u64 != walked.frames {
+    let Some(entries) = data.entries else {
         return Ok(());
-    }
+    };
     // Compare in pieces, to bound memory.
     let mut expected = Vec::new();
     let mut from = at;
     expected.extend(SEEK_FRAME.to_le_bytes());
     expected.extend((body as u32).to_le_bytes());
-    let entries = walked
-        .derived
-        .iter()
-        .map(|d| (d.stored_len, d.content_len, d.content_check));
     let seal_len = (at - seal_at) as u32;
     let nothing = xxh64(&[], 0) as u32;
-    let parts = (parts_len > 0).then_some((parts_len as u32, 0, nothing));
-    for (stored, content, check) in entries.chain(parts).chain([(seal_len, 0, nothing)]) {
-        for word in [stored, content, check] {
+    let parts = (parts_len > 0).then_some(Ok([parts_len as u32, 0, nothing]));
+    let seal = Ok([seal_len, 0, nothing]);
+    for entry in entries.chain(parts).chain([seal]) {
+        for word in entry? {
             expected.extend(word.to_le_bytes());
         }
         if expected.len() >= 1 << 16 {
