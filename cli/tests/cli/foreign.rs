@@ -91,7 +91,7 @@ fn elf_cores_and_kernels_are_named() {
         // Compressed, its contents tell.
         let packed = zstd::encode_all(&*elf, 3).unwrap();
         fs::write(&file, packed).unwrap();
-        for verb in VERBS.iter().filter(|verb| verb[0] != "salvage") {
+        for verb in &VERBS {
             if (kind, verb[0]) != (4, "info") {
                 names(verb, &file, 63, &[expected]);
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use livecore_compress::{Codec, ReadAt};
-use livecore_defs::foreign::Foreign;
+use livecore_defs::foreign::{self, HEAD};
 use livecore_defs::kerneldump::DUMPLENGTH;
 use livecore_defs::minidump::DUMP_AVAIL_ENTRY;
 use livecore_defs::seal::FLAG_SHORT;
@@ -174,18 +174,21 @@ impl Dump {
 
 /// Reads the header at the start of `content`.
 pub(crate) fn read_header(content: &dyn ReadAt) -> Result<MinidumpHeader, Error> {
-    let mut head = [0; 512];
+    let mut head = [0; HEAD];
     let got = content.read_full_at(&mut head, 0)?;
-    let head = &head[..got];
+    parse_header(&head[..got])
+}
+
+/// Parses the first bytes of a payload. Names the format if it is a known one, as far as these bytes show
+/// it.
+pub(crate) fn parse_header(head: &[u8]) -> Result<MinidumpHeader, Error> {
     if head.is_empty() {
         return Err(Error::NotADump {
             found: "an empty file".into(),
         });
     }
-    if let Some(foreign) = Foreign::of(head) {
-        return Err(Error::NotADump {
-            found: foreign.sentence(),
-        });
+    if let Some(found) = foreign::sentence(head) {
+        return Err(Error::NotADump { found });
     }
     MinidumpHeader::parse(&head[..head.len().min(HEADER_BYTES)])
 }

@@ -10,8 +10,10 @@ use super::left::{Left, covered, good};
 use super::options::{Known, Options};
 use super::report::{PageCount, SectionLoss};
 use crate::bitmap_section::WordForm;
+use crate::dump::open::parse_header;
 use crate::header::HEADER_BYTES;
 use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
+use livecore_defs::foreign::HEAD;
 
 /// Maximum size of a `dump_avail` section. Kernels write one page.
 const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
@@ -313,9 +315,12 @@ fn header(stored: &Left, options: &Options) -> Result<MinidumpHeader, Error> {
     if covered(&pieces, 0, len).0 < len {
         return Err(lost("minidump header", 0, len));
     }
-    let mut head = [0; HEADER_BYTES];
-    stored.content().read_exact_at(&mut head, 0)?;
-    MinidumpHeader::parse(&head)
+    let mut head = [0; HEAD];
+    let there = covered(&pieces, 0, HEAD as u64).0;
+    // At most HEAD.
+    let head = &mut head[..there as usize];
+    stored.content().read_exact_at(head, 0)?;
+    parse_header(head)
 }
 
 fn ranges(
