@@ -395,6 +395,7 @@ pub(crate) fn id_of_warning(warning: &Warning) -> Id {
         Warning::ZeroTail(_) => Id::ZeroTail,
         Warning::FilledTail { .. } => Id::FilledTail,
         Warning::CutSegments { .. } => Id::MemoryMissing,
+        Warning::Overlap { .. } => Id::ImageContradiction,
         Warning::Trailing { .. } => Id::TrailingBytes,
         Warning::StrayBits { .. } => Id::StrayBits,
         Warning::Cleared => Id::AlreadySaved,

@@ -190,7 +190,7 @@ pub enum Id {
     // Warnings, and notes without effect on the exit code.
     /// Pages at the end of a minidump are missing
     PagesMissing,
-    /// Memory at the end of a full dump is missing
+    /// Memory at the end of a full dump or memory image is missing
     MemoryMissing,
     /// The compressed stream ends early
     StreamEndsEarly,
@@ -218,7 +218,7 @@ pub enum Id {
     SealDamaged,
     /// A field of a header, or a section, has a value that no kernel writes
     WrongField,
-    /// The memory image contradicts itself
+    /// The memory image or full dump contradicts itself
     ImageContradiction,
     /// The memory image lacks pages that the kernel dumps
     PagesNotInImage,

@@ -30,7 +30,12 @@ pub trait PhysMemory: Send + Sync {
     /// Whether the machine had more memory than [`PhysMemory::ranges`], for example because an image
     /// is truncated.
     fn is_partial(&self) -> bool {
-        false
+        self.shortage().is_some()
+    }
+
+    /// A message if a file has less memory than its headers describe.
+    fn shortage(&self) -> Option<&str> {
+        None
     }
 
     /// A message if the source has different bytes for the same addresses.
@@ -96,6 +101,10 @@ impl<T: PhysMemory + ?Sized> PhysMemory for Arc<T> {
 
     fn is_partial(&self) -> bool {
         (**self).is_partial()
+    }
+
+    fn shortage(&self) -> Option<&str> {
+        (**self).shortage()
     }
 
     fn contradiction(&self) -> Option<&str> {

@@ -287,32 +287,70 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn truncated_image_is_used_and_its_missing_pages_are_counted() {
+    let fixture = Fixture::new();
+    let small = Memory::parse("0x0 64 mix 1");
+    for (name, bytes) in [
+        ("elf", mkimage::qemu(&small, 1).build()),
+        ("virtualbox", mkimage::virtualbox(&small, 1).build()),
+        ("lime", mkimage::lime(&small)),
+        ("avml", mkimage::avml(&small, 1 << 20)),
+        ("kdump", mkimage::kdump(&small, &Kdump::default())),
+        ("vmss", mkimage::vmss_with_memory(&small)),
+    ] {
+        let image = fixture.write(name, &bytes[..bytes.len() * 3 / 4]);
+        let info = run(["info", &image]).expect(3);
+        let message = "warning: the file ends before its last page: ";
+        let missing = info
+            .err
+            .split(message)
+            .nth(1)
+            .unwrap_or_else(|| panic!("{}", info.err));
+        let missing: usize = missing.split(' ').next().unwrap().parse().unwrap();
+        assert!((8..=32).contains(&missing), "{name}: {missing} of 64 pages");
+        let read = ["mem", "read", "--raw", "--image", &image];
+        let first = run([&read[..], &["0", "4096"]].concat()).expect(0);
+        assert_eq!(first.out, small.ranges[0].1[..4096], "{name}");
+        assert!(first.err.contains("are missing"), "{name}: {}", first.err);
+        let last = run([&read[..], &["0x3f000", "4096"]].concat()).expect(1);
+        assert!(last.out.is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn error_of_a_damaged_image_has_one_line_with_the_offset() {
     let fixture = Fixture::new();
     let small = Memory::parse("0x0 64 mix 1");
     let (kernel, out) = (fixture.path("m/kernel"), fixture.path("none"));
-    for (name, mut bytes, region, offset) in [
+    // p_paddr, the first address, the length of the first piece.
+    for (name, mut bytes, at, region, offset, says) in [
         (
             "elf",
             mkimage::qemu(&small, 1).build(),
+            64 + 56 + 24,
             "ELF PT_LOAD",
-            Some(0x78),
+            0x78,
+            "0x40000 bytes from address 0xfffffffffffffff0",
         ),
-        ("lime", mkimage::lime(&small), "LiME range", Some(0)),
+        (
+            "lime",
+            mkimage::lime(&small),
+            8,
+            "LiME header",
+            0,
+            "addresses 0xfffffffffffffff0 to 0x3ffff",
+        ),
         (
             "flattened",
             mkimage::flatten(&mkimage::kdump(&small, &Kdump::default()), 4096, false),
+            4096 + 8,
             "flattened piece",
-            None,
-        ),
-        (
-            "vmss",
-            mkimage::vmss_with_memory(&small),
-            "VMware block",
-            None,
+            0x1000,
+            "",
         ),
     ] {
-        bytes.truncate(bytes.len() - 100);
+        // In big-endian order, a negative length.
+        bytes[at..at + 8].copy_from_slice(&(u64::MAX - 15).to_le_bytes());
         let image = fixture.write(name, &bytes);
         let args = ["take", "--image", &image, "--kernel", &kernel, "-o", &out];
         for args in [&args[..], &["info", &image]] {
@@ -320,14 +358,9 @@ fn error_of_a_damaged_image_has_one_line_with_the_offset() {
             assert_eq!(run.err.lines().count(), 1, "{}", run.err);
             let error = run.error("broken");
             assert_eq!(error["region"], region, "{name}: {error:#}");
-            match offset {
-                Some(offset) => {
-                    assert_eq!(error["offset"], offset, "{name}: {error:#}");
-                    let found = error["found"].as_str().unwrap();
-                    assert!(found.starts_with("0x40000 "), "{name}: {found}");
-                }
-                None => assert!(error["offset"].is_u64(), "{name}: {error:#}"),
-            }
+            assert_eq!(error["offset"], offset, "{name}: {error:#}");
+            let found = error["found"].as_str().unwrap();
+            assert!(found.starts_with(says), "{name}: {found}");
             assert!(error["expected"].is_string(), "{name}: {error:#}");
         }
     }

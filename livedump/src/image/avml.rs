@@ -7,11 +7,12 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
+use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::Error;
 
 use super::cache::BlockCache;
 use super::options::Options;
-use super::pieces::pages_of;
+use super::pieces::{pages_of, shortage};
 use super::source::{Source, broken, le};
 use livecore_minidump::phys::check;
 use livecore_minidump::{PhysAddr, PhysMemory};
@@ -82,6 +83,17 @@ impl Chunk {
         })
     }
 
+    /// Whether the file ends inside the chunk at `offset`.
+    fn is_cut(source: &Source, offset: u64) -> Result<bool, Error> {
+        let mut head = [0; 4];
+        let got = source.bytes().read_full_at(&mut head, offset)?;
+        let body = le::<3>(&head, 1);
+        // The length of a damaged chunk.
+        let is_too_long = head[0] <= UNCOMPRESSED && body > STORED - 4;
+        let end = offset.saturating_add(4 + body);
+        Ok(got < 4 || !is_too_long && end > source.len())
+    }
+
     /// Decompresses the content and checks its checksum.
     fn decode(&self, source: &Source) -> io::Result<Vec<u8>> {
         // A chunk has at most STORED bytes.
@@ -114,6 +126,8 @@ pub(super) struct Blocks<'a> {
     marks: Vec<Mark>,
     ranges: Vec<(Range<u64>, u64)>,
     zeros: Vec<Range<u64>>,
+    /// Bytes of memory after the end of the file, if it ends inside a record.
+    missing: Option<u64>,
 }
 
 impl<'a> Blocks<'a> {
@@ -124,7 +138,13 @@ impl<'a> Blocks<'a> {
             marks: Vec::new(),
             ranges: Vec::new(),
             zeros: Vec::new(),
+            missing: None,
         }
+    }
+
+    /// Records that the file ends inside a record.
+    pub(super) fn cut(&mut self) {
+        self.missing.get_or_insert(0);
     }
 
     /// Adds `len` zero bytes from `start` on; the file records them at `offset`.
@@ -138,15 +158,19 @@ impl<'a> Blocks<'a> {
     }
 
     /// Reads the stream at `offset`, with `len` bytes of memory from `start` on. Returns the end of
-    /// the stream.
+    /// the stream, or of the file if it ends before.
     pub(super) fn stream(&mut self, start: u64, len: u64, offset: u64) -> Result<u64, Error> {
         let needed = (self.ranges.len() as u64 + 1) * size_of::<(Range<u64>, u64)>() as u64;
         self.options.allow("AVML ranges", needed)?;
         // The reader of the header has checked that the sum fits.
         let end = start + len;
-        self.ranges.push((start..end, offset));
         let (mut pa, mut at, mut count) = (start, offset, 0);
         while pa < end {
+            if Chunk::is_cut(self.source, at)? {
+                self.missing = Some(end - pa);
+                at = self.source.len();
+                break;
+            }
             let chunk = Chunk::read(self.source, at)?;
             if chunk.len > end - pa {
                 return Err(Error::broken(
@@ -166,6 +190,9 @@ impl<'a> Blocks<'a> {
             }
             pa += chunk.len;
             at += chunk.stored;
+        }
+        if start < pa {
+            self.ranges.push((start..pa, offset));
         }
         Ok(at)
     }
@@ -205,6 +232,7 @@ impl<'a> Blocks<'a> {
             marks: self.marks,
             ranges,
             zeros: self.zeros,
+            shortage: self.missing.map(|len| shortage(len.div_ceil(PAGE_SIZE))),
             cache: BlockCache::new(self.options.cache(), CHUNK),
         })
     }
@@ -218,6 +246,7 @@ pub(super) struct Snapped {
     ranges: Vec<Range<PhysAddr>>,
     /// Ranges of zeros that are not in the file, sorted by address.
     zeros: Vec<Range<u64>>,
+    shortage: Option<String>,
     cache: BlockCache,
 }
 
@@ -296,6 +325,10 @@ impl PhysMemory for Snapped {
             done += n;
         }
         Ok(())
+    }
+
+    fn shortage(&self) -> Option<&str> {
+        self.shortage.as_deref()
     }
 
     fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {

@@ -29,21 +29,22 @@ fn metadata(path: &Path) -> Option<PathBuf> {
     Some(path.with_file_name(name)).filter(|meta| meta.is_file())
 }
 
-/// Checks that the metadata records `len` bytes of memory. Returns `false` if it is not bhyve's.
-fn check(meta: &Path, len: u64) -> Result<bool, Error> {
+/// The size of the memory that the metadata records: at least `len`, the size of the checkpoint, which
+/// may be truncated. Returns `None` if the metadata is not bhyve's.
+fn size(meta: &Path, len: u64) -> Result<Option<u64>, Error> {
     let mut text = Vec::new();
     File::open(meta)?.take(LIMIT).read_to_end(&mut text)?;
     let Ok(value) = serde_json::from_slice::<Value>(&text) else {
-        return Ok(false);
+        return Ok(None);
     };
     // libxo writes a number in an unknown format as a string.
     let size = match &value["basic metadata"]["memsize"] {
         Value::Number(number) => number.as_u64(),
         Value::String(digits) => digits.parse().ok(),
-        _ => return Ok(false),
+        _ => return Ok(None),
     };
-    if size == Some(len) {
-        return Ok(true);
+    if size.is_some_and(|size| size >= len) {
+        return Ok(size);
     }
     Err(Error::broken(
         "bhyve's metadata, memsize",
@@ -52,14 +53,14 @@ fn check(meta: &Path, len: u64) -> Result<bool, Error> {
             Some(size) => format!("{size:#x}"),
             None => "no size".into(),
         },
-        format!("{len:#x}, the size of the checkpoint"),
+        format!("at least {len:#x}, the size of the checkpoint"),
     ))
 }
 
 /// The table row of the format.
 pub(super) const BHYVE: Row = Row {
     probe: |candidate| match candidate.path.and_then(metadata) {
-        Some(meta) => check(&meta, candidate.source()?.len()),
+        Some(meta) => Ok(size(&meta, candidate.source()?.len())?.is_some()),
         None => Ok(false),
     },
     open: |candidate| {
@@ -67,7 +68,15 @@ pub(super) const BHYVE: Row = Row {
         let layout = RawLayout::Hole {
             below: LOWMEM_LIMIT,
         };
-        let memory = layout.memory(source, candidate.options)?;
+        let mut memory = layout.memory(source, candidate.options)?;
+        let size = match candidate.path.and_then(metadata) {
+            Some(meta) => size(&meta, source.len())?,
+            None => None,
+        };
+        let lacking = size.unwrap_or(0).saturating_sub(source.len());
+        if lacking > 0 {
+            memory.lack(lacking);
+        }
         Ok(Image {
             layout: Some(layout),
             ..Image::new(Format::Bhyve, source, memory)

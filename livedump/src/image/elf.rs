@@ -98,7 +98,7 @@ impl ElfImage {
                 if of_qemu {
                     claimed.push(Piece {
                         pa: segment.paddr,
-                        len,
+                        len: len.min(source.len().saturating_sub(segment.offset)),
                         offset: segment.offset,
                     });
                     let needed = claimed.len() * size_of::<Piece>();

@@ -105,7 +105,7 @@ impl KdumpHeader {
 }
 
 /// Opens a kdump file.
-fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec<String>), Error> {
+fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>), Error> {
     let head: [u8; 512] = source.array("kdump header", 0)?;
     let both = [
         KdumpHeader::read(&head, true),
@@ -173,11 +173,10 @@ fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec
         descriptors,
         before: scan.before,
         ranges,
-        is_partial: false,
+        shortage: None,
         zero_at: AtomicU64::new(0),
         cache: BlockCache::new(options.cache(), size),
     };
-    let mut notes = Vec::new();
     if is_incomplete || kdump.is_cut(count)? {
         let missing = kdump.remove_missing(options)?;
         let why = if is_incomplete {
@@ -185,10 +184,12 @@ fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec
         } else {
             "the file ends before its last page"
         };
-        notes.push(format!("{why}: {missing} pages are missing"));
-        kdump.is_partial = true;
+        kdump.shortage = Some(match missing {
+            1 => format!("{why}: 1 page is missing"),
+            missing => format!("{why}: {missing} pages are missing"),
+        });
     }
-    Ok((kdump, cpus, notes))
+    Ok((kdump, cpus))
 }
 
 /// `struct kdump_sub_header`, in block 1.
@@ -313,7 +314,7 @@ pub(super) struct Kdump {
     before: Vec<u64>,
     ranges: Vec<Range<PhysAddr>>,
     /// Whether pages in the bitmap are missing in the file.
-    is_partial: bool,
+    shortage: Option<String>,
     /// The offset of a known page of zeros; 0 if there is none, since the header is there.
     zero_at: AtomicU64,
     cache: BlockCache,
@@ -502,8 +503,8 @@ fn unsnap(stored: &[u8], page: &mut [u8]) -> Option<usize> {
 }
 
 impl PhysMemory for Kdump {
-    fn is_partial(&self) -> bool {
-        self.is_partial
+    fn shortage(&self) -> Option<&str> {
+        self.shortage.as_deref()
     }
 
     fn ranges(&self) -> &[Range<PhysAddr>] {
@@ -552,10 +553,9 @@ pub(super) const KDUMP: Row = Row {
 
 /// Opens the image in a file that is not flattened.
 pub(super) fn image(format: Format, source: &Source, options: &Options) -> Result<Image, Error> {
-    let (memory, cpus, notes) = open(source, options)?;
+    let (memory, cpus) = open(source, options)?;
     Ok(Image {
         cpus,
-        notes,
         ..Image::new(format, source, memory)
     })
 }

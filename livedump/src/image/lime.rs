@@ -110,6 +110,10 @@ fn open(source: &Source, options: &Options) -> Result<Linear, Error> {
     let mut pieces = Pieces::new("LiME range", source, options);
     let mut at = 0;
     while at < source.len() {
+        if at > 0 && source.len() - at < HEADER {
+            pieces.cut();
+            break;
+        }
         let header = LimeHeader::read(source, at)?;
         if header.version == 1 && header.is_bare(source, at)? {
             pieces.add_zeros(header.start, header.len, at)?;
@@ -122,7 +126,7 @@ fn open(source: &Source, options: &Options) -> Result<Linear, Error> {
             });
         }
         pieces.add(header.start, header.len, at + HEADER, at)?;
-        // `add` has checked that the range ends within the file.
+        // `add` has checked that the sum fits. The last range of a truncated file ends after the file.
         at += HEADER + header.len;
     }
     pieces.finish()
@@ -133,6 +137,10 @@ fn open_avml(source: &Source, options: &Options) -> Result<Snapped, Error> {
     let mut blocks = Blocks::new(source, options);
     let mut at = 0;
     while at < source.len() {
+        if at > 0 && source.len() - at < HEADER {
+            blocks.cut();
+            break;
+        }
         let header = LimeHeader::read(source, at)?;
         if header.version != 2 {
             return Err(Error::Unsupported {
@@ -146,6 +154,10 @@ fn open_avml(source: &Source, options: &Options) -> Result<Snapped, Error> {
             continue;
         }
         let end = blocks.stream(header.start, header.len, start)?;
+        if source.len() - end < 8 {
+            blocks.cut();
+            break;
+        }
         let stored = le64(&source.array::<8>("AVML range's length", end)?, 0);
         if stored != end - start {
             return Err(Error::broken(

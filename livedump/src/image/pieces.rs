@@ -41,6 +41,10 @@ pub(super) struct Pieces<'a> {
     /// The format's name for a piece: `LiME range`, `PT_LOAD`.
     name: &'static str,
     pieces: Vec<Piece>,
+    /// Addresses of memory after the end of the file.
+    missing: Vec<Range<u64>>,
+    /// Whether the file ends inside a record.
+    is_cut: bool,
 }
 
 impl Piece {
@@ -62,11 +66,18 @@ impl<'a> Pieces<'a> {
             source,
             name,
             pieces: Vec::new(),
+            missing: Vec::new(),
+            is_cut: false,
         }
     }
 
+    /// Records that the file ends inside a record.
+    pub(super) fn cut(&mut self) {
+        self.is_cut = true;
+    }
+
     /// Adds `len` bytes at address `pa`, which are at `offset` of the file and recorded at
-    /// `recorded_at`. Empty pieces are ignored.
+    /// `recorded_at`. Empty pieces are ignored. Bytes after the end of the file are missing.
     pub(super) fn add(
         &mut self,
         pa: u64,
@@ -77,21 +88,26 @@ impl<'a> Pieces<'a> {
         if len == 0 {
             return Ok(());
         }
-        let name = self.name;
-        if offset
-            .checked_add(len)
-            .is_none_or(|end| end > self.source.len())
-        {
+        let (Some(end), Some(_)) = (pa.checked_add(len), offset.checked_add(len)) else {
             return Err(Error::broken(
-                name,
+                self.name,
                 recorded_at,
-                format!("{len:#x} bytes at offset {offset:#x}"),
-                format!("an end of at most {:#x}, the file size", self.source.len()),
+                format!("{len:#x} bytes from address {pa:#x}, at offset {offset:#x}"),
+                "ends below 2^64",
             ));
+        };
+        let stored = self.source.len().saturating_sub(offset).min(len);
+        if stored < len {
+            let needed = (self.missing.len() as u64 + 1) * size_of::<Range<u64>>() as u64;
+            self.options.allow(self.name, needed)?;
+            self.missing.push(pa + stored..end);
+        }
+        if stored == 0 {
+            return Ok(());
         }
         self.push(Piece {
             pa,
-            len,
+            len: stored,
             offset: Some(offset),
             recorded_at,
         })
@@ -187,13 +203,50 @@ impl<'a> Pieces<'a> {
                 "at least one",
             ));
         }
+        let missing = missing_pages(self.missing, &ranges);
+        let shortage = (missing > 0 || self.is_cut).then(|| shortage(missing));
         Ok(Linear {
             source: self.source.clone(),
             pieces: joined,
             ranges,
             contradiction,
+            shortage,
         })
     }
+}
+
+/// The message about a file that ends before its last page. `missing` is the known number of missing
+/// pages.
+pub(super) fn shortage(missing: u64) -> String {
+    match missing {
+        0 => "the file ends inside its last record".into(),
+        1 => "the file ends before its last page: 1 page is missing".into(),
+        pages => format!("the file ends before its last page: {pages} pages are missing"),
+    }
+}
+
+/// The number of pages of `missing` that are not in the ascending `ranges`.
+fn missing_pages(mut missing: Vec<Range<u64>>, ranges: &[Range<u64>]) -> u64 {
+    missing.sort_unstable_by_key(|range| range.start);
+    let (mut pages, mut at) = (0, 0);
+    for range in missing {
+        // Pages that have an end here are incomplete.
+        at = range.start.max(at);
+        let mut bytes = 0;
+        while at < range.end {
+            let after = ranges.partition_point(|r| r.end <= at);
+            let next = ranges.get(after).map_or(u64::MAX, |r| r.start);
+            if next <= at {
+                at = ranges[after].end;
+                continue;
+            }
+            let end = next.min(range.end);
+            bytes += end - at;
+            at = end;
+        }
+        pages += bytes.div_ceil(PAGE_SIZE);
+    }
+    pages
 }
 
 /// Whether the first `len` bytes of `piece` are equal to those of `joined` at the same addresses,
@@ -251,9 +304,15 @@ pub(super) struct Linear {
     pieces: Vec<Piece>,
     ranges: Vec<Range<PhysAddr>>,
     contradiction: Option<String>,
+    shortage: Option<String>,
 }
 
 impl Linear {
+    /// Records that the file lacks `len` bytes of memory at its end.
+    pub(super) fn lack(&mut self, len: u64) {
+        self.shortage = Some(shortage(len.div_ceil(PAGE_SIZE)));
+    }
+
     /// Calls `each` with the parts of `len` bytes at `at`: the file offset (`None` for zeros), the
     /// position and the length. Stops when `each` returns `false`.
     fn parts(
@@ -302,6 +361,10 @@ impl PhysMemory for Linear {
 
     fn contradiction(&self) -> Option<&str> {
         self.contradiction.as_deref()
+    }
+
+    fn shortage(&self) -> Option<&str> {
+        self.shortage.as_deref()
     }
 
     fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {

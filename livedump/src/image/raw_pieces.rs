@@ -25,10 +25,13 @@ impl RawLayout {
             pieces.add(FOUR_GIB, len - below, below, 0)?;
         }
         let memory = pieces.finish()?;
-        match memory.contradiction() {
-            // The layout is the user's, and wrong.
-            Some(what) => Err(Error::broken("layout", 0, what, "each address once")),
-            None => Ok(memory),
+        // The layout is the user's, and wrong.
+        if let Some(what) = memory.contradiction() {
+            return Err(Error::broken("layout", 0, what, "each address once"));
         }
+        if let Some(what) = memory.shortage() {
+            return Err(Error::broken("layout", 0, what, "ranges within the file"));
+        }
+        Ok(memory)
     }
 }

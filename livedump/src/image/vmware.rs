@@ -254,7 +254,9 @@ impl State {
                     "addresses below 2^64",
                 ));
             };
-            if at.checked_add(size).is_none_or(|end| end > len) {
+            let within = at.checked_add(size).is_some_and(|end| end <= len);
+            // A truncated .vmem file has the first regions.
+            if !within && vmem.is_none() {
                 return Err(Error::broken(
                     "VMware region",
                     region.recorded_at,
@@ -262,7 +264,7 @@ impl State {
                     format!("an end within {len:#x} bytes"),
                 ));
             }
-            pieces.add(pa, size, base + at, region.recorded_at)?;
+            pieces.add(pa, size, base.saturating_add(at), region.recorded_at)?;
         }
         pieces.finish()
     }
@@ -290,7 +292,10 @@ fn tags(
             let lens: [u8; 18] = source.array("VMware block", value_at)?;
             let (stored, pad) = (le64(&lens, 0), u64::from(le16(&lens, 16)));
             let start = value_at + 18 + pad;
-            source.require("VMware block", start, stored)?;
+            // The memory may be truncated.
+            if name != b"Memory" || start.checked_add(stored).is_none() {
+                source.require("VMware block", start, stored)?;
+            }
             let block = TagValue::Block {
                 start,
                 stored,
@@ -310,6 +315,9 @@ fn tags(
             at,
             value,
         })?;
+        if next > source.len() {
+            return Ok(());
+        }
         at = next;
     }
 }

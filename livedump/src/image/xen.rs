@@ -93,7 +93,9 @@ fn open(
             ));
         }
     }
-    source.require(".xen_pages", first, pages * size)?;
+    if first.checked_add(pages_len).is_none() {
+        return Err(missing(".xen_pages"));
+    }
     source.require("Xen frame numbers", table.0, pages * entry)?;
 
     let mut pieces = Pieces::new("Xen frame number", source, options);

@@ -272,6 +272,9 @@ impl Job<'_> {
         if let Some(what) = opened.memory.contradiction() {
             return Err(Error::broken("QEMU's dump", 0, what, "each address once").into());
         }
+        if let Some(what) = opened.memory.shortage() {
+            return Err(Error::broken("QEMU's dump", 0, what, "all memory of the guest").into());
+        }
         let mut taken = self.planned(opened.memory, &opened.cpus)?;
         taken.paused(if running {
             pause(PauseHow::Hypervisor, start, Some(took))

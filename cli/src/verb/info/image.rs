@@ -209,8 +209,14 @@ pub(super) fn of(path: &Path, session: &mut Session<'_>) -> Option<Result<ImageF
     match image::open(path, &options) {
         Ok(image) if image.format == Format::Raw => None,
         Ok(image) => {
-            if let Some(what) = image.memory.contradiction() {
-                session.warn(path, Id::ImageContradiction, what);
+            let memory = &image.memory;
+            for (id, what) in [
+                (Id::ImageContradiction, memory.contradiction()),
+                (Id::MemoryMissing, memory.shortage()),
+            ] {
+                if let Some(what) = what {
+                    session.warn(path, id, what);
+                }
             }
             Some(Ok(ImageFacts::of(&image, path)))
         }

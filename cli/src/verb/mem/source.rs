@@ -145,7 +145,9 @@ impl Source {
         if let Some(elf) = &elf {
             settle(&mut image, elf).map_err(|e| Failure::from(e).about(path))?;
         }
-        for note in &image.notes {
+        // Missing memory matters only where it is read.
+        let shortage = image.memory.shortage();
+        for note in image.notes.iter().map(String::as_str).chain(shortage) {
             let line = format_args!("{}: {note}", path.display());
             session.voice.say(line);
         }

@@ -402,8 +402,14 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         let line = format_args!("{}: {note}", path.display());
         session.voice.say(line);
     }
-    if let Some(what) = opened.memory.contradiction() {
-        session.warn(path, Id::ImageContradiction, what);
+    let memory = &opened.memory;
+    for (id, what) in [
+        (Id::ImageContradiction, memory.contradiction()),
+        (Id::MemoryMissing, memory.shortage()),
+    ] {
+        if let Some(what) = what {
+            session.warn(path, id, what);
+        }
     }
     let Some(elf) = elf else {
         return Err(without_kernel(&opened.memory).about(path));
