@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::debuggers::have;
+use crate::harness::{machine, run};
 
 /// Zeros that a full dump has: long enough to decode that a bar appears, in a file of some 100 KiB.
 const ZEROS: u64 = 1 << 30;
@@ -122,6 +123,49 @@ fn bars_fit_80_columns_and_show_a_percentage() {
         // The bar has gone when the report comes.
         let last = shown.iter().rev().find(|line| !line.trim().is_empty());
         assert!(!is_bar(last.unwrap()), "{shown:?}");
+    }
+}
+
+/// These verbs read pages in any order, so a single stream is decoded first.
+#[test]
+fn verbs_that_need_a_kernel_show_the_progress_of_decoding_a_single_stream_and_how_to_avoid_it() {
+    if !have("script") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let [made, plain, single, sealed] = ["machine", "plain", "single.zst", "sealed.zst"].map(path);
+    let description = machine("tiny");
+    let description = description.to_str().unwrap();
+    run(["synth", "-q", description, "--out", &made]).expect(0);
+    run(["take", "-q", "--machine", description, "-o", &sealed]).expect(0);
+    let to_plain = ["convert", "-q", &sealed, &plain, "--none"];
+    run([&to_plain[..], &["--container", "saved"]].concat()).expect(0);
+    let payload = std::fs::read(&plain).unwrap();
+    std::fs::write(&single, zstd::encode_all(&*payload, 1).unwrap()).unwrap();
+    let hint = "single compressed stream: decompressing to a temporary file";
+    for verb in ["triage", "ps", "threads"] {
+        for (dump, is_single) in [(&single, true), (&sealed, false)] {
+            let words = format!("{verb} --progress bar {dump} --kernel {made}/kernel");
+            let mut child = on_terminal(&words);
+            let out = read_until(&mut child, None);
+            assert!(child.wait().unwrap().success(), "{words}");
+            let shown = lines(&out);
+            let is_decoding = |line: &&String| is_bar(line) && line.starts_with("decode ");
+            let mut bars = shown.iter().filter(is_decoding).peekable();
+            assert_eq!(bars.peek().is_some(), is_single, "{words}: {shown:?}");
+            assert!(
+                bars.all(|bar| bar.chars().count() <= 80),
+                "{words}: {shown:?}"
+            );
+            let text = shown.join(" ");
+            assert_eq!(text.contains(hint), is_single, "{words}");
+            assert_eq!(
+                text.contains("`livecore convert IN OUT`"),
+                is_single,
+                "{words}"
+            );
+        }
     }
 }
 

@@ -484,11 +484,29 @@ mod tests {
     }
 
     #[test]
-    fn pieces_beyond_the_file_or_the_address_space_are_refused() {
+    fn missing_pages_are_counted_once_and_only_if_no_other_piece_has_them() {
+        let (source, options) = (source(0x3000), Options::default());
+        let mut pieces = Pieces::new("piece", &source, &options);
+        // Two and a half of four pages are in the file.
+        pieces.add(0x10000, 0x4000, 0x800, 0).unwrap();
+        // The same addresses again, after the end of the file.
+        pieces.add(0x12000, 0x3000, 0x8000, 8).unwrap();
+        // The last of them at another offset.
+        pieces.add(0x14000, 0x1000, 0, 16).unwrap();
+        let memory = pieces.finish().unwrap();
+        assert_eq!(memory.ranges(), [0x10000..0x12000, 0x14000..0x15000]);
+        let message = memory.shortage().unwrap();
+        assert!(message.ends_with(": 2 pages are missing"), "{message}");
+        let mut pieces = Pieces::new("piece", &source, &options);
+        pieces.add(0x10000, 0x3000, 0, 0).unwrap();
+        assert_eq!(pieces.finish().unwrap().shortage(), None);
+    }
+
+    #[test]
+    fn pieces_beyond_the_address_space_are_refused() {
         let (source, options) = (source(0x2000), Options::default());
         let mut pieces = Pieces::new("piece", &source, &options);
         for (pa, len, offset) in [
-            (0, 0x1000, 0x1001),
             (0, u64::MAX, 0x1000),
             (u64::MAX - 1, 0x1000, 0),
             (0, 0x1000, u64::MAX),
