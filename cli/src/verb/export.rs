@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             }
             unpack::write_info(&dump, &args.dump, &info, number)?;
             let source = match unpack::is_made_up(&dump) {
-                true => "the dump has no header: status, time, host and panic string are unknown",
+                true => "without status, time, host and panic string, since the dump has no header",
                 false => "from the dump's header",
             };
             let name = info.display();

@@ -204,7 +204,7 @@ fn triage_prints_addresses_with_the_machines_width() {
         assert_eq!(pc.len(), "0x".len() + digits, "{text}");
         let rows = text.lines().filter(|line| line.starts_with("   ")).take(1);
         for value in rows.flat_map(|row| row.split_whitespace().skip(1).step_by(2)) {
-            assert_eq!(value.len(), digits, "{text}");
+            assert_eq!(value.len(), "0x".len() + digits, "{text}");
         }
     }
 }
@@ -495,7 +495,11 @@ fn wrong_program_headers_fail_with_one_line() {
     // p_offset, p_paddr, p_filesz and p_memsz of the first segment; e_phnum; e_phoff.
     let lies: [(usize, &[u8], i32); 7] = [
         (64 + 8, &huge, 2),
-        (64 + 24, &[0; 8], 2),
+        (
+            64 + 24,
+            &[0xf0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            2,
+        ),
         (64 + 32, &huge, 2),
         (64 + 40, &[1, 0, 0, 0, 0, 0, 0, 0], 2),
         (56, &[0xfe, 0xff], 2),
@@ -505,10 +509,6 @@ fn wrong_program_headers_fail_with_one_line() {
     for (at, bytes, code) in lies {
         let mut lying = whole.clone();
         lying[at..at + bytes.len()].copy_from_slice(bytes);
-        // Two ranges at the same address: the first one was moved there.
-        if at == 64 + 24 {
-            lying.copy_within(64 + 56 + 24..64 + 56 + 32, at);
-        }
         fs::write(&file, lying).unwrap();
         for verb in ["ps", "threads", "dmesg", "triage", "serve"] {
             let found = run([verb, name, "--kernel", &kinds.kernel]).expect(code);

@@ -312,8 +312,11 @@ fn truncated_image_is_used_and_its_missing_pages_are_counted() {
         let first = run([&read[..], &["0", "4096"]].concat()).expect(0);
         assert_eq!(first.out, small.ranges[0].1[..4096], "{name}");
         assert!(first.err.contains("are missing"), "{name}: {}", first.err);
-        let last = run([&read[..], &["0x3f000", "4096"]].concat()).expect(1);
-        assert!(last.out.is_empty(), "{name}");
+        // kdump stores one page of zeros for all, and the last page is one.
+        if name != "kdump" {
+            let last = run([&read[..], &["0x3f000", "4096"]].concat()).expect(1);
+            assert!(last.out.is_empty(), "{name}");
+        }
     }
 }
 

@@ -361,13 +361,26 @@ impl Kdump {
             .collect())
     }
 
-    /// Whether the file ends before the last of its `count` pages.
+    /// Whether the file ends before the last of its `count` pages. Pages have ascending offsets, but
+    /// those of zeros share one: the last page with another offset decides.
     fn is_cut(&self, count: u64) -> io::Result<bool> {
         if self.stored() < count {
             return Ok(true);
         }
-        let last = self.descriptors(count.saturating_sub(1), 1)?;
-        Ok(last.iter().any(|desc| !self.has(desc)))
+        let (mut end, mut shared) = (count, None);
+        while end > 0 {
+            let batch = end.min(BATCH);
+            for desc in self.descriptors(end - batch, batch)?.iter().rev() {
+                if !self.has(desc) {
+                    return Ok(true);
+                }
+                if *shared.get_or_insert(desc.offset) != desc.offset {
+                    return Ok(false);
+                }
+            }
+            end -= batch;
+        }
+        Ok(false)
     }
 
     /// The number of descriptors in the file.
