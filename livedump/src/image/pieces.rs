@@ -226,7 +226,7 @@ pub(super) fn shortage(missing: u64) -> String {
 }
 
 /// The number of pages of `missing` that are not in the ascending `ranges`.
-fn missing_pages(mut missing: Vec<Range<u64>>, ranges: &[Range<u64>]) -> u64 {
+fn missing_pages(mut missing: Vec<Range<u64>>, ranges: &[Range<PhysAddr>]) -> u64 {
     missing.sort_unstable_by_key(|range| range.start);
     let (mut pages, mut at) = (0, 0);
     for range in missing {
@@ -234,10 +234,10 @@ fn missing_pages(mut missing: Vec<Range<u64>>, ranges: &[Range<u64>]) -> u64 {
         at = range.start.max(at);
         let mut bytes = 0;
         while at < range.end {
-            let after = ranges.partition_point(|r| r.end <= at);
-            let next = ranges.get(after).map_or(u64::MAX, |r| r.start);
+            let after = ranges.partition_point(|r| r.end.0 <= at);
+            let next = ranges.get(after).map_or(u64::MAX, |r| r.start.0);
             if next <= at {
-                at = ranges[after].end;
+                at = ranges[after].end.0;
                 continue;
             }
             let end = next.min(range.end);
@@ -494,7 +494,9 @@ mod tests {
         // The last of them at another offset.
         pieces.add(0x14000, 0x1000, 0, 16).unwrap();
         let memory = pieces.finish().unwrap();
-        assert_eq!(memory.ranges(), [0x10000..0x12000, 0x14000..0x15000]);
+        let ranges = [(0x10000, 0x12000), (0x14000, 0x15000)];
+        let ranges = ranges.map(|(start, end)| PhysAddr(start)..PhysAddr(end));
+        assert_eq!(memory.ranges(), ranges);
         let message = memory.shortage().unwrap();
         assert!(message.ends_with(": 2 pages are missing"), "{message}");
         let mut pieces = Pieces::new("piece", &source, &options);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Unproven;
+use crate::{PhysAddr, Unproven};
 
 /// The name of the kerneldumpheader in [`Warning::Field`].
 pub(crate) const KERNELDUMPHEADER: &str = "kerneldumpheader";
@@ -48,7 +48,7 @@ pub enum Warning {
     /// Memory ranges of a full dump overlap, and their bytes differ.
     Overlap {
         /// The first physical address with different bytes.
-        at: u64,
+        at: PhysAddr,
         /// Its payload offset in the range that is used.
         used: u64,
         /// Its payload offset in the other range.

@@ -73,8 +73,8 @@ impl FullDump {
             if let Ok(Some(at)) = overlap.difference(&*content) {
                 envelope.warnings.push(Warning::Overlap {
                     at,
-                    used: overlap.used + (at - overlap.at),
-                    other: overlap.other + (at - overlap.at),
+                    used: overlap.used + (at.0 - overlap.at.0),
+                    other: overlap.other + (at.0 - overlap.at.0),
                 });
                 break;
             }

@@ -8,6 +8,7 @@ use std::io;
 use livecore_compress::ReadAt;
 
 use super::MemoryRange;
+use crate::PhysAddr;
 
 /// Maximum number of overlaps in a dump.
 const MAX_OVERLAPS: usize = 4096;
@@ -19,7 +20,7 @@ const BATCH: u64 = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overlap {
     /// Its first physical address.
-    pub(crate) at: u64,
+    pub(crate) at: PhysAddr,
     /// Its size in bytes.
     len: u64,
     /// Its payload offset in the range that starts at the lower address, which is used.
@@ -37,8 +38,8 @@ pub(crate) fn separate(ranges: &mut Vec<MemoryRange>, limit: u64) -> Option<Vec<
     let mut overlaps = Vec::new();
     let mut total: u64 = 0;
     for range in ranges.iter() {
-        let end = disjoint.last().map_or(0, MemoryRange::end);
-        let both = end.min(range.end()).saturating_sub(range.start);
+        let end = disjoint.last().map_or(PhysAddr(0), MemoryRange::end);
+        let both = end.min(range.end()).0.saturating_sub(range.start.0);
         // The ranges before this one ascend, and the last one has the highest end.
         let first = disjoint.partition_point(|other| other.end() <= range.start);
         for other in &disjoint[first..] {
@@ -49,9 +50,9 @@ pub(crate) fn separate(ranges: &mut Vec<MemoryRange>, limit: u64) -> Option<Vec<
             }
             let overlap = Overlap {
                 at: from,
-                len: to - from,
-                used: other.offset + (from - other.start),
-                other: range.offset + (from - range.start),
+                len: to.0 - from.0,
+                used: other.offset + (from.0 - other.start.0),
+                other: range.offset + (from.0 - range.start.0),
             };
             if overlap.used != overlap.other {
                 total = total.saturating_add(overlap.len);
@@ -62,7 +63,7 @@ pub(crate) fn separate(ranges: &mut Vec<MemoryRange>, limit: u64) -> Option<Vec<
             }
         }
         let rest = MemoryRange {
-            start: range.start + both,
+            start: PhysAddr(range.start.0 + both),
             len: range.len - both,
             offset: range.offset + both,
         };
@@ -80,7 +81,7 @@ pub(crate) fn separate(ranges: &mut Vec<MemoryRange>, limit: u64) -> Option<Vec<
 impl Overlap {
     /// The first address at which the two ranges have different bytes, or `None`. Does not compare
     /// bytes after the end of `content`.
-    pub(crate) fn difference(&self, content: &dyn ReadAt) -> io::Result<Option<u64>> {
+    pub(crate) fn difference(&self, content: &dyn ReadAt) -> io::Result<Option<PhysAddr>> {
         let size = BATCH.min(self.len) as usize;
         let (mut used, mut other) = (vec![0; size], vec![0; size]);
         let mut done = 0;
@@ -91,7 +92,7 @@ impl Overlap {
             let n = a.min(b);
             let pairs = used[..n].iter().zip(&other[..n]);
             if let Some(first) = pairs.into_iter().position(|(a, b)| a != b) {
-                return Ok(Some(self.at + done + first as u64));
+                return Ok(Some(PhysAddr(self.at.0 + done + first as u64)));
             }
             if n == 0 {
                 break;
@@ -107,7 +108,11 @@ mod tests {
     use super::*;
 
     fn range(start: u64, len: u64, offset: u64) -> MemoryRange {
-        MemoryRange { start, len, offset }
+        MemoryRange {
+            start: PhysAddr(start),
+            len,
+            offset,
+        }
     }
 
     #[test]
@@ -121,7 +126,7 @@ mod tests {
         let overlaps = separate(&mut ranges, 0x10_0000).unwrap();
         let found: Vec<_> = overlaps
             .iter()
-            .map(|o| (o.at, o.len, o.used, o.other))
+            .map(|o| (o.at.0, o.len, o.used, o.other))
             .collect();
         assert_eq!(
             found,
@@ -167,13 +172,13 @@ mod tests {
         let mut bytes = vec![7; 0x4_0000];
         bytes[0x3_2345] = 8;
         let overlap = Overlap {
-            at: 0x10_0000,
+            at: PhysAddr(0x10_0000),
             len: 0x1_8000,
             used: 0x1000,
             other: 0x2_0000,
         };
         let difference = |len: usize| overlap.difference(&bytes[..len].to_vec()).unwrap();
-        assert_eq!(difference(0x4_0000), Some(0x10_0000 + 0x1_2345));
+        assert_eq!(difference(0x4_0000), Some(PhysAddr(0x11_2345)));
         assert_eq!(difference(0x3_2345), None);
     }
 }

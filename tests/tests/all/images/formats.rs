@@ -375,7 +375,7 @@ fn avml_ranges_without_data_are_known_zeros() {
     let last = long.len() - 16;
     long[last..last + 8].copy_from_slice(&(0x1000_u64 + (32 << 20) - 1).to_le_bytes());
     let memory = open(long).unwrap().memory;
-    assert_eq!(memory.ranges(), [0..0x1000]);
+    assert_eq!(memory.ranges(), [PhysAddr(0)..PhysAddr(0x1000)]);
     assert!(memory.shortage().unwrap().contains(": 8192 pages"));
 }
 
