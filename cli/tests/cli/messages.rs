@@ -76,7 +76,7 @@ fn every_variant_of_every_error_has_an_id() {
             .collect();
         assert!(!variants.is_empty(), "{file}");
         let place = match name {
-            "Warning" => describe.split_once("pub fn id_of_warning"),
+            "Warning" => describe.split_once(" fn id_of_warning("),
             _ => describe.split_once(&format!("impl Describe for {name} ")),
         };
         let (_, place) = place.unwrap_or_else(|| panic!("no {name} in describe.rs"));
