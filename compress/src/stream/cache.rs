@@ -1,16 +1,14 @@
 //! A cache of decoded frames.
 //!
-//! Frames are distributed over shards by number, to reduce lock contention. A shard that is full
-//! evicts its least recently used frame. While one reader decodes a frame, other readers of the same
-//! frame wait for it.
+//! A full cache evicts by second chance: a frame that was used since it was decoded, or since it was
+//! last considered, stays. So a frame that a walk needs once does not evict one that it needs often.
+//! While one reader decodes a frame, other readers of the same frame wait for it.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 
 use crate::Error;
 use crate::sync::{Condvar, Mutex, MutexGuard};
-
-/// Maximum number of shards.
-const SHARDS: u64 = 8;
 
 /// A frame's decoded bytes.
 pub(super) type Content = Arc<Vec<u8>>;
@@ -19,43 +17,43 @@ enum Slot {
     /// A reader is decoding the frame.
     Busy,
     /// The frame is available.
-    Ready(Content),
-}
-
-struct Cached {
-    number: u64,
-    used: u64,
-    slot: Slot,
+    Ready {
+        content: Content,
+        /// Whether it was used since it was decoded or last considered for eviction.
+        used: bool,
+    },
 }
 
 #[derive(Default)]
-struct Shard {
-    frames: Vec<Cached>,
-    /// Counts uses.
-    clock: u64,
+struct Frames {
+    slots: HashMap<u64, Slot>,
+    /// The available frames, in the order in which they are considered for eviction.
+    order: VecDeque<u64>,
 }
 
 /// A bounded set of decoded frames.
 pub(super) struct FrameCache {
-    shards: Vec<(Mutex<Shard>, Condvar)>,
-    /// Maximum number of frames in a shard; at least one, which a small read needs.
-    per_shard: usize,
+    frames: Mutex<Frames>,
+    /// Signals that a frame was decoded, or could not be.
+    ready: Condvar,
+    /// Maximum number of frames; at least one, which a small read needs.
+    limit: usize,
 }
 
 impl FrameCache {
     /// A cache of `limit` bytes for frames of up to `frame_size` bytes.
     pub(super) fn new(limit: u64, frame_size: u32) -> Self {
         let frames = (limit / u64::from(frame_size.max(1))).max(1);
-        let shards = SHARDS.min(frames);
         Self {
-            shards: (0..shards).map(|_| Default::default()).collect(),
-            per_shard: usize::try_from(frames / shards).unwrap_or(usize::MAX),
+            frames: Mutex::default(),
+            ready: Condvar::new(),
+            limit: usize::try_from(frames).unwrap_or(usize::MAX),
         }
     }
 
     /// Maximum number of frames.
-    pub(super) fn frames(&self) -> u64 {
-        (self.shards.len() as u64).saturating_mul(self.per_shard as u64)
+    pub(super) fn limit(&self) -> u64 {
+        self.limit as u64
     }
 
     /// Frame `number`, from the cache or from `decode`.
@@ -64,103 +62,103 @@ impl FrameCache {
         number: u64,
         decode: impl FnOnce() -> Result<Vec<u8>, Error>,
     ) -> Result<Content, Error> {
-        // There is at least one shard, and there are at most eight.
-        let (shard, ready) = &self.shards[(number % self.shards.len() as u64) as usize];
-        let mut guard = lock(shard);
+        let mut frames = self.lock();
         loop {
-            guard.clock += 1;
-            let clock = guard.clock;
-            let Some(cached) = guard.frames.iter_mut().find(|k| k.number == number) else {
-                break;
-            };
-            cached.used = clock;
-            if let Slot::Ready(frame) = &cached.slot {
-                return Ok(Arc::clone(frame));
+            match frames.slots.get_mut(&number) {
+                Some(Slot::Ready { content, used }) => {
+                    *used = true;
+                    return Ok(Arc::clone(content));
+                }
+                Some(Slot::Busy) => {}
+                None => break,
             }
-            guard = ready.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            frames = self
+                .ready
+                .wait(frames)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        let used = guard.clock;
-        guard.evict(self.per_shard);
-        guard.frames.push(Cached {
-            number,
-            used,
-            slot: Slot::Busy,
-        });
-        drop(guard);
+        frames.evict(self.limit);
+        frames.slots.insert(number, Slot::Busy);
+        drop(frames);
 
         let mut busy = Busy {
-            shard,
-            ready,
+            cache: self,
             number,
-            frame: None,
+            content: None,
         };
-        let frame = Arc::new(decode()?);
-        busy.frame = Some(Arc::clone(&frame));
-        Ok(frame)
+        let content = Arc::new(decode()?);
+        busy.content = Some(Arc::clone(&content));
+        Ok(content)
     }
 
     /// Drops all decoded frames, to free their memory.
     pub(super) fn clear(&self) {
-        for (shard, _) in &self.shards {
-            lock(shard)
-                .frames
-                .retain(|cached| matches!(cached.slot, Slot::Busy));
-        }
+        let mut frames = self.lock();
+        frames.order.clear();
+        frames.slots.retain(|_, slot| matches!(slot, Slot::Busy));
     }
 
     /// Frame `number`, if it is in the cache.
     pub(super) fn peek(&self, number: u64) -> Option<Content> {
-        let (shard, _) = &self.shards[(number % self.shards.len() as u64) as usize];
-        let mut guard = lock(shard);
-        guard.clock += 1;
-        let clock = guard.clock;
-        let cached = guard.frames.iter_mut().find(|k| k.number == number)?;
-        cached.used = clock;
-        match &cached.slot {
-            Slot::Ready(frame) => Some(Arc::clone(frame)),
+        match self.lock().slots.get_mut(&number)? {
+            Slot::Ready { content, used } => {
+                *used = true;
+                Some(Arc::clone(content))
+            }
             Slot::Busy => None,
         }
     }
-}
 
-impl Shard {
-    fn evict(&mut self, limit: usize) {
-        while self.frames.len() >= limit {
-            let oldest = (0..self.frames.len())
-                .filter(|i| matches!(self.frames[*i].slot, Slot::Ready(_)))
-                .min_by_key(|i| self.frames[*i].used);
-            // Frames being decoded stay: there is at most one for each reader.
-            let Some(oldest) = oldest else { return };
-            self.frames.swap_remove(oldest);
-        }
+    fn lock(&self) -> MutexGuard<'_, Frames> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+impl Frames {
+    /// Evicts frames until there is space for one more. Frames being decoded stay: there is at most
+    /// one for each reader.
+    fn evict(&mut self, limit: usize) {
+        while self.slots.len() >= limit {
+            let Some(number) = self.order.pop_front() else {
+                return;
+            };
+            match self.slots.get_mut(&number) {
+                Some(Slot::Ready { used, .. }) if *used => {
+                    *used = false;
+                    self.order.push_back(number);
+                }
+                _ => {
+                    self.slots.remove(&number);
+                }
+            }
+        }
+    }
 }
 
 /// Wakes the waiting readers when dropped, with or without the frame, even after a panic.
 struct Busy<'a> {
-    shard: &'a Mutex<Shard>,
-    ready: &'a Condvar,
+    cache: &'a FrameCache,
     number: u64,
-    frame: Option<Content>,
+    content: Option<Content>,
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        let mut guard = lock(self.shard);
-        if let Some(at) = guard.frames.iter().position(|k| k.number == self.number) {
-            match self.frame.take() {
-                Some(frame) => guard.frames[at].slot = Slot::Ready(frame),
-                None => {
-                    guard.frames.swap_remove(at);
-                }
+        let mut frames = self.cache.lock();
+        match self.content.take() {
+            Some(content) => {
+                let used = false;
+                frames
+                    .slots
+                    .insert(self.number, Slot::Ready { content, used });
+                frames.order.push_back(self.number);
+            }
+            None => {
+                frames.slots.remove(&self.number);
             }
         }
-        drop(guard);
-        self.ready.notify_all();
+        drop(frames);
+        self.cache.ready.notify_all();
     }
 }
 
@@ -169,20 +167,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_recently_used_frame_is_evicted_and_failures_are_not_cached() {
-        let cache = FrameCache::new(2 * 100, 100);
-        // There are two shards of one frame each; these numbers are in one shard.
+    fn a_frame_that_was_used_again_stays_and_failures_are_not_cached() {
+        let cache = FrameCache::new(3 * 100, 100);
         let fetch = |n: u64| cache.get(n, || Ok(vec![n as u8])).unwrap();
-        assert_eq!(*fetch(0), [0]);
-        assert_eq!(
-            *cache.get(0, || panic!("the frame is cached")).unwrap(),
-            [0]
-        );
-        assert_eq!(*fetch(2), [2]);
-        assert!(cache.peek(0).is_none());
-        assert!(cache.peek(2).is_some());
+        for number in [0, 8, 16] {
+            assert_eq!(*fetch(number), [number as u8]);
+        }
+        assert!(cache.peek(0).is_some());
+        // Frames 24 to 56 are needed once each; frame 0 is needed between them.
+        for number in [24, 32, 40, 48, 56] {
+            fetch(number);
+            assert!(cache.peek(0).is_some(), "{number}");
+        }
+        let kept = [0, 8, 16, 24, 32, 40, 48, 56].map(|n| cache.peek(n).is_some());
+        assert_eq!(kept.iter().filter(|kept| **kept).count(), 3);
+        assert!(kept[7], "the last frame");
         assert!(cache.get(4, || Err(Error::Cancelled)).is_err());
         assert!(cache.peek(4).is_none());
+    }
+
+    #[test]
+    fn frames_fill_the_whole_limit_whatever_their_numbers_are() {
+        let cache = FrameCache::new(16 * 100, 100);
+        for number in (0..16).map(|n| n * 8) {
+            cache.get(number, || Ok(vec![1])).unwrap();
+        }
+        assert!((0..16).all(|n| cache.peek(n * 8).is_some()));
     }
 
     #[test]

@@ -23,7 +23,7 @@ const WINDOW_MIN: u64 = 8 << 20;
 pub struct OpenOptions {
     /// Number of threads for reading ahead and for [`Stream::decode`](crate::Stream::decode).
     pub threads: NonZeroUsize,
-    /// Memory limit in bytes. A 16th is for decoded frames. The window of a foreign zstd frame may
+    /// Memory limit in bytes. Decoded frames may use half of it. The window of a foreign zstd frame may
     /// use all of it, or 8 MiB if that is more. A table made by a walk may use a quarter.
     pub memory: u64,
     /// Directory for the temporary file of a foreign stream, which is unlinked; by default the
@@ -70,7 +70,7 @@ impl OpenOptions {
 
     /// Size of the cache of decoded frames.
     pub(crate) fn cache(&self) -> u64 {
-        self.memory / 16
+        self.memory / 2
     }
 
     /// Maximum number of frames of a table made by a walk: 16 bytes each, a quarter of the memory.

@@ -33,7 +33,7 @@ impl FrameReader {
     pub(crate) fn new(kind: Kind, largest: u32, cache: u64, threads: usize) -> Self {
         let cache = FrameCache::new(cache, largest);
         // Frames decoded ahead must not evict the frames being read.
-        let ahead = (threads as u64 - 1).min((cache.frames() / 2).saturating_sub(1));
+        let ahead = (threads as u64 - 1).min((cache.limit() / 2).saturating_sub(1));
         Self {
             kind,
             cache,
