@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// A source of bytes at an offset, usable from several threads at once.
 ///
@@ -68,6 +69,11 @@ pub trait ReadAt: Send + Sync {
         Ok(done)
     }
 
+    /// When the bytes were last changed, if it is known.
+    fn modified(&self) -> Option<SystemTime> {
+        None
+    }
+
     /// Whether `len` bytes at `offset` are known to be zero without reading them. `false` means that
     /// it is not known.
     fn known_zero(&self, offset: u64, len: u64) -> bool {
@@ -113,6 +119,10 @@ impl ReadAt for File {
         }
         FileExt::read_at(self, buf, offset)
     }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.metadata().ok()?.modified().ok()
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
@@ -122,6 +132,10 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         (**self).read_at(buf, offset)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        (**self).modified()
     }
 
     fn known_zero(&self, offset: u64, len: u64) -> bool {
@@ -136,6 +150,10 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         (**self).read_at(buf, offset)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        (**self).modified()
     }
 
     fn known_zero(&self, offset: u64, len: u64) -> bool {
@@ -176,6 +194,10 @@ impl<R: ReadAt> ReadAt for Window<R> {
         }
         // offset < len, and start + len does not overflow by construction.
         self.inner.read_at(&mut buf[..n], self.start + offset)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.inner.modified()
     }
 
     fn known_zero(&self, offset: u64, len: u64) -> bool {

@@ -3,8 +3,9 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::input::{Input, cut};
-use super::{Decoded, Engine, Next};
+use super::{Boundary, Decoded, Engine, Next};
 use crate::gzip_format::{HEADER_MAX, MAGIC, MemberHeader, NoHeader, TRAILER_LEN};
+use crate::restart::deflate::{Inflater, WINDOW};
 use crate::{Codec, Error};
 
 /// Number of bytes of a header to read first.
@@ -19,6 +20,10 @@ pub(super) struct Inflate {
     /// CRC-32 of the member's content.
     sum: crc32fast::Hasher,
     len: u32,
+    /// A decoder that stops between blocks. It is slower, and used only to find and use restart points.
+    tracked: Option<Inflater>,
+    /// Whether the member was resumed, so that its trailer cannot be checked.
+    resumed: bool,
 }
 
 impl Inflate {
@@ -27,6 +32,8 @@ impl Inflate {
             engine: Decompress::new(false),
             sum: crc32fast::Hasher::new(),
             len: 0,
+            tracked: None,
+            resumed: false,
         }
     }
 }
@@ -65,10 +72,22 @@ impl Engine for Inflate {
         self.engine.reset(false);
         self.sum = crc32fast::Hasher::new();
         self.len = 0;
+        self.resumed = false;
+        if let Some(tracked) = &mut self.tracked {
+            *tracked = Inflater::new();
+        }
         Ok(Next::Frame)
     }
 
     fn decode(&mut self, stored: &[u8], out: &mut [u8]) -> Decoded {
+        if let Some(tracked) = &mut self.tracked {
+            let decoded = tracked.decode(stored, out);
+            if !self.resumed {
+                self.sum.update(&out[..decoded.made]);
+                self.len = self.len.wrapping_add(decoded.made as u32);
+            }
+            return decoded;
+        }
         // The decoder drops its output when it finds damage: limit the loss.
         let len = out.len().min(AT_ONCE);
         let out = &mut out[..len];
@@ -98,6 +117,9 @@ impl Engine for Inflate {
     }
 
     fn check(&mut self, trailer: &[u8], number: u64, at: u64) -> Result<(), Error> {
+        if self.resumed {
+            return Ok(());
+        }
         let word = |at: usize| {
             let bytes = trailer.get(at..).and_then(|bytes| bytes.first_chunk());
             bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
@@ -113,5 +135,27 @@ impl Engine for Inflate {
             });
         }
         Ok(())
+    }
+
+    fn track(&mut self) {
+        self.tracked.get_or_insert_default();
+    }
+
+    fn boundary(&self) -> Option<Boundary> {
+        self.tracked.as_ref().filter(|t| t.at_boundary())?;
+        Some(Boundary {
+            consumed: 0,
+            window: WINDOW as u64,
+        })
+    }
+
+    fn state(&self, window: &[u8]) -> Option<Vec<u8>> {
+        self.tracked.as_ref()?.state(window)
+    }
+
+    fn resume(&mut self, state: &[u8]) -> Option<()> {
+        self.tracked = Some(Inflater::resume(state)?);
+        self.resumed = true;
+        Some(())
     }
 }

@@ -23,13 +23,14 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    pub(crate) fn new(source: Arc<dyn ReadAt>) -> Self {
+    /// A buffer that begins at offset `at` of the source.
+    pub(crate) fn new(source: Arc<dyn ReadAt>, at: u64) -> Self {
         Self {
             source,
             bytes: Vec::new(),
             from: 0,
             to: 0,
-            next: 0,
+            next: at,
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Pass {
     failed: Option<Error>,
     /// Bytes after the last frame that are not a frame.
     trailing: Option<Error>,
+    /// The beginning of the current frame, until [`Self::place`] returns it.
+    begun: Option<Place>,
 }
 
 /// One codec's part of a pass.
@@ -58,6 +60,39 @@ trait Engine: Send {
 
     /// The expectation in errors: `a frame that decodes`.
     fn expected(&self) -> &'static str;
+
+    /// Finds restart points from the next frame on.
+    fn track(&mut self);
+
+    /// The boundary of blocks at which the decoder is, if all content before it was returned.
+    fn boundary(&self) -> Option<Boundary>;
+
+    /// The decoder's state at the boundary. `window` is the content before it, at least as much as
+    /// [`Boundary::window`] or all of the frame's. `None` if decoding cannot be resumed here.
+    fn state(&self, window: &[u8]) -> Option<Vec<u8>>;
+
+    /// Continues with a state at its boundary. `None` if the state is invalid.
+    fn resume(&mut self, state: &[u8]) -> Option<()>;
+}
+
+/// A boundary of blocks within a frame.
+pub(crate) struct Boundary {
+    /// Number of bytes after the boundary that the decoder has consumed.
+    pub(crate) consumed: usize,
+    /// Size of the content before the boundary to which later blocks may refer.
+    pub(crate) window: u64,
+}
+
+/// A place in a stream at which decoding can begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Offset in the stream.
+    pub(crate) stored: u64,
+    /// Offset in the content.
+    pub(crate) content: u64,
+    /// Size of the content before it that is needed; `None` at the beginning of a frame, where no
+    /// state is needed.
+    pub(crate) window: Option<u64>,
 }
 
 /// What follows in a stream.
@@ -71,25 +106,35 @@ enum Next {
 }
 
 /// The result of decoding some bytes.
-struct Decoded {
+pub(crate) struct Decoded {
     /// Number of stored bytes consumed.
-    used: usize,
+    pub(crate) used: usize,
     /// Number of content bytes produced.
-    made: usize,
+    pub(crate) made: usize,
     /// Whether the frame has ended, or why it does not decode.
-    ended: Result<bool, String>,
+    pub(crate) ended: Result<bool, String>,
 }
 
 impl Pass {
     /// A pass over all of `source`, or `None` if it is not compressed.
     pub(crate) fn new(source: Arc<dyn ReadAt>, codec: Codec, max_window: u64) -> Option<Self> {
+        Self::starting(source, codec, max_window, 0)
+    }
+
+    /// Finds restart points, for [`Self::place`]. Call it before the first read.
+    pub(crate) fn track(&mut self) {
+        self.engine.track();
+    }
+
+    /// A pass that begins at a frame at `at`, or is resumed there by [`Self::resume`].
+    fn starting(source: Arc<dyn ReadAt>, codec: Codec, max_window: u64, at: u64) -> Option<Self> {
         let engine: Box<dyn Engine> = match codec {
             Codec::None => return None,
             Codec::Gzip => Box::new(gzip::Inflate::new()),
             Codec::Zstd => Box::new(zstd::Blocks::new(max_window)),
         };
         Some(Self {
-            input: Input::new(source),
+            input: Input::new(source, at),
             codec,
             engine,
             frames: 0,
@@ -102,7 +147,47 @@ impl Pass {
             sound: 0,
             failed: None,
             trailing: None,
+            begun: None,
         })
+    }
+
+    /// A pass that begins at `place`, with the state that [`Self::state`] returned there; its content
+    /// is that from [`Place::content`] on. `None` if the state is invalid.
+    pub(crate) fn resume(
+        source: Arc<dyn ReadAt>,
+        codec: Codec,
+        max_window: u64,
+        place: Place,
+        state: &[u8],
+    ) -> Option<Self> {
+        let mut pass = Self::starting(source, codec, max_window, place.stored)?;
+        if place.window.is_some() {
+            pass.engine.resume(state)?;
+            pass.frames = 1;
+            pass.frame_at = Some(place.stored);
+            pass.has_content = true;
+        }
+        Some(pass)
+    }
+
+    /// A place at which decoding can begin again, if all content before it and none after it was
+    /// returned, or if it is the beginning of the current frame.
+    pub(crate) fn place(&mut self) -> Option<Place> {
+        if let Some(begun) = self.begun.take() {
+            return Some(begun);
+        }
+        let boundary = self.engine.boundary()?;
+        (self.frame_at.is_some() && !self.at_trailer).then(|| Place {
+            stored: self.input.position() - boundary.consumed as u64,
+            content: self.made,
+            window: Some(boundary.window.min(self.made - self.sound)),
+        })
+    }
+
+    /// The state at the place of the last content returned. `window` is the content before it, of
+    /// [`Place::window`] bytes.
+    pub(crate) fn state(&self, window: &[u8]) -> Option<Vec<u8>> {
+        self.engine.state(window)
     }
 
     /// Decodes more content to the beginning of `out` and says how much; 0 only at the end of the
@@ -195,6 +280,11 @@ impl Pass {
                 self.has_content = matches!(next, Next::Frame);
                 self.frames += 1;
                 self.frame_at = Some(at);
+                self.begun = Some(Place {
+                    stored: at,
+                    content: self.made,
+                    window: None,
+                });
                 Ok(true)
             }
             Next::Other if self.input.is_padding()? => Ok(false),

@@ -3,8 +3,11 @@
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 use super::input::{Input, cut};
-use super::{Decoded, Engine, Next};
-use crate::zstd_format::{FRAME_HEADER_MAX, FrameHeader, MAGIC, is_skippable};
+use super::{Boundary, Decoded, Engine, Next};
+use crate::restart::zstd::{Tracker, resume};
+use crate::zstd_format::{
+    BLOCK_HEADER_LEN, CHECKSUM_LEN, FRAME_HEADER_MAX, FrameHeader, MAGIC, is_skippable,
+};
 use crate::{Codec, Error};
 
 /// Decodes frames block by block.
@@ -14,6 +17,12 @@ pub(super) struct Blocks {
     /// Number of bytes that the library asks for next: a header or a block. With more input, it would
     /// drop output when it finds damage later.
     wanted: usize,
+    /// Follows the frame's blocks, to find restart points.
+    tracker: Option<Tracker>,
+    /// Whether the frame was resumed: the context has a dictionary, and cannot check the checksum.
+    resumed: bool,
+    /// Size of the checksum that the library does not consume.
+    checksum_len: usize,
 }
 
 /// Number of bytes that the library asks for first.
@@ -26,6 +35,9 @@ impl Blocks {
             context: DCtx::create(),
             max_window,
             wanted: FIRST,
+            tracker: None,
+            resumed: false,
+            checksum_len: 0,
         }
     }
 }
@@ -33,6 +45,10 @@ impl Blocks {
 impl Engine for Blocks {
     fn begin(&mut self, input: &mut Input, number: u64) -> Result<Next, Error> {
         self.wanted = FIRST;
+        if std::mem::take(&mut self.resumed) {
+            self.context = DCtx::create();
+            self.checksum_len = 0;
+        }
         let at = input.position();
         let head = input.ensure(FRAME_HEADER_MAX)?;
         let magic = head.first_chunk().map(|m| u32::from_le_bytes(*m));
@@ -64,13 +80,20 @@ impl Engine for Blocks {
         self.context
             .set_parameter(DParameter::WindowLogMax(log.clamp(27, 31)))
             .map_err(|code| Error::Options(format!("zstd: {}", get_error_name(code))))?;
+        if let Some(tracker) = &mut self.tracker {
+            *tracker = Tracker::new();
+        }
         Ok(Next::Frame)
     }
 
     fn decode(&mut self, stored: &[u8], out: &mut [u8]) -> Decoded {
+        let available = stored;
         let mut stored = InBuffer::around(&stored[..self.wanted.min(stored.len())]);
         let mut decoded = OutBuffer::around(out);
         let result = self.context.decompress_stream(&mut decoded, &mut stored);
+        if let (Some(tracker), Ok(_)) = (&mut self.tracker, result) {
+            tracker.see(&available[..stored.pos()]);
+        }
         Decoded {
             used: stored.pos(),
             made: decoded.pos(),
@@ -89,11 +112,45 @@ impl Engine for Blocks {
     }
 
     fn trailer_len(&self) -> usize {
-        // The library checks the checksum.
-        0
+        // Otherwise the library checks the checksum.
+        self.checksum_len
     }
 
     fn check(&mut self, _: &[u8], _: u64, _: u64) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn track(&mut self) {
+        self.tracker.get_or_insert_with(Tracker::new);
+    }
+
+    fn boundary(&self) -> Option<Boundary> {
+        let tracker = self.tracker.as_ref().filter(|t| t.at_boundary())?;
+        Some(Boundary {
+            consumed: BLOCK_HEADER_LEN,
+            window: tracker.window(),
+        })
+    }
+
+    fn state(&self, window: &[u8]) -> Option<Vec<u8>> {
+        let mut state = self.tracker.as_ref()?.state(window.len() as u64)?;
+        state.extend_from_slice(window);
+        Some(state)
+    }
+
+    fn resume(&mut self, state: &[u8]) -> Option<()> {
+        let state = resume(state)?;
+        self.context = DCtx::create();
+        self.context.load_dictionary(state.dictionary).ok()?;
+        let mut header = InBuffer::around(&state.header[..]);
+        let mut none = [0; 1];
+        let mut decoded = OutBuffer::around(&mut none[..]);
+        self.wanted = self
+            .context
+            .decompress_stream(&mut decoded, &mut header)
+            .ok()?;
+        self.resumed = true;
+        self.checksum_len = if state.checksum { CHECKSUM_LEN } else { 0 };
+        (header.pos() == state.header.len()).then_some(())
     }
 }

@@ -45,7 +45,7 @@ impl FrameCache {
     pub(super) fn new(limit: u64, frame_size: u32) -> Self {
         let frames = (limit / u64::from(frame_size.max(1))).max(1);
         Self {
-            frames: Mutex::default(),
+            frames: Mutex::new(Frames::default()),
             ready: Condvar::new(),
             limit: usize::try_from(frames).unwrap_or(usize::MAX),
         }
@@ -60,7 +60,7 @@ impl FrameCache {
     pub(super) fn get(
         &self,
         number: u64,
-        decode: impl FnOnce() -> Result<Vec<u8>, Error>,
+        decode: impl FnOnce() -> Result<Content, Error>,
     ) -> Result<Content, Error> {
         let mut frames = self.lock();
         loop {
@@ -86,9 +86,21 @@ impl FrameCache {
             number,
             content: None,
         };
-        let content = Arc::new(decode()?);
+        let content = decode()?;
         busy.content = Some(Arc::clone(&content));
         Ok(content)
+    }
+
+    /// Adds frame `number`, unless a reader is decoding it.
+    pub(super) fn offer(&self, number: u64, content: Content) {
+        let mut frames = self.lock();
+        if frames.slots.contains_key(&number) {
+            return;
+        }
+        frames.evict(self.limit);
+        let used = false;
+        frames.slots.insert(number, Slot::Ready { content, used });
+        frames.order.push_back(number);
     }
 
     /// Drops all decoded frames, to free their memory.
@@ -169,7 +181,7 @@ mod tests {
     #[test]
     fn a_frame_that_was_used_again_stays_and_failures_are_not_cached() {
         let cache = FrameCache::new(3 * 100, 100);
-        let fetch = |n: u64| cache.get(n, || Ok(vec![n as u8])).unwrap();
+        let fetch = |n: u64| cache.get(n, || Ok(Arc::new(vec![n as u8]))).unwrap();
         for number in [0, 8, 16] {
             assert_eq!(*fetch(number), [number as u8]);
         }
@@ -190,7 +202,7 @@ mod tests {
     fn frames_fill_the_whole_limit_whatever_their_numbers_are() {
         let cache = FrameCache::new(16 * 100, 100);
         for number in (0..16).map(|n| n * 8) {
-            cache.get(number, || Ok(vec![1])).unwrap();
+            cache.get(number, || Ok(Arc::new(vec![1]))).unwrap();
         }
         assert!((0..16).all(|n| cache.peek(n * 8).is_some()));
     }
@@ -199,11 +211,11 @@ mod tests {
     fn a_cleared_cache_decodes_again() {
         let cache = FrameCache::new(1 << 20, 4096);
         for number in 0..20 {
-            cache.get(number, || Ok(vec![1])).unwrap();
+            cache.get(number, || Ok(Arc::new(vec![1]))).unwrap();
         }
         cache.clear();
         assert!((0..20).all(|number| cache.peek(number).is_none()));
-        assert_eq!(*cache.get(3, || Ok(vec![2])).unwrap(), [2]);
+        assert_eq!(*cache.get(3, || Ok(Arc::new(vec![2]))).unwrap(), [2]);
     }
 
     #[test]
@@ -217,7 +229,7 @@ mod tests {
                         let frame = cache.get(number, || {
                             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                             std::thread::yield_now();
-                            Ok(vec![number as u8])
+                            Ok(Arc::new(vec![number as u8]))
                         });
                         assert_eq!(*frame.unwrap(), [number as u8]);
                     }

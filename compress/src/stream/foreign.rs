@@ -1,10 +1,14 @@
 //! Random access to a stream that can be decoded only from its beginning.
 //!
-//! One pass decodes the stream as far as it was read. The content is stored in the *spool*, an
-//! unlinked temporary file, in frames of [`SPOOL_FRAME`] bytes at zstd level 1, and read from there.
-//! This bounds memory, makes a read near the beginning fast, and after the pass makes any read cost
-//! one frame. A stream that fits in one frame of the spool is decoded to its end before the first
-//! read.
+//! One pass decodes the stream as far as it was read, and remembers restart points and a digest of
+//! each frame of [`FRAME`] bytes. A read of content that was decoded before decodes it again from a
+//! restart point (`restarts`), so it costs a part of the stream, and nothing is unpacked. Content
+//! without a restart point near it (zstd frames with a large window, pathological streams) is stored
+//! in the *spool*, an unlinked temporary file, in frames at zstd level 1. A stream that fits in one
+//! frame is decoded to its end before the first read.
+//!
+//! After a pass to the end, the restart points can be kept (`restart_cache`); then the stream is open
+//! without a pass.
 //!
 //! The checksum of such a stream is at its end, so what is read before the pass ends is not yet
 //! checked. A caller that uses it should finish the pass.
@@ -14,6 +18,7 @@
 //! the damage long after the first wrong byte. Only salvage reads what decodes of a damaged frame.
 
 use crate::spool::spool;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
@@ -21,17 +26,24 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use tempfile::NamedTempFile;
+use xxhash_rust::xxh64::xxh64;
+
+use super::cache::Content;
 use super::options::{OpenOptions, Sink};
 use super::reader::FrameReader;
-use crate::decode::Pass;
+use super::restart_cache::{Key, RestartCache};
+use super::restarts::{Restarts, WINDOW_MAX, entry};
 use crate::decode::frame::Kind;
+use crate::decode::{Pass, Place};
 use crate::encode::FrameEncoder;
 use crate::pipeline::{self, Job};
-use crate::table::{FrameTable, too_long};
+use crate::restart::deflate;
+use crate::table::{Entry, FrameTable, too_long};
 use crate::{Codec, Encoding, Error, Progress, ReadAt};
 
-/// Content size of a frame in the spool.
-const SPOOL_FRAME: u32 = 1 << 20;
+/// Content size of a frame.
+const FRAME: u32 = 1 << 20;
 /// Content size of a piece passed to a sink.
 const PIECE: usize = 1 << 20;
 
@@ -48,8 +60,11 @@ pub(super) struct Foreign {
     spool_dir: Option<PathBuf>,
     /// Whether to return the decodable content of a damaged frame.
     unproven: bool,
-    /// The spool and its frames.
+    /// The frames that the pass has decoded, and the spool.
     done: RwLock<Done>,
+    restarts: Restarts,
+    /// Where restart points are kept, and what identifies the stream there.
+    keep: Option<(RestartCache, Key)>,
     pass: Mutex<State>,
     /// The content's length, once all of it was decoded.
     whole: OnceLock<u64>,
@@ -70,12 +85,16 @@ struct Done {
 struct State {
     pass: Option<Pass>,
     engine: Option<FrameEncoder>,
-    /// Content after that in the spool.
+    /// The last complete frames, as many as a window needs.
+    history: VecDeque<Content>,
+    /// The file of states, if it will be kept.
+    states: Option<NamedTempFile>,
+    /// Content after the complete frames.
     partial: Vec<u8>,
     filled: usize,
     stored: Vec<u8>,
     ended: bool,
-    /// Whether content after the spool was dropped.
+    /// Whether content after the complete frames was dropped.
     dropped: bool,
 }
 
@@ -88,30 +107,46 @@ struct Failure {
 
 impl Foreign {
     pub(super) fn new(source: Arc<dyn ReadAt>, codec: Codec, options: &OpenOptions) -> Self {
+        let restarts = Restarts::new(Arc::clone(&source), codec, FRAME, options);
+        let keep = options.restart_cache.clone();
+        let keep = keep.and_then(|cache| Some((cache, Key::of(&*source, codec)?)));
+        let kept = keep
+            .as_ref()
+            .and_then(|(cache, key)| cache.load(key, FRAME, options.memory));
+        let mut table = FrameTable::new(FRAME);
+        let (whole, looks_cut) = (OnceLock::new(), OnceLock::new());
+        let ended = kept.is_some();
+        if let Some(kept) = kept {
+            table = kept.table;
+            whole.get_or_init(|| table.content_len());
+            looks_cut.get_or_init(|| kept.looks_cut);
+            restarts.load(kept.points, kept.file);
+        }
         Self {
             source,
             codec,
             max_window: options.max_window(),
             spool_dir: options.spool_dir.clone(),
             unproven: options.unproven,
-            done: RwLock::new(Done {
-                table: FrameTable::new(SPOOL_FRAME),
-                spool: None,
-            }),
+            done: RwLock::new(Done { table, spool: None }),
+            restarts,
+            keep,
             pass: Mutex::new(State {
                 pass: None,
                 engine: None,
+                history: VecDeque::new(),
+                states: None,
                 partial: Vec::new(),
                 filled: 0,
                 stored: Vec::new(),
-                ended: false,
+                ended,
                 dropped: false,
             }),
-            whole: OnceLock::new(),
+            whole,
             trailing: OnceLock::new(),
-            looks_cut: OnceLock::new(),
+            looks_cut,
             failure: OnceLock::new(),
-            reader: FrameReader::new(SPOOL, SPOOL_FRAME, options.cache(), options.threads.get()),
+            reader: FrameReader::new(SPOOL, FRAME, options.cache() / 4, options.threads.get()),
         }
     }
 
@@ -148,7 +183,7 @@ impl Foreign {
             .ok_or_else(|| Error::Options("an uncompressed stream cannot be decoded".into()))
     }
 
-    fn spooled(&self) -> u64 {
+    fn complete(&self) -> u64 {
         let done = self.done.read().unwrap_or_else(PoisonError::into_inner);
         done.table.content_len()
     }
@@ -163,8 +198,8 @@ impl Foreign {
         if state.ended {
             return Ok(false);
         }
-        if state.filled == SPOOL_FRAME as usize {
-            self.spool(state)?;
+        if state.filled == FRAME as usize {
+            self.complete_frame(state)?;
         }
         self.decode_some(state)
     }
@@ -172,41 +207,159 @@ impl Foreign {
     /// Decodes a little further into the partial frame, which must not be full.
     fn decode_some(&self, state: &mut State) -> Result<bool, Error> {
         if state.pass.is_none() {
-            state.pass = Some(self.new_pass()?);
-            state.partial = vec![0; SPOOL_FRAME as usize];
+            let mut pass = self.new_pass()?;
+            pass.track();
+            state.pass = Some(pass);
         }
         let Some(pass) = &mut state.pass else {
             return Ok(false);
         };
+        state.partial.resize(FRAME as usize, 0);
         match pass.read(&mut state.partial[state.filled..]) {
-            Ok(0) => {
-                self.note_end(pass);
-                self.whole.get_or_init(|| pass.made());
-                state.ended = true;
-                state.pass = None;
+            Ok(0) => self.end(state)?,
+            Ok(n) => {
+                state.filled += n;
+                let place = pass.place().filter(|p| self.restarts.wants(p));
+                if let Some(place) = place.filter(|_| !state.dropped) {
+                    self.restart(state, place)?;
+                }
             }
-            Ok(n) => state.filled += n,
             // A system error may be temporary: the pass can continue.
             Err(Error::Read(error)) => return Err(Error::Read(error)),
             Err(error) => {
+                let (error, sound) = self.exact(error, pass.sound());
                 let readable = match self.unproven {
                     true => u64::MAX,
-                    false => pass.sound(),
+                    false => sound,
                 };
                 self.failure.get_or_init(|| Failure { error, readable });
                 state.ended = true;
                 state.pass = None;
+                state.states = None;
             }
         }
         Ok(!state.ended)
     }
 
-    /// Moves the full frame to the spool.
-    fn spool(&self, state: &mut State) -> Result<(), Error> {
+    /// Ends the pass at the end of the stream.
+    fn end(&self, state: &mut State) -> Result<(), Error> {
+        if state.filled > 0 && !state.dropped {
+            self.complete_frame(state)?;
+        }
+        let Some(pass) = state.pass.take() else {
+            return Ok(());
+        };
+        self.note_end(&pass);
+        self.whole.get_or_init(|| pass.made());
+        state.ended = true;
+        state.history.clear();
+        let done = self.done.read().unwrap_or_else(PoisonError::into_inner);
+        if let (Some((cache, key)), Some(states)) = (&self.keep, state.states.take())
+            && done.spool.is_none()
+            && !state.dropped
+            && self.trailing.get().is_none()
+            && done.table.content_len() >= cache.min_content
+        {
+            // Without space, the restart points are used in this run only.
+            let points = self.restarts.points();
+            let _ = cache.keep(key, states, &points, &done.table, self.looks_cut());
+        }
+        Ok(())
+    }
+
+    /// The error and length of sound content of a stream that does not decode. The decoder of gzip that
+    /// finds restart points does not say why, so another one decodes the stream again.
+    fn exact(&self, error: Error, sound: u64) -> (Error, u64) {
+        match &error {
+            Error::Broken { found, .. } if found == deflate::DAMAGED => {}
+            _ => return (error, sound),
+        }
+        let Ok(mut pass) = self.new_pass() else {
+            return (error, sound);
+        };
+        let mut piece = vec![0; PIECE];
+        loop {
+            match pass.read(&mut piece) {
+                Ok(0) => return (error, sound),
+                Ok(_) => {}
+                Err(exact) => return (exact, pass.sound()),
+            }
+        }
+    }
+
+    /// Makes a restart point after the content that was decoded last.
+    fn restart(&self, state: &mut State, place: Place) -> Result<(), Error> {
+        let mut decoder = Vec::new();
+        if let Some(window) = place.window {
+            // At most WINDOW_MAX.
+            let mut window_bytes = Vec::with_capacity(window as usize);
+            let older = (window as usize).saturating_sub(state.filled);
+            let kept: usize = state.history.iter().map(|frame| frame.len()).sum();
+            let Some(mut skip) = kept.checked_sub(older) else {
+                return Ok(());
+            };
+            for frame in &state.history {
+                let skipped = skip.min(frame.len());
+                skip -= skipped;
+                window_bytes.extend_from_slice(&frame[skipped..]);
+            }
+            let newer = state.filled.saturating_sub(window as usize);
+            window_bytes.extend_from_slice(&state.partial[newer..state.filled]);
+            let found = state.pass.as_ref().and_then(|p| p.state(&window_bytes));
+            let Some(found) = found else {
+                return Ok(());
+            };
+            decoder = found;
+        }
+        let states = &mut state.states;
+        self.restarts.add(place, &decoder, || {
+            if let Some((cache, _)) = &self.keep
+                && let Ok(file) = cache.create()
+            {
+                let handle = file.as_file().try_clone()?;
+                *states = Some(file);
+                return Ok(handle);
+            }
+            spool(self.spool_dir.as_deref())
+        })
+    }
+
+    /// Adds the decoded content as a frame. Stores it in the spool if no restart point is near.
+    fn complete_frame(&self, state: &mut State) -> Result<(), Error> {
+        let mut done = self.done.write().unwrap_or_else(PoisonError::into_inner);
+        let len = state.filled as u32;
+        let end = done.table.content_len() + u64::from(len);
+        let added = if self.restarts.reaches(end) {
+            entry(xxh64(&state.partial[..state.filled], 0))
+        } else {
+            drop(done);
+            let added = self.store(state)?;
+            done = self.done.write().unwrap_or_else(PoisonError::into_inner);
+            added
+        };
+        let number = done.table.count();
+        done.table.push(len, added).ok_or_else(too_long)?;
+        drop(done);
+        let mut content = std::mem::take(&mut state.partial);
+        content.truncate(state.filled);
+        state.filled = 0;
+        let content = Arc::new(content);
+        if added.stored_len == 0 {
+            self.restarts.offer(number, Arc::clone(&content));
+        }
+        state.history.push_back(content);
+        if state.history.len() as u64 > WINDOW_MAX.div_ceil(FRAME.into()) {
+            state.history.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Stores the decoded content in the spool.
+    fn store(&self, state: &mut State) -> Result<Entry, Error> {
         let engine = match &mut state.engine {
             Some(engine) => engine,
             none => none.insert(FrameEncoder::new(
-                &Encoding::new(Codec::Zstd).level(1).frame_size(SPOOL_FRAME),
+                &Encoding::new(Codec::Zstd).level(1).frame_size(FRAME),
             )?),
         };
         let entry = engine.encode(&state.partial[..state.filled], &mut state.stored)?;
@@ -221,10 +374,7 @@ impl Foreign {
                 .write_all_at(&state.stored, done.table.stored_len())
                 .map_err(Error::Write)?;
         }
-        let len = state.filled as u32;
-        done.table.push(len, entry).ok_or_else(too_long)?;
-        state.filled = 0;
-        Ok(())
+        Ok(entry)
     }
 
     fn read(&self, buf: &mut [u8], offset: u64) -> Result<usize, Error> {
@@ -234,12 +384,12 @@ impl Foreign {
             }
             let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
             loop {
-                let spooled = self.spooled();
+                let spooled = self.complete();
                 let Some(inside) = offset.checked_sub(spooled) else {
                     break;
                 };
                 // Before the first read, decode as much as fits without a spool.
-                if !state.ended && (state.dropped || state.filled < SPOOL_FRAME as usize) {
+                if !state.ended && (state.dropped || state.filled < FRAME as usize) {
                     self.advance(&mut state)?;
                     continue;
                 }
@@ -277,22 +427,25 @@ impl Foreign {
 
     fn read_decoded(&self, buf: &mut [u8], offset: u64) -> Result<Option<usize>, Error> {
         let most = self.may_read(buf.len(), offset)?;
-        self.read_spooled(&mut buf[..most], offset)
+        self.read_complete(&mut buf[..most], offset)
     }
 
-    fn read_spooled(&self, buf: &mut [u8], offset: u64) -> Result<Option<usize>, Error> {
+    fn read_complete(&self, buf: &mut [u8], offset: u64) -> Result<Option<usize>, Error> {
         let done = self.done.read().unwrap_or_else(PoisonError::into_inner);
-        let (Some(frame), Some(spool)) = (done.table.find(offset), done.spool.clone()) else {
+        let Some(frame) = done.table.find(offset) else {
             return Ok(None);
         };
+        let spool = done.spool.clone().filter(|_| frame.entry.stored_len > 0);
         drop(done);
         let find = |number| {
             let done = self.done.read().unwrap_or_else(PoisonError::into_inner);
             done.table.get(number)
         };
-        self.reader
-            .read(&*spool, &frame, &find, buf, offset)
-            .map(Some)
+        let read = match spool {
+            Some(spool) => self.reader.read(&*spool, &frame, &find, buf, offset),
+            None => self.restarts.read(&frame, &find, buf, offset),
+        };
+        read.map(Some)
     }
 
     /// Decodes to the end. Returns the length of the readable content, and the error after it.
@@ -304,14 +457,14 @@ impl Foreign {
             return Ok((*len, None));
         }
         while self.advance(&mut state)? {}
-        let len = self.spooled() + state.filled as u64;
+        let len = self.complete() + state.filled as u64;
         Ok(match self.failure.get() {
             Some(failure) => (len.min(failure.readable), Some(failure.error.again())),
             None => (len, None),
         })
     }
 
-    /// If a pass has begun, continues it to the end without storing the content. Fails if the stream
+    /// If a pass has begun, continues it to the end without writing to the spool. Fails if the stream
     /// is damaged.
     pub(super) fn finish(&self, progress: &dyn Progress) -> Result<(), Error> {
         let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
@@ -320,9 +473,14 @@ impl Foreign {
             if progress.cancelled() {
                 return Err(Error::Cancelled);
             }
-            if state.filled == SPOOL_FRAME as usize {
-                state.dropped = true;
-                state.filled = 0;
+            if state.filled == FRAME as usize {
+                let end = self.complete() + u64::from(FRAME);
+                if state.dropped || !self.restarts.reaches(end) {
+                    state.dropped = true;
+                    state.filled = 0;
+                } else {
+                    self.complete_frame(&mut state)?;
+                }
             }
             self.decode_some(&mut state)?;
         }

@@ -2,7 +2,8 @@
 //!
 //! Opening reads the beginning, the end and the seal. A sealed stream has an index, so that a read
 //! decodes one frame (`indexed`). If frames state their lengths, a walk over their headers gives the
-//! same (`rebuild`). Other streams are decoded once, from their beginning (`foreign`).
+//! same (`rebuild`). Other streams are decoded once, from their beginning (`foreign`), and read from the
+//! restart points that this pass finds (`restarts`).
 
 mod cache;
 mod foreign;
@@ -10,6 +11,8 @@ mod indexed;
 mod options;
 pub(crate) mod reader;
 mod rebuild;
+mod restart_cache;
+mod restarts;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -21,6 +24,7 @@ use crate::table::FrameTable;
 use crate::{Codec, Error, Progress, ReadAt, Window};
 
 pub use options::{OpenOptions, Sink};
+pub use restart_cache::RestartCache;
 
 use foreign::Foreign;
 use indexed::Indexed;
@@ -254,9 +258,9 @@ impl Stream {
         }
     }
 
-    /// Checks the content returned so far. If a foreign stream was read, decodes it to its end without
-    /// storing the rest, so that later reads of the rest fail. Other content was checked when it was
-    /// read.
+    /// Checks the content returned so far. If a foreign stream was read, decodes it to its end. The
+    /// rest can be read later, except content that would need the temporary file
+    /// ([`OpenOptions::spool_dir`]). Other content was checked when it was read.
     ///
     /// # Errors
     ///

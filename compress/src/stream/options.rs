@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::restart_cache::RestartCache;
 use crate::{Error, ReadAt};
 
 /// The window that every decoder of zstd should support (RFC 8878 3.1.1.1.2).
@@ -26,9 +27,12 @@ pub struct OpenOptions {
     /// Memory limit in bytes. Decoded frames may use half of it. The window of a foreign zstd frame may
     /// use all of it, or 8 MiB if that is more. A table made by a walk may use a quarter.
     pub memory: u64,
-    /// Directory for the temporary file of a foreign stream, which is unlinked; by default the
-    /// system's temporary directory.
+    /// Directory for unlinked temporary files of a foreign stream: states of its decoder, and content
+    /// far from one. By default the system's temporary directory.
     pub spool_dir: Option<PathBuf>,
+    /// Where the restart points of a foreign stream are kept, so that a second open need not decode
+    /// the whole stream; by default they are not kept.
+    pub restart_cache: Option<RestartCache>,
     /// Whether to return the decodable content of a damaged frame of a foreign stream, for salvage.
     pub(crate) unproven: bool,
 }
@@ -43,6 +47,7 @@ impl OpenOptions {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             memory: Self::MEMORY,
             spool_dir: None,
+            restart_cache: None,
             unproven: false,
         }
     }
@@ -65,6 +70,13 @@ impl OpenOptions {
     #[must_use]
     pub fn spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.spool_dir = Some(dir.into());
+        self
+    }
+
+    /// Sets [`Self::restart_cache`].
+    #[must_use]
+    pub fn restart_cache(mut self, cache: RestartCache) -> Self {
+        self.restart_cache = Some(cache);
         self
     }
 

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::FrameCache;
 use crate::decode::frame::{FrameDecoder, Kind};
@@ -111,7 +111,7 @@ impl FrameReader {
             let mut content = self.memory_for(frame.content_len as usize)?;
             self.decoders
                 .with(|d| d.decode(source, self.kind, frame, &mut content))?;
-            Ok(content)
+            Ok(Arc::new(content))
         })
     }
 }

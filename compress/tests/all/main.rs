@@ -7,4 +7,5 @@ mod forged;
 mod fuzz;
 mod interop;
 mod parts;
+mod restarts;
 mod round_trip;

@@ -158,7 +158,7 @@ fn cache_decodes_a_frame_once_at_a_time() {
                     readers.fetch_sub(1, Ordering::SeqCst);
                     match start {
                         1 => Err(broken(number)),
-                        _ => Ok(vec![number as u8]),
+                        _ => Ok(Arc::new(vec![number as u8])),
                     }
                 });
                 match found {

@@ -1,0 +1,269 @@
+//! The repeat offsets after a block, from its sequences (RFC 8878 3.1.1.5). Matches are not executed.
+
+use std::sync::{Arc, LazyLock};
+
+use super::fse::{Counts, State};
+
+/// The three codes of a sequence, in the order in which a block describes their tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    LiteralsLength,
+    Offset,
+    MatchLength,
+}
+
+impl Code {
+    pub(super) const ALL: [Self; 3] = [Self::LiteralsLength, Self::Offset, Self::MatchLength];
+
+    /// The largest symbol and accuracy log (RFC 8878 3.1.1.3.2.1).
+    pub(super) fn limits(self) -> (usize, u32) {
+        match self {
+            Self::LiteralsLength => (35, 9),
+            Self::Offset => (31, 8),
+            Self::MatchLength => (52, 9),
+        }
+    }
+
+    /// The default distribution (RFC 8878 3.1.1.3.2.2).
+    pub(super) fn default_counts(self) -> Counts {
+        let (log, runs): (u32, &[(usize, i16)]) = match self {
+            Self::LiteralsLength => (
+                6,
+                &[
+                    (1, 4),
+                    (1, 3),
+                    (11, 2),
+                    (3, 1),
+                    (9, 2),
+                    (1, 3),
+                    (1, 2),
+                    (5, 1),
+                    (4, -1),
+                ],
+            ),
+            Self::Offset => (5, &[(6, 1), (3, 2), (15, 1), (5, -1)]),
+            Self::MatchLength => (6, &[(1, 1), (1, 4), (1, 3), (6, 2), (37, 1), (7, -1)]),
+        };
+        let runs = runs
+            .iter()
+            .map(|(n, count)| std::iter::repeat_n(*count, *n));
+        Counts {
+            log,
+            counts: runs.flatten().collect(),
+        }
+    }
+}
+
+/// The default tables, described.
+pub(super) static DEFAULTS: LazyLock<[Arc<[u8]>; 3]> =
+    LazyLock::new(|| Code::ALL.map(|code| code.default_counts().write().into()));
+
+/// A table of one of the codes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Table {
+    /// A description as a block or the RFC has it.
+    Described(Arc<[u8]>),
+    /// One symbol, which takes no bits. A dictionary cannot have such a table.
+    Single(u8),
+}
+
+impl Table {
+    fn states(&self, code: Code) -> Option<Vec<State>> {
+        match self {
+            Self::Described(bytes) => {
+                let (most, log) = code.limits();
+                Counts::read(bytes, most, log)?.0.table()
+            }
+            Self::Single(symbol) => Some(vec![State {
+                symbol: *symbol,
+                bits: 0,
+                base: 0,
+            }]),
+        }
+    }
+}
+
+/// Extra bits of the literals length codes (RFC 8878 3.1.1.3.2.1.1).
+fn literals_bits(code: u8) -> Option<u32> {
+    Some(match code {
+        0..16 => 0,
+        16..20 => 1,
+        20..22 => 2,
+        22..24 => 3,
+        24 => 4,
+        25..36 => u32::from(code) - 19,
+        _ => return None,
+    })
+}
+
+/// Extra bits of the match length codes.
+fn match_bits(code: u8) -> Option<u32> {
+    Some(match code {
+        0..32 => 0,
+        32..36 => 1,
+        36..38 => 2,
+        38..40 => 3,
+        40..42 => 4,
+        42 => 5,
+        43..53 => u32::from(code) - 36,
+        _ => return None,
+    })
+}
+
+/// A repeat offset: known, or one of those before the block minus a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    Known(u32),
+    Before { index: usize, minus: u32 },
+}
+
+/// The repeat offsets at the beginning of a frame.
+pub(super) const FIRST: [u32; 3] = [1, 4, 8];
+
+/// The repeat offsets of a block that has not begun.
+const UNCHANGED: [Repeat; 3] = [
+    Repeat::Before { index: 0, minus: 0 },
+    Repeat::Before { index: 1, minus: 0 },
+    Repeat::Before { index: 2, minus: 0 },
+];
+
+/// Replaces offsets before the block by `before`. `None` if an offset would be 0.
+pub(super) fn compose(after: [Repeat; 3], before: [Repeat; 3]) -> Option<[Repeat; 3]> {
+    let mut out = after;
+    for repeat in &mut out {
+        if let Repeat::Before { index, minus } = *repeat {
+            *repeat = less(before[index], minus)?;
+        }
+    }
+    Some(out)
+}
+
+fn less(repeat: Repeat, by: u32) -> Option<Repeat> {
+    Some(match repeat {
+        Repeat::Known(offset) => Repeat::Known(offset.checked_sub(by).filter(|left| *left > 0)?),
+        Repeat::Before { index, minus } => Repeat::Before {
+            index,
+            minus: minus.checked_add(by)?,
+        },
+    })
+}
+
+/// The sequences of a block.
+#[derive(Debug, Clone)]
+pub(super) struct Sequences {
+    pub(super) count: u32,
+    /// The tables in effect, in the order of [`Code::ALL`].
+    pub(super) tables: [Table; 3],
+    pub(super) bits: Box<[u8]>,
+}
+
+/// Reads bits from the end of a bitstream.
+struct Backward<'a> {
+    bytes: &'a [u8],
+    /// Number of bits that are left.
+    left: usize,
+}
+
+impl<'a> Backward<'a> {
+    fn new(bytes: &'a [u8]) -> Option<Self> {
+        // The highest bit of the last byte marks the end.
+        let mark = bytes.last()?.checked_ilog2()?;
+        let left = 8 * (bytes.len() - 1) + mark as usize;
+        Some(Self { bytes, left })
+    }
+
+    /// The next `n` bits, at most 32.
+    fn read(&mut self, n: u32) -> Option<u32> {
+        self.left = self.left.checked_sub(n as usize)?;
+        let from = self.left / 8;
+        let end = self.bytes.len().min(from + 8);
+        let mut word = [0; 8];
+        word[..end - from].copy_from_slice(&self.bytes[from..end]);
+        let word = u64::from_le_bytes(word) >> (self.left % 8);
+        Some((word & ((1 << n) - 1)) as u32)
+    }
+}
+
+impl Sequences {
+    /// The repeat offsets after the block. `None` if the sequences are damaged.
+    pub(super) fn repeats(&self) -> Option<[Repeat; 3]> {
+        let mut tables = Vec::with_capacity(3);
+        for (code, table) in Code::ALL.iter().zip(&self.tables) {
+            tables.push(table.states(*code)?);
+        }
+        let mut bits = Backward::new(&self.bits)?;
+        let mut states = [0_u32; 3];
+        for (state, table) in states.iter_mut().zip(&tables) {
+            // Sizes are powers of two.
+            *state = bits.read(table.len().ilog2())?;
+        }
+        let mut repeats = UNCHANGED;
+        for number in 0..self.count {
+            let mut now = [State::default(); 3];
+            for ((now, state), table) in now.iter_mut().zip(states).zip(&tables) {
+                *now = *table.get(state as usize)?;
+            }
+            let [literals, offset, matched] = now;
+            if offset.symbol > 31 {
+                return None;
+            }
+            let value = (1_u64 << offset.symbol) + u64::from(bits.read(offset.symbol.into())?);
+            bits.read(match_bits(matched.symbol)?)?;
+            bits.read(literals_bits(literals.symbol)?)?;
+            let [first, second, third] = repeats;
+            repeats = match value {
+                1..=3 => match value - 1 + u64::from(literals.symbol == 0) {
+                    0 => repeats,
+                    1 => [second, first, third],
+                    2 => [third, first, second],
+                    _ => [less(first, 1)?, first, second],
+                },
+                // At most 1 << 32.
+                _ => [Repeat::Known(u32::try_from(value - 3).ok()?), first, second],
+            };
+            if number + 1 < self.count {
+                for index in [0, 2, 1] {
+                    states[index] = now[index].base + bits.read(now[index].bits)?;
+                }
+            }
+        }
+        (bits.left == 0).then_some(repeats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_tables_are_those_of_the_standard() {
+        for code in Code::ALL {
+            let counts = code.default_counts();
+            let (most, log) = code.limits();
+            let sum: i32 = counts.counts.iter().map(|c| i32::from(*c).abs()).sum();
+            assert_eq!(sum, 1 << counts.log);
+            let described = counts.write();
+            assert_eq!(
+                Counts::read(&described, most, log),
+                Some((counts, described.len()))
+            );
+        }
+        // RFC 8878, appendix A.3: states 0, 1 and 31 of the default offset table.
+        let table = Code::Offset.default_counts().table().unwrap();
+        let state = |n: usize| (table[n].symbol, table[n].bits, table[n].base);
+        assert_eq!(
+            [state(0), state(1), state(31)],
+            [(0, 5, 0), (6, 4, 0), (24, 5, 0)]
+        );
+    }
+
+    #[test]
+    fn offsets_before_the_block_are_replaced() {
+        let before = |index, minus| Repeat::Before { index, minus };
+        let known = Repeat::Known;
+        let after = [before(2, 1), known(9), before(0, 0)];
+        let whole = compose(after, [before(1, 2), known(4), before(0, 3)]);
+        assert_eq!(whole, Some([before(0, 4), known(9), before(1, 2)]));
+        assert_eq!(compose(after, [known(1), known(4), known(1)]), None);
+    }
+}

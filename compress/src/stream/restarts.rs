@@ -1,0 +1,311 @@
+//! Random access to a foreign stream that a pass has decoded before, from its restart points.
+//!
+//! The content is divided into frames of equal length. A frame is decoded from the last restart point
+//! before it, and compared with the digest that the pass has made. Frames on the way to it go into the
+//! cache, and the decoder continues there for a later read.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use xxhash_rust::xxh64::xxh64;
+
+use super::cache::{Content, FrameCache};
+use super::options::OpenOptions;
+use super::reader::Find;
+use super::restart_cache::HEADER_LEN;
+use crate::decode::{Pass, Place};
+use crate::table::{Entry, Frame};
+use crate::zstd_format::FrameHeader;
+use crate::{Codec, Error, ReadAt};
+
+/// Maximum window of a frame that gets restart points.
+pub(super) const WINDOW_MAX: u64 = 8 << 20;
+/// Maximum size of a state: tables of a few hundred bytes, and a window.
+const STATE_MAX: u64 = WINDOW_MAX + (4 << 10);
+/// Maximum distance of restart points. Content further from the last one must be kept.
+pub(super) const SEGMENT_MAX: u64 = 64 << 20;
+/// Least distance of restart points.
+const DISTANCE_MIN: u64 = 1 << 20;
+/// Usual maximum distance of restart points, which limits the time of a read.
+const DISTANCE_MAX: u64 = 32 << 20;
+/// Content bytes for each byte of a state: the index takes less than 3 % of the content of zstd, and
+/// less than 1 % of gzip.
+const ZSTD_RATIO: u64 = 36;
+const GZIP_RATIO: u64 = 110;
+/// Maximum number of decoders to keep for later reads.
+const CURSORS: usize = 3;
+
+/// A restart point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Point {
+    pub(super) place: Place,
+    /// Offset of the compressed state in the file.
+    pub(super) at: u64,
+    /// Size of the compressed state; 0 if there is none.
+    pub(super) len: u32,
+    /// Low half of the XXH64 of the compressed state.
+    pub(super) check: u32,
+}
+
+/// A decoder on its way.
+struct Cursor {
+    pass: Pass,
+    /// Content offset of what it returns next.
+    at: u64,
+}
+
+/// The restart points of a stream.
+pub(super) struct Restarts {
+    source: Arc<dyn ReadAt>,
+    codec: Codec,
+    max_window: u64,
+    frame_size: u64,
+    points: RwLock<Vec<Point>>,
+    /// The file with states, made when the first one is written.
+    file: OnceLock<Arc<File>>,
+    cursors: Mutex<Vec<Cursor>>,
+    cache: FrameCache,
+}
+
+impl Restarts {
+    pub(super) fn new(
+        source: Arc<dyn ReadAt>,
+        codec: Codec,
+        frame_size: u32,
+        options: &OpenOptions,
+    ) -> Self {
+        Self {
+            source,
+            codec,
+            max_window: options.max_window(),
+            frame_size: frame_size.into(),
+            points: RwLock::default(),
+            file: OnceLock::new(),
+            cursors: Mutex::default(),
+            cache: FrameCache::new(options.cache(), frame_size),
+        }
+    }
+
+    /// Restart points from a cache.
+    pub(super) fn load(&self, points: Vec<Point>, file: File) {
+        *self.points.write().unwrap_or_else(PoisonError::into_inner) = points;
+        self.file.get_or_init(|| Arc::new(file));
+    }
+
+    /// All points.
+    pub(super) fn points(&self) -> Vec<Point> {
+        let points = self.points.read().unwrap_or_else(PoisonError::into_inner);
+        points.clone()
+    }
+
+    fn last(&self) -> Option<Point> {
+        let points = self.points.read().unwrap_or_else(PoisonError::into_inner);
+        points.last().copied()
+    }
+
+    /// Whether content that ends at `end` is near enough to a restart point.
+    pub(super) fn reaches(&self, end: u64) -> bool {
+        self.last()
+            .is_some_and(|last| end - last.place.content <= SEGMENT_MAX)
+    }
+
+    /// Whether a pass should make a restart point at `place`.
+    pub(super) fn wants(&self, place: &Place) -> bool {
+        let Some(last) = self.last() else {
+            return place.window.is_none();
+        };
+        let distance = place.content - last.place.content;
+        let Some(window) = place.window else {
+            return distance >= DISTANCE_MIN;
+        };
+        if window > WINDOW_MAX {
+            return false;
+        }
+        // Without an earlier state, assume that the window is compressed to a third.
+        let state = match last.len {
+            0 => window / 3,
+            len => len.into(),
+        };
+        let ratio = match self.codec {
+            Codec::Gzip => GZIP_RATIO,
+            Codec::Zstd | Codec::None => ZSTD_RATIO,
+        };
+        distance >= (ratio * state).clamp(DISTANCE_MIN, DISTANCE_MAX)
+    }
+
+    /// Adds a restart point, whose state is written to the file that `create` makes. Without space for
+    /// it, there is no restart point.
+    pub(super) fn add(
+        &self,
+        place: Place,
+        state: &[u8],
+        create: impl FnOnce() -> io::Result<File>,
+    ) -> Result<(), Error> {
+        let mut point = Point {
+            place,
+            at: 0,
+            len: 0,
+            check: 0,
+        };
+        if place.window.is_some() {
+            let stored = zstd::bulk::compress(state, 1).map_err(Error::Read)?;
+            point.at = self.states_end();
+            let file = match self.file.get() {
+                Some(file) => Arc::clone(file),
+                None => match create() {
+                    Ok(file) => Arc::clone(self.file.get_or_init(|| Arc::new(file))),
+                    Err(_) => return Ok(()),
+                },
+            };
+            if file.write_all_at(&stored, point.at).is_err() {
+                return Ok(());
+            }
+            // A state has at most STATE_MAX bytes.
+            point.len = stored.len() as u32;
+            point.check = xxh64(&stored, 0) as u32;
+        }
+        let mut points = self.points.write().unwrap_or_else(PoisonError::into_inner);
+        points.push(point);
+        Ok(())
+    }
+
+    /// Offset in the file after the last state.
+    fn states_end(&self) -> u64 {
+        let points = self.points.read().unwrap_or_else(PoisonError::into_inner);
+        let state = points.iter().rev().find(|point| point.len > 0);
+        state.map_or(HEADER_LEN as u64, |point| point.at + u64::from(point.len))
+    }
+
+    /// Puts a frame that the pass has decoded into the cache.
+    pub(super) fn offer(&self, number: u64, content: Content) {
+        self.cache.offer(number, content);
+    }
+
+    /// Copies content of `frame` from content offset `offset`, which is in the frame, to `buf`.
+    pub(super) fn read(
+        &self,
+        frame: &Frame,
+        find: &Find<'_>,
+        buf: &mut [u8],
+        offset: u64,
+    ) -> Result<usize, Error> {
+        let content = self.cache.get(frame.number, || self.decode(frame, find))?;
+        let inside = (offset - frame.content_offset) as usize;
+        let from = content.get(inside..).unwrap_or_default();
+        let n = buf.len().min(from.len());
+        buf[..n].copy_from_slice(&from[..n]);
+        Ok(n)
+    }
+
+    fn decode(&self, frame: &Frame, find: &Find<'_>) -> Result<Content, Error> {
+        let mut cursor = self.cursor(frame.content_offset)?;
+        loop {
+            let number = cursor.at.div_ceil(self.frame_size);
+            let start = number * self.frame_size;
+            // Content between the restart point and the next frame.
+            let mut skipped = vec![0; (start - cursor.at) as usize];
+            self.fill(&mut cursor, &mut skipped)?;
+            let Some(next) = find(number).filter(|next| next.number <= frame.number) else {
+                return Err(self.changed(start, "no frame", "a frame"));
+            };
+            let mut content = vec![0; next.content_len as usize];
+            self.fill(&mut cursor, &mut content)?;
+            let digest = xxh64(&content, 0);
+            if entry(digest) != next.entry {
+                return Err(self.changed(start, "other content", "the content of the first pass"));
+            }
+            let content = Arc::new(content);
+            if number == frame.number {
+                let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+                if cursors.len() == CURSORS {
+                    cursors.remove(0);
+                }
+                cursors.push(cursor);
+                return Ok(content);
+            }
+            self.cache.offer(number, content);
+        }
+    }
+
+    /// A decoder at or before content offset `at`: one on its way there, or from a restart point.
+    fn cursor(&self, at: u64) -> Result<Cursor, Error> {
+        let points = self.points.read().unwrap_or_else(PoisonError::into_inner);
+        let count = points.partition_point(|point| point.place.content <= at);
+        let Some(point) = count
+            .checked_sub(1)
+            .and_then(|last| points.get(last).copied())
+        else {
+            return Err(self.changed(at, "no restart point", "one at the beginning"));
+        };
+        drop(points);
+        let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+        let useful = |cursor: &Cursor| (point.place.content..=at).contains(&cursor.at);
+        let best = (0..cursors.len())
+            .filter(|i| useful(&cursors[*i]))
+            .max_by_key(|i| cursors[*i].at);
+        if let Some(best) = best {
+            return Ok(cursors.remove(best));
+        }
+        drop(cursors);
+        let state = self.state(&point)?;
+        let source = Arc::clone(&self.source);
+        let pass = Pass::resume(source, self.codec, self.max_window, point.place, &state);
+        let pass = pass.ok_or_else(|| self.changed(at, "an invalid state", "a decoder's state"))?;
+        Ok(Cursor {
+            pass,
+            at: point.place.content,
+        })
+    }
+
+    fn state(&self, point: &Point) -> Result<Vec<u8>, Error> {
+        let Some(file) = self.file.get().filter(|_| point.len > 0) else {
+            return Ok(Vec::new());
+        };
+        let mut stored = vec![0; point.len as usize];
+        file.read_exact_at(&mut stored, point.at)
+            .map_err(Error::Read)?;
+        let wrong = || self.changed(point.place.content, "a damaged state", "its checksum");
+        let header = FrameHeader::parse(&stored).and_then(|header| header.content_len);
+        let len = header.filter(|len| *len <= STATE_MAX).ok_or_else(wrong)?;
+        if xxh64(&stored, 0) as u32 != point.check {
+            return Err(wrong());
+        }
+        zstd::bulk::decompress(&stored, len as usize).map_err(|_| wrong())
+    }
+
+    fn fill(&self, cursor: &mut Cursor, mut buf: &mut [u8]) -> Result<(), Error> {
+        while !buf.is_empty() {
+            let n = cursor.pass.read(buf).map_err(|error| match error {
+                Error::Read(error) => Error::Read(error),
+                other => self.changed(cursor.at, &other.to_string(), "content that decodes"),
+            })?;
+            if n == 0 {
+                return Err(self.changed(cursor.at, "the end", "more content"));
+            }
+            cursor.at += n as u64;
+            buf = &mut buf[n..];
+        }
+        Ok(())
+    }
+
+    /// The error if the stream, or the cache, differs from what the pass has read.
+    fn changed(&self, content: u64, found: &str, expected: &str) -> Error {
+        Error::Broken {
+            region: "content decoded from a restart point".into(),
+            offset: content,
+            found: found.into(),
+            expected: format!("{expected}: the file has changed, or the cache is damaged"),
+        }
+    }
+}
+
+/// The entry of a frame that is decoded from a restart point: it is not stored.
+pub(super) fn entry(digest: u64) -> Entry {
+    Entry {
+        stored_len: 0,
+        content_check: digest as u32,
+        stored_check: (digest >> 32) as u32,
+    }
+}
