@@ -24,6 +24,8 @@ pub struct Env {
     pub stdin: Option<File>,
     /// The directory for copies of streams that cannot seek (unlinked files).
     pub spool_dir: PathBuf,
+    /// The directory for restart points of compressed streams, which are kept between runs.
+    pub cache_dir: Option<PathBuf>,
     /// The kernel file for verbs without a kernel argument (`LIVECORE_KERNEL`).
     pub kernel: Option<PathBuf>,
     /// Kernel files and directories to search, for verbs without such an argument
@@ -44,6 +46,16 @@ pub struct Env {
     pub sandbox: Mode,
 }
 
+/// The user's directory for data that can be computed again (XDG Base Directory Specification).
+fn cache_dir() -> Option<PathBuf> {
+    let absolute = |name| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(base.join("livecore"))
+}
+
 impl Env {
     /// No terminals, an empty standard input, no signals.
     pub fn detached() -> Self {
@@ -53,6 +65,7 @@ impl Env {
             color: false,
             stdin: None,
             spool_dir: std::env::temp_dir(),
+            cache_dir: None,
             kernel: None,
             kernel_path: Vec::new(),
             memory: memory::DEFAULT_MAX,
@@ -85,6 +98,7 @@ impl Env {
             kernel_path: std::env::var_os("LIVECORE_KERNEL_PATH")
                 .map(|paths| std::env::split_paths(&paths).collect())
                 .unwrap_or_default(),
+            cache_dir: cache_dir(),
             memory: memory::default_budget(),
             ci: ["GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "CI"]
                 .into_iter()

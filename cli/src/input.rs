@@ -12,7 +12,6 @@ use livecore_defs::foreign::{Foreign, HEAD};
 use livecore_kernel::Agreement;
 use livecore_kernel::SearchResult;
 use livecore_kernel::{KernelSearch, Pair, PairError, Tried};
-use livecore_livedump::publish::free;
 use livecore_minidump::dump::Warning;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
@@ -23,7 +22,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::session::Session;
-use crate::text::Short;
 use livecore_serve::command;
 
 /// How to open a dump.
@@ -133,41 +131,27 @@ pub(crate) fn warn_of_loss(
     Ok(())
 }
 
-/// Decodes a single stream without an index as far as the dump reaches, with a bar: what needs a kernel
-/// reads pages in any order. Names the temporary file, and fails if the space is not enough for about
-/// the size of the dump. Does not read the checksum at the end of the stream.
+/// Decodes a single stream without an index once, with a bar: what needs a kernel reads pages in any
+/// order. The pass leaves restart points, so a stream that has them from an earlier run is not decoded.
+/// Does not read the checksum at the end of the stream: the check at the end of the run does.
 fn decode_ahead(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
     const STEP: u64 = 1 << 20;
     let stream = dump.envelope().stream();
-    // Frames with known sizes need no index.
-    if stream.kind() != StreamKind::Foreign || stream.frames().is_some() {
+    // Frames with known sizes need no restart points.
+    if stream.kind() != StreamKind::Foreign
+        || stream.frames().is_some()
+        || stream.known_len().is_some()
+    {
         return Ok(());
     }
-    let (directory, needed) = (&session.env.spool_dir, dump.envelope().file_len());
     session.voice.say_id(
         Id::Decompressing,
         format_args!(
-            "{}: single compressed stream: decompressing to a temporary file in {} (up to {}); run \
-         `livecore convert IN OUT` once to avoid this",
-            path.display(),
-            directory.display(),
-            Short(needed)
+            "{}: single compressed stream: decoding it once; run `livecore convert IN OUT` once to \
+             avoid this",
+            path.display()
         ),
     );
-    let free = free::available(directory)?;
-    if free < needed {
-        let what = format_args!(
-            "not enough space in {}: {} available, {} needed",
-            directory.display(),
-            Short(free),
-            Short(needed)
-        );
-        let next = "set TMPDIR to a directory with more space";
-        return Err(Failure::could_not(what)
-            .id_is(Id::NoSpace)
-            .about(path)
-            .next(next));
-    }
     let (content, end) = (stream.content(), dump.end());
     let bar = session.bar("decode", false, Some(end));
     for at in (0..end).step_by(STEP as usize) {

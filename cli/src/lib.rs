@@ -87,6 +87,7 @@ pub fn run(
     };
     let env = Env {
         memory: cli.memory.unwrap_or(env.memory),
+        cache_dir: env.cache_dir.filter(|_| !cli.no_cache),
         color: match cli.color.as_str() {
             "always" => true,
             "never" => false,

@@ -4,8 +4,11 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use livecore_compress::{Codec, ReadAt};
 use livecore_livedump::publish::Destination;
 use livecore_livedump::sys::sandbox::{self, Allowed, Files, Sockets};
 
@@ -85,7 +88,10 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
     let mut programs = false;
     let mut text = None;
     match verb {
-        Verb::Info(args) => args.dumps.iter().for_each(|path| files.dump(path)),
+        Verb::Info(args) => args.dumps.iter().for_each(|path| {
+            files.dump(path);
+            files.cache(path, env);
+        }),
         Verb::Verify(args) => {
             args.dumps.iter().for_each(|path| files.dump(path));
             for directory in args.dumps.iter().filter(|path| path.is_dir()) {
@@ -100,6 +106,7 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         }
         Verb::Convert(args) => {
             files.dump(&args.input);
+            files.cache(&args.input, env);
             files.kernel(args.kernel.as_deref());
             files.kernels(&args.kernel_path);
             files.output(&args.output);
@@ -110,15 +117,16 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         }
         Verb::Export(args) => {
             files.dump(&args.dump);
+            files.cache(&args.dump, env);
             files.output(&args.output);
         }
-        Verb::Read(args) => files.dump_and_kernel(&args.dump, &args.kernel),
-        Verb::Dmesg(args) => files.dump_and_kernel(args.dump.path(), &args.kernel),
-        Verb::Ps(args) => files.dump_and_kernel(args.dump.path(), &args.kernel),
-        Verb::Threads(args) => files.dump_and_kernel(&args.dump, &args.kernel),
-        Verb::Triage(args) => files.dump_and_kernel(&args.dump, &args.kernel),
+        Verb::Read(args) => files.dump_and_kernel(&args.dump, &args.kernel, env),
+        Verb::Dmesg(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),
+        Verb::Ps(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),
+        Verb::Threads(args) => files.dump_and_kernel(&args.dump, &args.kernel, env),
+        Verb::Triage(args) => files.dump_and_kernel(&args.dump, &args.kernel, env),
         Verb::Serve(args) => {
-            files.dump_and_kernel(&args.dump, &args.kernel);
+            files.dump_and_kernel(&args.dump, &args.kernel, env);
             // `serve` removes its Unix socket. Without --unix, the socket is in one of these.
             match &args.unix {
                 Some(path) => files.0.remove.push(parent(path).to_owned()),
@@ -174,7 +182,11 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
                 closes_paths: false,
             });
         }
-        Verb::Completions(_) | Verb::Man(_) | Verb::QmpGuard | Verb::KgdbGuard(_) => return None,
+        Verb::Cache(_)
+        | Verb::Completions(_)
+        | Verb::Man(_)
+        | Verb::QmpGuard
+        | Verb::KgdbGuard(_) => return None,
     }
     let compiles = text.is_some_and(|path| emulated::runs_compiler(path));
     text.iter().for_each(|path| files.read(path));
@@ -231,8 +243,26 @@ impl Access {
         }
     }
 
-    fn dump_and_kernel(&mut self, dump: &Path, kernel: &KernelArgs) {
+    /// The cache of restart points, if a dump may need it: a compressed file. Creates the directory,
+    /// because a rule cannot name one that does not exist.
+    fn cache(&mut self, dump: &Path, env: &Env) {
+        let is_compressed = || {
+            let mut magic = [0; 8];
+            let file = fs::File::open(dump).ok().filter(|_| dump.is_file())?;
+            file.read_full_at(&mut magic, 0).ok()?;
+            (Codec::sniff(&magic) != Codec::None).then_some(())
+        };
+        if let Some(dir) = &env.cache_dir
+            && is_compressed().is_some()
+            && (dir.is_dir() || make_private(dir).is_ok())
+        {
+            self.0.write.push(dir.clone());
+        }
+    }
+
+    fn dump_and_kernel(&mut self, dump: &Path, kernel: &KernelArgs, env: &Env) {
         self.dump(dump);
+        self.cache(dump, env);
         self.kernel(kernel.kernel.as_deref());
         self.kernels(&kernel.kernel_path);
     }
@@ -325,6 +355,14 @@ impl Access {
         }
         source.is_emulated().then_some(source.machine.as_ref())
     }
+}
+
+/// Creates a directory for one user, and its parents.
+fn make_private(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
 }
 
 /// The parent directory of `path`.

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use livecore_compress::{OpenOptions, StreamKind};
+use livecore_compress::{OpenOptions, RestartCache, StreamKind};
 use livecore_kernel::Missing;
 use livecore_livedump::image;
 use livecore_livedump::sys::sandbox::close_paths;
@@ -168,10 +168,14 @@ impl<'a> Session<'a> {
 
     /// Options for streams, with `threads` or one thread for each processor.
     pub fn stream_options(&self, threads: Option<NonZeroUsize>) -> OpenOptions {
-        OpenOptions::new()
+        let options = OpenOptions::new()
             .threads(crate::args::threads(threads))
             .memory(self.env.memory)
-            .spool_dir(&self.env.spool_dir)
+            .spool_dir(&self.env.spool_dir);
+        match &self.env.cache_dir {
+            Some(dir) => options.restart_cache(restart_cache(dir)),
+            None => options,
+        }
     }
 
     /// Options for memory images.
@@ -374,5 +378,14 @@ pub(crate) fn print(text: &str, out: &mut (dyn Write + Send)) -> Exit {
         Ok(()) => Exit::DONE,
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::CLOSED_PIPE,
         Err(_) => Exit::COULD_NOT,
+    }
+}
+
+/// The cache of restart points in `dir`.
+pub(crate) fn restart_cache(dir: &Path) -> RestartCache {
+    RestartCache {
+        dir: dir.to_owned(),
+        max_bytes: 4 << 30,
+        min_content: 64 << 20,
     }
 }

@@ -7,6 +7,7 @@ use crate::session::Session;
 use crate::text::parse_size;
 use crate::transport::Listener;
 
+pub(crate) mod cache;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
@@ -86,6 +87,11 @@ pub struct Cli {
     /// Memory for bitmaps, page tables and frames [default: 256M]
     #[arg(long, global = true, help_heading = "Global options", value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
+    /// Do not use the cache of restart points
+    ///
+    /// The cache makes a second open of a single compressed stream fast (`livecore cache --help`).
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_cache: bool,
     /// Do not enter the sandbox (docs/sandbox.md)
     #[arg(long, global = true, help_heading = "Global options")]
     pub no_sandbox: bool,
@@ -131,6 +137,8 @@ pub enum Verb {
     Gdb(gdb::Args),
     /// Access mem(4): memory, memory ranges, physical addresses
     Mem(mem::Args),
+    /// Remove cached data
+    Cache(cache::Args),
     /// Print a shell completion script
     Completions(completions::Args),
     /// Print or write the manual pages
@@ -175,6 +183,7 @@ pub(crate) fn run(
         Verb::Gdb(args) => gdb::run(args, session),
         Verb::Ps(args) => ps::run(args, session),
         Verb::Threads(args) => threads::run(args, session),
+        Verb::Cache(args) => cache::run(args, session),
         Verb::Completions(args) => completions::run(args, Cli::command(), session),
         Verb::Man(args) => man::run(args, Cli::command(), session),
         Verb::QmpGuard => qmp_guard::run(),

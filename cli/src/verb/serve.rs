@@ -31,9 +31,9 @@ removes the ABI from it.
 `monitor help` in gdb, or `process plugin packet monitor help` in lldb, lists more commands: backtraces \
 through trap frames, ps, dmesg, modules.
 
-A single compressed stream, as FreeBSD writes vmcore.N.gz and vmcore.N.zst, is decompressed once before \
-the first debugger is served, and compressed again into an unlinked temporary file in TMPDIR. Run `livecore convert IN OUT` \
-once to avoid this.
+A single compressed stream, as FreeBSD writes vmcore.N.gz and vmcore.N.zst, is decoded once before \
+the first debugger is served. This leaves restart points, which make a second run fast \
+(`livecore cache --help`). `livecore convert IN OUT` writes a dump with an index.
 
 Up to eight debuggers are served at once. One that sends nothing for an hour is disconnected. \
 Debuggers cannot run the kernel or write to it.

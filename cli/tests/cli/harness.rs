@@ -14,6 +14,7 @@ use crate::schema;
 pub(crate) fn livecore() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livecore"));
     command.stdin(Stdio::null());
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 

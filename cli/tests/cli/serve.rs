@@ -219,7 +219,7 @@ fn names_in_a_dump_are_escaped() {
 
 /// A stream as FreeBSD writes it: one frame without an index.
 #[test]
-fn stream_without_an_index_needs_a_temporary_file() {
+fn stream_without_an_index_needs_no_temporary_file() {
     let tiny = tiny();
     let dir = tempfile::tempdir().unwrap();
     let [plain, stream] = ["vmcore.0", "vmcore.0.zst"].map(|name| dir.path().join(name));
@@ -234,12 +234,9 @@ fn stream_without_an_index_needs_a_temporary_file() {
         command.arg(&tiny.kernel).arg(dump).env("TMPDIR", place);
         Run::of(command.output().unwrap())
     };
-    let note = "decompressing";
-    let printed = serve(&stream, dir.path()).expect(0);
-    assert_eq!(printed.count(note), 1, "{}", printed.err);
-    serve(&stream, &dir.path().join("nowhere")).expect(1);
-    let sealed = serve(&tiny.dump, &dir.path().join("nowhere")).expect(0);
-    assert_eq!(sealed.count(note), 0, "{}", sealed.err);
+    for dump in [&stream, &tiny.dump] {
+        serve(dump, &dir.path().join("nowhere")).expect(0);
+    }
 }
 
 #[test]

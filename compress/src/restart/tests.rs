@@ -70,7 +70,11 @@ fn check(stored: Vec<u8>, codec: Codec, content: &[u8], what: &str) -> (usize, u
         let mut resumed = resumed.unwrap_or_else(|| panic!("{what}: {place:?}"));
         let from = place.content as usize;
         // Beyond the window, and at one of many places to the end.
-        let most = if from.is_multiple_of(7) { usize::MAX } else { 3 << 20 };
+        let most = if from.is_multiple_of(7) {
+            usize::MAX
+        } else {
+            3 << 20
+        };
         let mut done = 0;
         while done < most {
             let n = resumed
