@@ -37,16 +37,15 @@ pub enum Operation {
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let Operation::Clear = args.operation;
     let Some(dir) = &session.env.cache_dir else {
-        return Err(Failure::could_not("no cache directory: HOME is not set"));
+        return Err(Failure::could_not(
+            "no cache directory: set HOME, and do not use --no-cache",
+        ));
     };
     let (files, bytes) = restart_cache(dir)
         .clear()
         .map_err(|e| Failure::from(e).about(dir))?;
-    let dir = dir.display();
-    writeln!(
-        session.out,
-        "{dir}: removed {files} files, {}",
-        Bytes(bytes)
-    )?;
+    let noun = if files == 1 { "file" } else { "files" };
+    let (dir, bytes) = (dir.display(), Bytes(bytes));
+    writeln!(session.out, "{dir}: removed {files} {noun}, {bytes}")?;
     Ok(())
 }

@@ -34,6 +34,7 @@ mod overlaps;
 mod pipes;
 mod ports;
 mod real;
+mod restarts;
 mod salvage;
 mod schema;
 mod serve;

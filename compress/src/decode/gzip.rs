@@ -2,8 +2,9 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::decoded::Decoded;
 use super::input::{Input, cut};
-use super::{Boundary, Decoded, Engine, Next};
+use super::{Boundary, Engine, Next};
 use crate::gzip_format::{HEADER_MAX, MAGIC, MemberHeader, NoHeader, TRAILER_LEN};
 use crate::restart::deflate::{Inflater, WINDOW};
 use crate::{Codec, Error};

@@ -1,5 +1,6 @@
 //! Decoding: one frame at a time, or a foreign stream from its beginning.
 
+pub(crate) mod decoded;
 pub(crate) mod frame;
 mod gzip;
 pub(crate) mod input;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use crate::evenness::Evenness;
 use crate::{Codec, Error, ReadAt};
 
+use decoded::Decoded;
 use input::{Input, cut};
 
 /// One decoding pass over a compressed stream from its beginning: frames, and optional padding.
@@ -103,16 +105,6 @@ enum Next {
     Skippable,
     /// The end, or bytes that are not a frame.
     Other,
-}
-
-/// The result of decoding some bytes.
-pub(crate) struct Decoded {
-    /// Number of stored bytes consumed.
-    pub(crate) used: usize,
-    /// Number of content bytes produced.
-    pub(crate) made: usize,
-    /// Whether the frame has ended, or why it does not decode.
-    pub(crate) ended: Result<bool, String>,
 }
 
 impl Pass {

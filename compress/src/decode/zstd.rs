@@ -2,8 +2,9 @@
 
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
+use super::decoded::Decoded;
 use super::input::{Input, cut};
-use super::{Boundary, Decoded, Engine, Next};
+use super::{Boundary, Engine, Next};
 use crate::restart::zstd::{Tracker, resume};
 use crate::zstd_format::{
     BLOCK_HEADER_LEN, CHECKSUM_LEN, FRAME_HEADER_MAX, FrameHeader, MAGIC, is_skippable,

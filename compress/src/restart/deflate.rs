@@ -8,7 +8,7 @@ use miniz_oxide::inflate::core::{
     BlockBoundaryState, DecompressorOxide, decompress_with_limit, inflate_flags,
 };
 
-use crate::decode::Decoded;
+use crate::decode::decoded::Decoded;
 
 /// Maximum distance of a match.
 pub(crate) const WINDOW: usize = 32 << 10;

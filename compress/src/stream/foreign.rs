@@ -26,14 +26,14 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use tempfile::NamedTempFile;
 use xxhash_rust::xxh64::xxh64;
 
 use super::cache::Content;
 use super::options::{OpenOptions, Sink};
+use super::point::{WINDOW_MAX, entry};
 use super::reader::FrameReader;
 use super::restart_cache::{Key, RestartCache};
-use super::restarts::{Restarts, WINDOW_MAX, entry};
+use super::restarts::Restarts;
 use crate::decode::frame::Kind;
 use crate::decode::{Pass, Place};
 use crate::encode::FrameEncoder;
@@ -87,8 +87,6 @@ struct State {
     engine: Option<FrameEncoder>,
     /// The last complete frames, as many as a window needs.
     history: VecDeque<Content>,
-    /// The file of states, if it will be kept.
-    states: Option<NamedTempFile>,
     /// Content after the complete frames.
     partial: Vec<u8>,
     filled: usize,
@@ -135,7 +133,6 @@ impl Foreign {
                 pass: None,
                 engine: None,
                 history: VecDeque::new(),
-                states: None,
                 partial: Vec::new(),
                 filled: 0,
                 stored: Vec::new(),
@@ -235,7 +232,6 @@ impl Foreign {
                 self.failure.get_or_init(|| Failure { error, readable });
                 state.ended = true;
                 state.pass = None;
-                state.states = None;
             }
         }
         Ok(!state.ended)
@@ -254,7 +250,7 @@ impl Foreign {
         state.ended = true;
         state.history.clear();
         let done = self.done.read().unwrap_or_else(PoisonError::into_inner);
-        if let (Some((cache, key)), Some(states)) = (&self.keep, state.states.take())
+        if let Some((cache, key)) = &self.keep
             && done.spool.is_none()
             && !state.dropped
             && self.trailing.get().is_none()
@@ -262,7 +258,13 @@ impl Foreign {
         {
             // Without space, the restart points are used in this run only.
             let points = self.restarts.points();
-            let _ = cache.keep(key, states, &points, &done.table, self.looks_cut());
+            let _ = cache.keep(
+                key,
+                self.restarts.file(),
+                &points,
+                &done.table,
+                self.looks_cut(),
+            );
         }
         Ok(())
     }
@@ -311,16 +313,12 @@ impl Foreign {
             };
             decoder = found;
         }
-        let states = &mut state.states;
         self.restarts.add(place, &decoder, || {
-            if let Some((cache, _)) = &self.keep
-                && let Ok(file) = cache.create()
-            {
-                let handle = file.as_file().try_clone()?;
-                *states = Some(file);
-                return Ok(handle);
+            let kept = self.keep.as_ref().map(|(cache, _)| cache.unlinked());
+            match kept {
+                Some(Ok(file)) => Ok(file),
+                _ => spool(self.spool_dir.as_deref()),
             }
-            spool(self.spool_dir.as_deref())
         })
     }
 

@@ -9,6 +9,7 @@ mod cache;
 mod foreign;
 mod indexed;
 mod options;
+mod point;
 pub(crate) mod reader;
 mod rebuild;
 mod restart_cache;

@@ -22,15 +22,14 @@
 //! the state's XXH64 (`u32`). A frame has the XXH64 of its content.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use tempfile::NamedTempFile;
 use xxhash_rust::xxh64::xxh64;
 
-use super::restarts::{Point, SEGMENT_MAX, WINDOW_MAX, entry};
+use super::point::{Point, SEGMENT_MAX, WINDOW_MAX, entry};
 use crate::decode::Place;
 use crate::table::FrameTable;
 use crate::{Codec, ReadAt};
@@ -178,23 +177,24 @@ impl RestartCache {
         })
     }
 
-    /// A new file in the directory.
-    pub(super) fn create(&self) -> io::Result<NamedTempFile> {
-        match fs::DirBuilder::new().mode(0o700).create(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        // The file has mode 0600.
-        tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .tempfile_in(&self.dir)
+    /// A new unlinked file in the directory.
+    pub(super) fn unlinked(&self) -> io::Result<File> {
+        self.make_dir()?;
+        tempfile::tempfile_in(&self.dir)
     }
 
-    /// Completes a file of states and gives it its name. Removes the oldest files.
+    fn make_dir(&self) -> io::Result<()> {
+        match fs::DirBuilder::new().mode(0o700).create(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a file with restart points, whose states are in `states`. Removes the oldest files.
     pub(super) fn keep(
         &self,
         key: &Key,
-        file: NamedTempFile,
+        states: Option<&File>,
         points: &[Point],
         table: &FrameTable,
         looks_cut: bool,
@@ -219,7 +219,16 @@ impl RestartCache {
         if len > self.max_bytes {
             return Ok(());
         }
-        file.as_file().set_len(at)?;
+        self.make_dir()?;
+        // The file has mode 0600.
+        let mut file = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempfile_in(&self.dir)?;
+        self.evict(len, file.path())?;
+        if let Some(mut states) = states {
+            states.seek(SeekFrom::Start(0))?;
+            io::copy(&mut states.take(at), file.as_file_mut())?;
+        }
         file.as_file().write_all_at(&tables, at)?;
         let digest = xxh64(&tables, 0);
         let header = key.header(
@@ -230,7 +239,6 @@ impl RestartCache {
             looks_cut,
         );
         file.as_file().write_all_at(&header, 0)?;
-        self.evict(len, file.path())?;
         file.persist(self.dir.join(key.name()))?;
         Ok(())
     }

@@ -13,19 +13,16 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::cache::{Content, FrameCache};
 use super::options::OpenOptions;
+use super::point::{Point, SEGMENT_MAX, WINDOW_MAX, entry};
 use super::reader::Find;
 use super::restart_cache::HEADER_LEN;
 use crate::decode::{Pass, Place};
-use crate::table::{Entry, Frame};
+use crate::table::Frame;
 use crate::zstd_format::FrameHeader;
 use crate::{Codec, Error, ReadAt};
 
-/// Maximum window of a frame that gets restart points.
-pub(super) const WINDOW_MAX: u64 = 8 << 20;
 /// Maximum size of a state: tables of a few hundred bytes, and a window.
 const STATE_MAX: u64 = WINDOW_MAX + (4 << 10);
-/// Maximum distance of restart points. Content further from the last one must be kept.
-pub(super) const SEGMENT_MAX: u64 = 64 << 20;
 /// Least distance of restart points.
 const DISTANCE_MIN: u64 = 1 << 20;
 /// Usual maximum distance of restart points, which limits the time of a read.
@@ -36,18 +33,6 @@ const ZSTD_RATIO: u64 = 36;
 const GZIP_RATIO: u64 = 110;
 /// Maximum number of decoders to keep for later reads.
 const CURSORS: usize = 3;
-
-/// A restart point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Point {
-    pub(super) place: Place,
-    /// Offset of the compressed state in the file.
-    pub(super) at: u64,
-    /// Size of the compressed state; 0 if there is none.
-    pub(super) len: u32,
-    /// Low half of the XXH64 of the compressed state.
-    pub(super) check: u32,
-}
 
 /// A decoder on its way.
 struct Cursor {
@@ -92,6 +77,11 @@ impl Restarts {
     pub(super) fn load(&self, points: Vec<Point>, file: File) {
         *self.points.write().unwrap_or_else(PoisonError::into_inner) = points;
         self.file.get_or_init(|| Arc::new(file));
+    }
+
+    /// The file with states, if there is one.
+    pub(super) fn file(&self) -> Option<&File> {
+        self.file.get().map(Arc::as_ref)
     }
 
     /// All points.
@@ -298,14 +288,5 @@ impl Restarts {
             found: found.into(),
             expected: format!("{expected}: the file has changed, or the cache is damaged"),
         }
-    }
-}
-
-/// The entry of a frame that is decoded from a restart point: it is not stored.
-pub(super) fn entry(digest: u64) -> Entry {
-    Entry {
-        stored_len: 0,
-        content_check: digest as u32,
-        stored_check: (digest >> 32) as u32,
     }
 }

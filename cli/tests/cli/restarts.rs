@@ -1,0 +1,63 @@
+//! Single compressed streams: restart points are kept between runs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::harness::{Run, livecore, run};
+
+const MACHINE: &str = "seed = 5\n[memory]\nsize = \"256 MiB\"\n[content]\nkernel = \"72 MiB\"\n";
+
+#[test]
+fn restart_points_of_a_stream_are_kept_and_cleared() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("m.toml"), MACHINE).unwrap();
+    run(["synth", "-q", "-o", &path("machine"), &path("m.toml")]).expect(0);
+    let (image, kernel) = (path("machine"), path("machine/kernel"));
+    let take = ["take", "-q", "--image", &image, "-k", &kernel, "-o"];
+    for (name, codec) in [("vmcore.0.zst", "-Z"), ("vmcore.1.gz", "-z")] {
+        let dump = path(name);
+        let stream = [codec, "-1", "--container", "saved"];
+        run(take.iter().chain(&[&*dump]).chain(&stream)).expect(0);
+        let threads = |options: &[&str]| {
+            let mut command = livecore();
+            command
+                .args(["threads", "-k", &kernel, &dump])
+                .args(options);
+            command.env("XDG_CACHE_HOME", dir.path());
+            Run::of(command.output().unwrap()).expect(0)
+        };
+        let kept = || {
+            let entries = fs::read_dir(Path::new(&path("livecore")))
+                .into_iter()
+                .flatten();
+            let found = entries.map(|entry| entry.unwrap().metadata().unwrap());
+            found
+                .map(|found| found.permissions().mode() & 0o777)
+                .collect::<Vec<_>>()
+        };
+        let note = "decoding it once";
+        let without = threads(&["--no-cache"]);
+        assert!(without.err.contains(note), "{}", without.err);
+        assert_eq!(kept(), [0; 0], "{name}");
+        let first = threads(&[]);
+        assert!(first.err.contains(note), "{}", first.err);
+        assert_eq!(kept(), [0o600], "{name}");
+        let second = threads(&[]);
+        assert_eq!(second.err, "", "{name}");
+        assert_eq!(second.text(), first.text());
+        assert_eq!(second.text(), without.text());
+        let mut clear = livecore();
+        clear
+            .args(["cache", "clear"])
+            .env("XDG_CACHE_HOME", dir.path());
+        let cleared = Run::of(clear.output().unwrap()).expect(0);
+        assert!(
+            cleared.text().contains("removed 1 file,"),
+            "{}",
+            cleared.text()
+        );
+        assert_eq!(kept(), [0; 0]);
+    }
+}
