@@ -234,7 +234,7 @@ pub enum Id {
     Warning,
     /// Other users can connect to the server
     OpenServer,
-    /// A single compressed stream is decompressed to a temporary file
+    /// A single compressed stream is decoded once, from its start
     Decompressing,
     /// The ELF core contains no minidump and cannot be converted back
     CoreOnly,
