@@ -34,7 +34,7 @@ pub enum Operation {
 }
 
 /// Clears the cache.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let Operation::Clear = args.operation;
     let Some(dir) = &session.env.cache_dir else {
         return Err(Failure::could_not(
