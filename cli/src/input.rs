@@ -274,6 +274,7 @@ impl KernelArgs {
         let plain = |path: &Path| command::plain(path).map(drop);
         let places = self.places(&session.env);
         let search = KernelSearch::new().next_to(name).places(places);
+        let search = search.memory(session.env.memory);
         let found = search.filter(&plain).find(dump);
         if !found.rejected.is_empty() && found.pair.is_some() {
             let tried = Tried(&found.rejected);
@@ -296,7 +297,7 @@ impl KernelArgs {
         name: &Path,
         session: &mut Session<'_>,
     ) -> Result<Pair, Failure> {
-        let pair = Pair::new(dump, path, kernel(path)?).map_err(|e| {
+        let pair = Pair::new(dump, path, kernel(path, session.env.memory)?).map_err(|e| {
             let failure = Failure::from(e).about(path);
             failure.next(format_args!(
                 "check that it is the kernel of {}",
@@ -344,11 +345,11 @@ pub(crate) fn pair(
     args.require(&dump, path, session)
 }
 
-/// Opens the kernel `path`.
-pub(crate) fn kernel(path: &Path) -> Result<KernelElf, Failure> {
+/// Opens the kernel `path`, with at most `memory` bytes for its tables and sections.
+pub(crate) fn kernel(path: &Path, memory: u64) -> Result<KernelElf, Failure> {
     let about = |failure: Failure| failure.about(path);
     let file: Arc<dyn ReadAt> = Arc::new(File::open(path).map_err(|e| about(e.into()))?);
-    KernelElf::parse(Arc::clone(&file)).map_err(|e| {
+    KernelElf::parse_within(Arc::clone(&file), memory).map_err(|e| {
         let mut head = [0; HEAD];
         let got = file.read_full_at(&mut head, 0).unwrap_or(0);
         about(match known_format_message(&head[..got]) {

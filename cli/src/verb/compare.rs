@@ -63,7 +63,9 @@ pub struct Args {
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let could_not = |failure: Failure| failure.with_exit(Exit::NOT_COMPARED);
     let kernel = match &args.kernel {
-        Some(path) => Some(Arc::new(input::kernel(path).map_err(could_not)?)),
+        Some(path) => Some(Arc::new(
+            input::kernel(path, session.env.memory).map_err(could_not)?,
+        )),
         None => nearby_kernel(args, session),
     };
     let a = input::seekable(&args.a, session).map_err(could_not)?;

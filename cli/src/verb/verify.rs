@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         verbose: session.voice.is_verbose(),
     };
     let kernel = match &args.kernel {
-        Some(path) => Some(input::kernel(path)?),
+        Some(path) => Some(input::kernel(path, session.env.memory)?),
         None => None,
     };
     let kernel = kernel.as_ref().map(ElfFacts);

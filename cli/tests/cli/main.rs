@@ -28,6 +28,7 @@ mod losses;
 mod machine;
 mod mem;
 mod memory;
+mod memory_kernels;
 mod messages;
 mod names;
 mod overlaps;

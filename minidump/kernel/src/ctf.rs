@@ -90,7 +90,7 @@ pub(crate) fn structures(
     elf: &KernelElf,
     wanted: &[&str],
 ) -> Result<BTreeMap<String, Structure>, Error> {
-    match section::read(elf, SECTION, LIMIT)? {
+    match section::read(elf, SECTION, LIMIT.min(elf.memory()))? {
         Some(bytes) => Ctf::parse(bytes, elf)?.structures(wanted),
         None => Ok(BTreeMap::new()),
     }

@@ -5,10 +5,11 @@
 //! entries are skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gimli::{
-    AttributeValue, DebugInfoOffset, Dwarf, DwarfSections, EndianSlice, Reader, RunTimeEndian,
-    Unit, UnitOffset,
+    Abbreviations, AttributeValue, DebugAbbrev, DebugAbbrevOffset, DebugInfoOffset, Dwarf,
+    DwarfSections, EndianSlice, Reader, RunTimeEndian, Section as _, Unit, UnitHeader, UnitOffset,
 };
 
 use livecore_minidump::{ByteOrder, Error, KernelElf};
@@ -18,6 +19,11 @@ use crate::structure::{DEPTH_LIMIT, Listing, Member, Structure, TypeSource};
 
 /// The maximum size of all sections together. A stock kernel has about 100 MiB.
 const LIMIT: u64 = 512 << 20;
+/// The maximum size of the abbreviations of a unit. In memory, they are up to 50 times larger.
+const ABBREVIATIONS: usize = 1 << 20;
+/// How many times the size of all sections the search reads: names and abbreviations of units can
+/// overlap.
+const PASSES: u64 = 8;
 /// The maximum number of typedefs and qualifiers followed.
 const HOPS: u32 = 64;
 /// The maximum number of dimensions of an array.
@@ -42,7 +48,8 @@ pub(crate) fn structures(
     if !section::exists(elf, ".debug_info") {
         return Ok(BTreeMap::new());
     }
-    let mut left = LIMIT;
+    let limit = LIMIT.min(elf.memory());
+    let mut left = limit;
     let sections = DwarfSections::load(|id| {
         // gimli also reads the sections of lines and addresses that a unit header refers to.
         let needed = matches!(
@@ -69,6 +76,8 @@ pub(crate) fn structures(
     let dwarf = sections.borrow(|bytes| EndianSlice::new(bytes, endian));
     let mut search = Search {
         dwarf: &dwarf,
+        left: (limit - left).saturating_mul(PASSES),
+        shared: None,
         wanted: wanted.iter().copied().collect(),
         found: BTreeMap::new(),
     };
@@ -77,8 +86,9 @@ pub(crate) fn structures(
         let Some(header) = units.next().map_err(broken)? else {
             break;
         };
-        let unit = dwarf.unit(header).map_err(broken)?;
-        search.unit(&unit).map_err(broken)?;
+        let abbreviations = search.abbreviations(&header)?;
+        let unit = Unit::new_with_abbreviations(&dwarf, header, abbreviations).map_err(broken)?;
+        search.unit(&unit)?;
     }
     Ok(search.found)
 }
@@ -98,16 +108,66 @@ struct Entry<'a> {
 
 struct Search<'a, 'd> {
     dwarf: &'d Dwarf<Slice<'a>>,
+    /// The number of bytes that the search may still read.
+    left: u64,
+    /// The abbreviations of the previous unit, which several units can share.
+    shared: Option<(DebugAbbrevOffset, Arc<Abbreviations>)>,
     wanted: BTreeSet<&'d str>,
     found: BTreeMap<String, Structure>,
 }
 
 impl<'a> Search<'a, '_> {
-    fn unit(&mut self, unit: &Unit<Slice<'a>>) -> Result<(), gimli::Error> {
-        let mut entries = unit.entries_raw(None)?;
+    /// Counts `len` bytes that the search reads.
+    fn count(&mut self, len: usize) -> Result<(), Error> {
+        match self.left.checked_sub(len as u64) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => Err(Error::broken(
+                "kernel ELF, DWARF",
+                0,
+                "overlapping names or abbreviations",
+                "one copy for each unit",
+            )),
+        }
+    }
+
+    /// Reads the abbreviations of a unit.
+    fn abbreviations(
+        &mut self,
+        header: &UnitHeader<Slice<'a>>,
+    ) -> Result<Arc<Abbreviations>, Error> {
+        let offset = header.debug_abbrev_offset();
+        if let Some((of, abbreviations)) = &self.shared
+            && *of == offset
+        {
+            return Ok(Arc::clone(abbreviations));
+        }
+        let section = self.dwarf.debug_abbrev.reader();
+        let start = offset.0.min(section.len());
+        let len = table_len(section.range_from(start..)).map_err(broken)?;
+        self.count(len)?;
+        if len > ABBREVIATIONS {
+            return Err(Error::broken(
+                "kernel ELF, DWARF, abbreviations",
+                start as u64,
+                format!("{len:#x} bytes"),
+                format!("at most {ABBREVIATIONS:#x} bytes for a unit"),
+            ));
+        }
+        let table = section.range_to(..start + len);
+        let table = DebugAbbrev::from(table);
+        let abbreviations = Arc::new(header.abbreviations(&table).map_err(broken)?);
+        self.shared = Some((offset, Arc::clone(&abbreviations)));
+        Ok(abbreviations)
+    }
+
+    fn unit(&mut self, unit: &Unit<Slice<'a>>) -> Result<(), Error> {
+        let mut entries = unit.entries_raw(None).map_err(broken)?;
         while !entries.is_empty() {
             let offset = entries.next_offset();
-            let Some(abbrev) = entries.read_abbreviation()? else {
+            let Some(abbrev) = entries.read_abbreviation().map_err(broken)? else {
                 continue;
             };
             let specs = abbrev.attributes();
@@ -116,25 +176,29 @@ impl<'a> Search<'a, '_> {
                 gimli::DW_TAG_structure_type | gimli::DW_TAG_union_type
             );
             if !is_structure || !abbrev.has_children() {
-                entries.skip_attributes(specs)?;
+                entries.skip_attributes(specs).map_err(broken)?;
                 continue;
             }
             let mut named = None;
             for spec in specs {
-                let attribute = entries.read_attribute(*spec)?;
+                let attribute = entries.read_attribute(*spec).map_err(broken)?;
                 if attribute.name() == gimli::DW_AT_name {
                     named = self.dwarf.attr_string(unit, attribute.value()).ok();
                 }
             }
-            let Some(name) = named.and_then(|name| std::str::from_utf8(name.slice()).ok()) else {
+            let Some(name) = named else {
+                continue;
+            };
+            self.count(name.len())?;
+            let Ok(name) = std::str::from_utf8(name.slice()) else {
                 continue;
             };
             if !self.wanted.contains(name) {
                 continue;
             }
             let mut listing = Listing::new();
-            let size = self.members(unit, offset, "", 0, 0, &mut listing)?;
-            if let Some(size) = size {
+            let size = self.members(unit, offset, "", 0, 0, &mut listing);
+            if let Some(size) = size.map_err(broken)? {
                 self.wanted.remove(name);
                 let structure = listing.finish(size, TypeSource::Dwarf);
                 self.found.insert(name.to_owned(), structure);
@@ -283,6 +347,25 @@ impl<'a> Search<'a, '_> {
         }
         None
     }
+}
+
+/// The length of the abbreviations at the start of `table`, with their terminator. DWARF 5, 7.5.3.
+fn table_len(table: Slice<'_>) -> Result<usize, gimli::Error> {
+    let mut rest = table;
+    while rest.read_uleb128()? != 0 {
+        let _tag = rest.read_uleb128()?;
+        let _has_children = rest.read_u8()?;
+        loop {
+            let (name, form) = (rest.read_uleb128()?, rest.read_uleb128()?);
+            if form == u64::from(gimli::DW_FORM_implicit_const.0) {
+                rest.read_sleb128()?;
+            }
+            if (name, form) == (0, 0) {
+                break;
+            }
+        }
+    }
+    Ok(table.len() - rest.len())
 }
 
 /// The type of a member.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use livecore_minidump::AnyDump;
 
 use crate::agree::Agreement;
-use crate::pair::{Pair, kernel_file};
+use crate::pair::{MEMORY, Pair, kernel_file};
 use crate::pair_error::{PairError, Rejected};
 
 /// The directory of kernels on FreeBSD.
@@ -40,6 +40,7 @@ pub struct KernelSearch<'a> {
     dump: Option<&'a Path>,
     places: &'a [PathBuf],
     filter: Option<&'a Filter<'a>>,
+    memory: Option<u64>,
 }
 
 impl<'a> KernelSearch<'a> {
@@ -73,6 +74,15 @@ impl<'a> KernelSearch<'a> {
         }
     }
 
+    /// Limits the memory for the tables of each file, in bytes [256 MiB].
+    #[must_use]
+    pub fn memory(self, memory: u64) -> Self {
+        Self {
+            memory: Some(memory),
+            ..self
+        }
+    }
+
     /// Searches for the kernel of `dump`.
     pub fn find(&self, dump: &AnyDump) -> SearchResult {
         let mut found = SearchResult::default();
@@ -94,10 +104,11 @@ impl<'a> KernelSearch<'a> {
             filter(path)?;
             filter(&path.canonicalize().map_err(|e| e.to_string())?)?;
         }
-        let elf = kernel_file(path).map_err(|error| match error {
-            PairError::Open { source, .. } => source.to_string(),
-            other => other.to_string(),
-        })?;
+        let elf =
+            kernel_file(path, self.memory.unwrap_or(MEMORY)).map_err(|error| match error {
+                PairError::Open { source, .. } => source.to_string(),
+                other => other.to_string(),
+            })?;
         let pair = Pair::new(dump, path, elf).map_err(|e| e.to_string())?;
         match pair.agreement() {
             Agreement::Same => Ok(pair),

@@ -35,7 +35,7 @@ impl Pair {
     /// [`PairError::Locate`] if the kernel does not contradict a full dump but is not found in it.
     pub fn open(dump: &AnyDump, path: impl AsRef<Path>) -> Result<Self, PairError> {
         let path = path.as_ref();
-        Ok(Self::new(dump, path, kernel_file(path)?)?)
+        Ok(Self::new(dump, path, kernel_file(path, MEMORY)?)?)
     }
 
     /// Pairs `dump` with an open kernel file.
@@ -129,18 +129,21 @@ impl Pair {
     }
 }
 
-/// Opens the kernel file `path`.
+/// The default memory limit for a kernel file, in bytes.
+pub(crate) const MEMORY: u64 = 256 << 20;
+
+/// Opens the kernel file `path`, with at most `memory` bytes for its tables and sections.
 ///
 /// # Errors
 ///
 /// Returns [`PairError::Open`] or [`PairError::Format`].
-pub(crate) fn kernel_file(path: impl AsRef<Path>) -> Result<KernelElf, PairError> {
+pub(crate) fn kernel_file(path: impl AsRef<Path>, memory: u64) -> Result<KernelElf, PairError> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|source| PairError::Open {
         path: path.to_owned(),
         source,
     })?;
-    Ok(KernelElf::parse(Arc::new(file))?)
+    Ok(KernelElf::parse_within(Arc::new(file), memory)?)
 }
 
 /// Compares a kernel file with a dump, and locates the kernel in a full dump.

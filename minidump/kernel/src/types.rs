@@ -31,8 +31,8 @@ pub struct Types {
 impl Types {
     /// Reads the structures and unions named `wanted` (without `struct`) from `elf`.
     ///
-    /// Time is linear in the size of the type information. All of it is in memory during the call:
-    /// at most 64 MiB of CTF and 512 MiB of DWARF.
+    /// Time is linear in the size of the type information. All of it is in memory during the call: at
+    /// most [`KernelElf::memory`], 64 MiB of CTF, and 512 MiB of DWARF.
     pub fn read(elf: &KernelElf, wanted: &[&str]) -> Self {
         let mut types = Self::default();
         types.take(".SUNW_ctf", ctf::structures(elf, wanted));

@@ -12,6 +12,7 @@ use goblin::elf::section_header::{SHT_NOBITS, SHT_RELA};
 use livecore_compress::ReadAt;
 
 use super::headers::{Head, Section};
+use super::memory::Memory;
 use super::table;
 use crate::ElfMachine;
 
@@ -32,7 +33,14 @@ pub(super) struct Descriptors {
 
 impl Descriptors {
     /// Reads the descriptors of a file. Returns `None` if the file does not use descriptors.
-    pub(super) fn read(file: &dyn ReadAt, head: &Head, sections: &[Section]) -> Option<Self> {
+    pub(super) fn read(
+        file: &dyn ReadAt,
+        head: &Head,
+        sections: &[Section],
+        memory: &Memory,
+    ) -> Option<Self> {
+        // A descriptor takes eight bytes in the file, and at most this number in the map.
+        const IN_MAP: u64 = 64;
         if head.machine != ElfMachine::EM_PPC64 || head.flags & EF_PPC64_ABI == 2 {
             return None;
         }
@@ -44,13 +52,21 @@ impl Descriptors {
         let mut code = BTreeMap::new();
         let word = |bytes: &[u8]| head.order.uint(bytes).unwrap_or(0); // eight bytes
         if opd.kind != SHT_NOBITS {
-            let bytes = table(file, ".opd", opd.offset, opd.size).unwrap_or_default();
+            let entries = (opd.size / 8).saturating_mul(IN_MAP);
+            let bytes = memory.take(".opd", entries);
+            let bytes = bytes.and_then(|()| table(file, memory, ".opd", opd.offset, opd.size));
+            let bytes = bytes.unwrap_or_default();
             let words = bytes.chunks_exact(8).map(word);
             let found = addresses.clone().step_by(8).zip(words);
             code.extend(found.filter(|(_, to)| *to != 0));
         }
         for section in sections.iter().filter(|s| s.kind == SHT_RELA) {
-            let Ok(bytes) = table(file, "relocations", section.offset, section.size) else {
+            let region = "relocations";
+            let entries = (section.size / RELA as u64).saturating_mul(IN_MAP);
+            let bytes = memory.take(region, entries);
+            let bytes =
+                bytes.and_then(|()| table(file, memory, region, section.offset, section.size));
+            let Ok(bytes) = bytes else {
                 continue;
             };
             for entry in bytes.chunks_exact(RELA) {

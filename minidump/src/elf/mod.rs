@@ -7,6 +7,7 @@ pub mod core;
 mod descriptors;
 pub mod export;
 pub mod headers;
+mod memory;
 pub mod notes;
 pub mod sections;
 pub mod write;
@@ -14,21 +15,25 @@ pub mod write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use goblin::elf::Sym;
 use goblin::elf::section_header::{SHN_ABS, SHN_UNDEF, SHT_STRTAB, SHT_SYMTAB};
 use goblin::elf::sym::{STB_LOCAL, STT_FILE, STT_FUNC, STT_NOTYPE, STT_OBJECT, STT_SECTION};
+use goblin::elf::{SectionHeader, Sym};
 use livecore_compress::ReadAt;
 use livecore_defs::elf::{PF_X, PT_LOAD};
 
 use crate::elf::descriptors::Descriptors;
 use crate::elf::headers::{Head, Section, Segment, name_at};
+use crate::elf::memory::Memory;
 use crate::elf::sections::{SHF_ALLOC, SHF_EXECINSTR};
 use crate::{ByteOrder, ElfMachine, Error, VirtAddr};
 
 /// The maximum number of labels in one function.
 const LABELS_OF_FUNCTION: usize = 256;
-/// The maximum size of a table (symbols, their names, headers).
-const TABLE_LIMIT: u64 = 256 << 20;
+/// The memory limit of [`KernelElf::parse`].
+const MEMORY: u64 = 256 << 20;
+/// How many times the size of the string table the names of all symbols have, at most. They can
+/// overlap, but a linker shares only the ends of names.
+const SHARED_NAMES: u64 = 8;
 
 /// The kind of a symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,6 +93,8 @@ struct Piece {
 /// A kernel's ELF file.
 pub struct KernelElf {
     file: Arc<dyn ReadAt>,
+    /// The number of bytes that sections may use in memory.
+    memory: u64,
     head: Head,
     strings: Vec<u8>,
     symbols: Vec<Entry>,
@@ -110,8 +117,15 @@ fn bad(region: &str, offset: u64, found: impl Into<String>, expected: &str) -> E
     Error::broken(format!("kernel ELF, {region}"), offset, found, expected)
 }
 
-/// Reads bytes `offset..offset + len` of the file. It is an error if the file does not have them.
-fn table(file: &dyn ReadAt, region: &str, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
+/// Reads bytes `offset..offset + len` of the file. It is an error if the file does not have them or the
+/// memory limit is reached.
+fn table(
+    file: &dyn ReadAt,
+    memory: &Memory,
+    region: &str,
+    offset: u64,
+    len: u64,
+) -> Result<Vec<u8>, Error> {
     let size = file.size()?;
     if offset.checked_add(len).is_none_or(|end| end > size) {
         return Err(bad(
@@ -121,13 +135,7 @@ fn table(file: &dyn ReadAt, region: &str, offset: u64, len: u64) -> Result<Vec<u
             &format!("an end of at most {size:#x}, the file size"),
         ));
     }
-    let len = usize::try_from(len.min(TABLE_LIMIT + 1)).unwrap_or(usize::MAX);
-    if len as u64 > TABLE_LIMIT {
-        return Err(Error::Options(format!(
-            "kernel ELF, {region}: larger than the limit of {TABLE_LIMIT:#x} bytes"
-        )));
-    }
-    let mut bytes = vec![0; len];
+    let mut bytes = memory.zeros(region, len)?;
     file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
 }
@@ -149,10 +157,15 @@ fn open(file: &dyn ReadAt, what: &str) -> Result<Head, Error> {
 
 /// Reads the section headers. Only type information and modules need the names, so the sections have
 /// no names if these cannot be read.
-fn read_sections(file: &dyn ReadAt, head: &Head) -> Result<Vec<Section>, Error> {
+fn read_sections(file: &dyn ReadAt, head: &Head, memory: &Memory) -> Result<Vec<Section>, Error> {
+    // The parsed header, the section and its piece of contents.
+    const PARSED: usize = size_of::<SectionHeader>() + size_of::<Section>() + size_of::<Piece>();
     head.sections(
-        &|region, offset, len| table(file, region, offset, len),
-        &|region, offset, len| Ok(table(file, region, offset, len).unwrap_or_default()),
+        &|region, offset, len| {
+            memory.take(region, len / head.class.shdr as u64 * PARSED as u64)?;
+            table(file, memory, region, offset, len)
+        },
+        &|region, offset, len| Ok(table(file, memory, region, offset, len).unwrap_or_default()),
     )
 }
 
@@ -166,18 +179,30 @@ impl KernelElf {
         Self::parse(Arc::new(bytes))
     }
 
-    /// Opens an ELF file of either class and byte order.
+    /// Opens an ELF file of either class and byte order, with at most 256 MiB of memory for its tables.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] if it is not an ELF file, [`Error::Broken`] if a table of it is not in the file,
-    /// [`Error::Io`] if it cannot be read.
+    /// Those of [`KernelElf::parse_within`].
     pub fn parse(file: Arc<dyn ReadAt>) -> Result<Self, Error> {
+        Self::parse_within(file, MEMORY)
+    }
+
+    /// Opens an ELF file of either class and byte order. `memory` is the maximum number of bytes for
+    /// tables of the file and for sections that are read later.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Options`] if the tables need more memory, [`Error::Unsupported`] if it is not an ELF
+    /// file, [`Error::Broken`] if a table of it is not in the file, [`Error::Io`] if it cannot be read.
+    pub fn parse_within(file: Arc<dyn ReadAt>, memory: u64) -> Result<Self, Error> {
+        let memory = Memory::new(memory);
         let head = open(&*file, "kernel file")?;
-        let sections = read_sections(&*file, &head)?;
-        let segments = read_segments(&*file, &head)?;
-        let descriptors = Descriptors::read(&*file, &head, &sections);
-        let (symbols, strings) = read_symbols(&*file, &head, &sections, descriptors.as_ref())?;
+        let sections = read_sections(&*file, &head, &memory)?;
+        let segments = read_segments(&*file, &head, &memory)?;
+        let descriptors = Descriptors::read(&*file, &head, &sections, &memory);
+        let symbols = read_symbols(&*file, &head, &sections, descriptors.as_ref(), &memory);
+        let (symbols, strings) = symbols?;
         let range = |start: u64, len: u64| VirtAddr(start)..VirtAddr(start.saturating_add(len));
         let code = sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
         let mut text: Vec<_> = code.map(|s| range(s.address, s.size)).collect();
@@ -206,6 +231,7 @@ impl KernelElf {
                 .collect(),
             sections,
             file,
+            memory: memory.left(),
             text,
             text_end,
             unread_descriptors: descriptors.is_some_and(|d| d.is_empty()),
@@ -215,7 +241,7 @@ impl KernelElf {
     }
 
     fn index(&mut self) {
-        // There are fewer than 2^32 symbols, because their table has at most TABLE_LIMIT bytes.
+        // There are fewer than 2^32 symbols, because a string table of 4 GiB is refused.
         let mut by_name: Vec<u32> = (0..self.symbols.len() as u32).collect();
         by_name.sort_by(|&a, &b| {
             let (a, b) = (&self.symbols[a as usize], &self.symbols[b as usize]);
@@ -338,11 +364,10 @@ impl KernelElf {
         let piece = self.pieces.iter().find(has_all)?;
         let skip = va - piece.va;
         let in_file = piece.file_len.saturating_sub(skip).min(len as u64);
-        // A piece without contents can have any length, so limit the memory.
-        if len as u64 > TABLE_LIMIT {
-            return None;
-        }
-        let mut bytes = vec![0; len];
+        // A piece without contents can have any length.
+        let mut bytes = Memory::new(self.memory)
+            .zeros("contents", len as u64)
+            .ok()?;
         self.file
             .read_exact_at(
                 &mut bytes[..in_file as usize],
@@ -358,6 +383,12 @@ impl KernelElf {
     /// The sections, in the order of the file.
     pub fn sections(&self) -> &[Section] {
         &self.sections
+    }
+
+    /// The number of bytes that contents of sections may use in memory: the limit of
+    /// [`KernelElf::parse_within`] without the symbols and headers.
+    pub fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// The file.
@@ -415,12 +446,14 @@ impl std::fmt::Debug for KernelElf {
     }
 }
 
-fn read_segments(file: &dyn ReadAt, head: &Head) -> Result<Vec<Segment>, Error> {
+fn read_segments(file: &dyn ReadAt, head: &Head, memory: &Memory) -> Result<Vec<Segment>, Error> {
     if head.phoff == 0 || head.phnum == 0 {
         return Ok(Vec::new());
     }
     let len = head.segment_count(file, "kernel ELF")? * head.class.phdr as u64;
-    head.segments(&table(file, "program headers", head.phoff, len)?)
+    // A header takes at most four times its size in memory.
+    memory.take("program headers", len.saturating_mul(4))?;
+    head.segments(&table(file, memory, "program headers", head.phoff, len)?)
 }
 
 /// Reads the defined symbols and the string table.
@@ -429,7 +462,10 @@ fn read_symbols(
     head: &Head,
     sections: &[Section],
     descriptors: Option<&Descriptors>,
+    memory: &Memory,
 ) -> Result<(Vec<Entry>, Vec<u8>), Error> {
+    // The parsed symbol, its entry, and its place in two indices.
+    const PARSED: usize = size_of::<Sym>() + size_of::<Entry>() + 2 * size_of::<u32>();
     let Some(symtab) = sections.iter().find(|s| s.kind == SHT_SYMTAB) else {
         return Ok((Vec::new(), Vec::new()));
     };
@@ -444,10 +480,13 @@ fn read_symbols(
             "index of a string table",
         ));
     };
-    let strings = table(file, "symbol names", strtab.offset, strtab.size)?;
-    let bytes = table(file, "symbol table", symtab.offset, symtab.size)?;
     let ctx = head.context();
-    let count = bytes.len() / Sym::size(ctx.container);
+    let symbol = Sym::size(ctx.container);
+    memory.take("symbol table", symtab.size / symbol as u64 * PARSED as u64)?;
+    let strings = table(file, memory, "symbol names", strtab.offset, strtab.size)?;
+    let bytes = table(file, memory, "symbol table", symtab.offset, symtab.size)?;
+    let count = bytes.len() / symbol;
+    let mut names = strtab.size.saturating_mul(SHARED_NAMES);
     let raw = Sym::parse(&bytes, 0, count, ctx)
         .map_err(|e| bad("symbol table", symtab.offset, e.to_string(), "valid table"))?;
     let entries = raw
@@ -456,10 +495,11 @@ fn read_symbols(
         .filter(|sym| !matches!(sym.st_type(), STT_FILE | STT_SECTION))
         .filter_map(|sym| {
             let len = name_at(&strings, sym.st_name)?.len();
+            names = names.checked_sub(len as u64)?;
             if len == 0 {
                 return None;
             }
-            // The string table has at most TABLE_LIMIT bytes.
+            // `Memory` allows less than 4 GiB.
             let name = sym.st_name as u32..(sym.st_name + len) as u32;
             Some(Entry {
                 name,

@@ -8,6 +8,7 @@ use goblin::elf::sym::STT_FUNC;
 use livecore_compress::ReadAt;
 
 use super::headers::{Head, Names, Section};
+use super::memory::Memory;
 use super::{open, read_sections, table};
 use crate::{ByteOrder, Error};
 
@@ -69,7 +70,7 @@ impl Sections {
     /// Returns an error if the file is not an ELF file or its section headers are not in the file.
     pub fn read(file: &dyn ReadAt) -> Result<Self, Error> {
         let head = open(file, "file")?;
-        let list = read_sections(file, &head)?;
+        let list = read_sections(file, &head, &Memory::new(CONTENT_LIMIT))?;
         Ok(Self { head, list })
     }
 
@@ -148,5 +149,6 @@ pub fn contents(file: &dyn ReadAt, section: &Section) -> Option<Vec<u8>> {
     if section.kind == SHT_NOBITS || section.size > CONTENT_LIMIT {
         return None;
     }
-    table(file, &section.name, section.offset, section.size).ok()
+    let memory = Memory::new(CONTENT_LIMIT);
+    table(file, &memory, &section.name, section.offset, section.size).ok()
 }

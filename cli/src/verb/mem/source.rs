@@ -21,6 +21,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, MISPLACED};
 use crate::id::Id;
 use crate::input;
+use crate::memory::DEFAULT_MAX;
 use crate::session::Session;
 
 /// The advice for a change of a described machine.
@@ -101,15 +102,15 @@ impl Source {
         Ok(Target {
             device: Box::new(device),
             name: name.into(),
-            kernel: self.named_kernel()?,
+            kernel: self.named_kernel(session.env.memory)?,
         })
     }
 
-    fn named_kernel(&self) -> Result<Option<(PathBuf, Arc<KernelElf>)>, Failure> {
+    fn named_kernel(&self, memory: u64) -> Result<Option<(PathBuf, Arc<KernelElf>)>, Failure> {
         let Some(path) = &self.kernel else {
             return Ok(None);
         };
-        Ok(Some((path.clone(), Arc::new(input::kernel(path)?))))
+        Ok(Some((path.clone(), Arc::new(input::kernel(path, memory)?))))
     }
 
     fn open_image(
@@ -123,13 +124,12 @@ impl Source {
         let options = image::Options {
             layout: self.layout.clone(),
             kernel_is_asked: self.kernel.is_some(),
-            spool_dir: Some(session.env.spool_dir.clone()),
-            ..image::Options::default()
+            ..session.image_options()
         };
         let mut image = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
-        let kernel = match (self.named_kernel()?, &image.kernel) {
+        let kernel = match (self.named_kernel(session.env.memory)?, &image.kernel) {
             (Some(named), _) => Some(named),
-            (None, Some(path)) => match input::kernel(path) {
+            (None, Some(path)) => match input::kernel(path, session.env.memory) {
                 Ok(elf) => Some((path.clone(), Arc::new(elf))),
                 Err(failure) if needs.kernel => return Err(failure),
                 Err(_) => None,
@@ -280,7 +280,7 @@ impl Target {
                         .id_is(Id::NoKernelFile)
                         .next("use --kernel ELF")
                 })?;
-                let elf = Arc::new(input::kernel(&path)?);
+                let elf = Arc::new(input::kernel(&path, DEFAULT_MAX)?);
                 (path, elf)
             }
         };

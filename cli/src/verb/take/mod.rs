@@ -360,7 +360,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
             Some(path) => path.clone(),
             None => own_kernel()?,
         };
-        let elf = input::kernel(&path)?;
+        let elf = input::kernel(&path, session.env.memory)?;
         let device = FreeBsd::open(Access::READ)
             .map_err(|e| Failure::from(TakeError::from(e)).about(DEVICE.as_ref()))?;
         let machine = running(Arc::new(device), &elf).map_err(|e| Failure::from(e).about(&path))?;
@@ -394,7 +394,9 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         .map_err(|e| Failure::from(TakeError::from(e)).about(path))?;
     let kernel = args.kernel.as_ref().or(opened.kernel.as_ref());
     let kernel = kernel.or(session.env.kernel.as_ref());
-    let elf = kernel.map(|kernel| input::kernel(kernel)).transpose()?;
+    let elf = kernel
+        .map(|kernel| input::kernel(kernel, session.env.memory))
+        .transpose()?;
     if let Some(elf) = &elf {
         take::settle(&mut opened, elf).map_err(|e| Failure::from(e).about(path))?;
     }
@@ -429,7 +431,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
 fn comparing(kernel: LiveKernel, session: &Session<'_>) -> LiveKernel {
     let opened = || {
         let path = own_kernel()?;
-        let elf = input::kernel(&path)?;
+        let elf = input::kernel(&path, session.env.memory)?;
         let device = FreeBsd::open(Access::READ).map_err(TakeError::from)?;
         check_kernel(&device, &elf).map_err(|e| Failure::from(TakeError::from(e)).about(&path))?;
         Ok::<_, Failure>((device, elf))
@@ -450,7 +452,7 @@ fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, F
     let Some(kernel) = args.kernel.as_ref().or(session.env.kernel.as_ref()) else {
         return Err(Failure::usage("--qmp needs --kernel ELF").id_is(Id::NoKernelFile));
     };
-    let elf = input::kernel(kernel)?;
+    let elf = input::kernel(kernel, session.env.memory)?;
     let timeout = Duration::from_secs(args.qmp_timeout.into());
     let interrupt = session.env.interrupt.clone();
     let stop = move || interrupt.raised().is_some();
