@@ -38,6 +38,10 @@ const CALLS: &[(&str, &str)] = &[
     ("mmap", "ENOMEM"),
 ];
 
+/// If a case calls a function more often than this, at most twice this number of calls fail, evenly
+/// spaced. This is pwrite64(2), which writes each piece of the dump.
+const CALLS_MAX: usize = 100;
+
 /// A run, and the files that it may write.
 struct Case {
     name: &'static str,
@@ -169,17 +173,22 @@ fn error_of_any_system_call_loses_no_dump() {
     let every: usize = every.ok().and_then(|n| n.parse().ok()).unwrap_or(20);
     let place = Place::new();
     let before = place.files();
+    let first = calls(&place, &["--version".to_owned()]);
     let mut broken = Vec::new();
     let mut total = 0;
     for case in cases() {
         let mut counts = Counts::default();
+        place.restore(&before);
+        let made = calls(&place, &case.args);
         for (call, error) in CALLS {
             // What the loader and the C library do first is not this program's.
             let mut nth = match *call {
-                "openat" | "mmap" => calls(&place, call) + 1,
+                "openat" | "mmap" => first.get(*call).copied().unwrap_or(0) + 1,
                 _ => 1,
             };
-            while nth <= 4000 {
+            let last = made.get(*call).copied().unwrap_or(0);
+            let step = every.max(last / CALLS_MAX);
+            while nth <= last {
                 place.restore(&before);
                 let Some(run) = injected(&place, &case, call, error, nth) else {
                     break;
@@ -188,7 +197,7 @@ fn error_of_any_system_call_loses_no_dump() {
                 if let Err(why) = place_is_sound {
                     broken.push(format!("{}: {call} {nth} {error}: {why}", case.name));
                 }
-                nth += every;
+                nth += step;
             }
         }
         let Counts {
@@ -212,19 +221,40 @@ fn error_of_any_system_call_loses_no_dump() {
     );
 }
 
-/// How many of these calls a run that only prints its version makes.
-fn calls(place: &Place, call: &str) -> usize {
+/// The largest number of calls of each kind in [`CALLS`] that one thread of a run makes.
+fn calls(place: &Place, args: &[String]) -> BTreeMap<String, usize> {
     let log = place.path("log");
-    let status = Command::new("strace")
-        .args(["-f", "-qq", "-e", &format!("trace={call}"), "-o"])
+    let kinds: Vec<_> = CALLS.iter().map(|(call, _)| format!("?{call}")).collect();
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "-e", "signal=none", "-e"])
+        .arg(format!("trace={}", kinds.join(",")))
+        .arg("-o")
         .arg(&log)
         .arg("--")
         .arg(livecore().get_program())
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status();
-    assert!(status.unwrap().success());
-    fs::read_to_string(&log).unwrap().lines().count()
+        .args(args)
+        .current_dir(place.dir.path())
+        .env("TMPDIR", place.path("tmp"))
+        .env("MALLOC_ARENA_MAX", "1")
+        .stdin(Stdio::null())
+        .output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    let mut by_thread = BTreeMap::new();
+    for line in fs::read_to_string(&log).unwrap().lines() {
+        // `PID CALL(ARGUMENTS) = RESULT`, or `PID <... CALL resumed>` for the end of a call.
+        let named = line.split_once('(').map_or("", |(start, _)| start);
+        if let Some((thread, call)) = named.split_once(' ') {
+            let call = call.trim_start().to_owned();
+            *by_thread.entry((call, thread.to_owned())).or_insert(0) += 1;
+        }
+    }
+    let mut most = BTreeMap::new();
+    for ((call, _), count) in by_thread {
+        let largest = most.entry(call).or_insert(0);
+        *largest = count.max(*largest);
+    }
+    most
 }
 
 /// The run with `error` of the `nth` call of each thread; `None` if there is no such call.
