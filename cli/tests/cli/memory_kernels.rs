@@ -70,7 +70,8 @@ fn write_elf(path: &Path, sections: &[Section], more: u64) {
     // Section header 0 has the number of sections and the index of their names.
     let count = headers.len() as u64 + more;
     headers[0][32..40].copy_from_slice(&count.to_le_bytes());
-    headers[0][40..44].copy_from_slice(&(headers.len() as u32 - 1).to_le_bytes());
+    let names = headers.len() as u32 - 1;
+    headers[0][40..44].copy_from_slice(&names.to_le_bytes());
     file.seek(SeekFrom::Start(at)).unwrap();
     file.write_all(headers.as_flattened()).unwrap();
     file.set_len(at + 64 * count).unwrap();
@@ -126,7 +127,7 @@ fn hostile(dir: &Path) -> Vec<(String, bool)> {
     let unit = [8, 0, 0, 0, 4, 0, 0, 0, 0, 0, 8, 1];
     // Abbreviations without attributes: code, tag, no children, end of the attributes.
     let mut abbreviations = Vec::new();
-    for code in 0..1 << 21 {
+    for code in 0..1 << 20 {
         let code = [code & 0x7f | 0x80, code >> 7 & 0x7f | 0x80, code >> 14];
         abbreviations.extend(code.map(|byte: u32| byte as u8));
         abbreviations.extend([0x11, 0, 0, 0]);
@@ -134,8 +135,8 @@ fn hostile(dir: &Path) -> Vec<(String, bool)> {
     abbreviations[..3].copy_from_slice(&[0x81, 0x80, 0]);
     abbreviations.push(0);
     // Names that overlap: each symbol begins one byte after the previous one.
-    let overlapping: Vec<u8> = (1..1 << 17).flat_map(symbol).collect();
-    let long = [&[b'a'; 1 << 17][..], &[0]].concat();
+    let overlapping: Vec<u8> = (1..1 << 14).flat_map(symbol).collect();
+    let long = [&[b'a'; 1 << 14][..], &[0]].concat();
     let zeros = vec![0; 32 << 20];
     let (few, claim) = (b"\x01\x11\0\0\0\0", 3 << 30);
     let cases = [

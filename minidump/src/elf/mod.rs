@@ -494,8 +494,11 @@ fn read_symbols(
         .filter(|sym| sym.st_shndx != SHN_UNDEF as usize)
         .filter(|sym| !matches!(sym.st_type(), STT_FILE | STT_SECTION))
         .filter_map(|sym| {
+            if names == 0 {
+                return None;
+            }
             let len = name_at(&strings, sym.st_name)?.len();
-            names = names.checked_sub(len as u64)?;
+            names = names.saturating_sub(len as u64);
             if len == 0 {
                 return None;
             }
