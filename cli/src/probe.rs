@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::io::Errno;
+use rustix::process::{chroot, pivot_root};
+use rustix::time::{ClockId, Timespec, clock_settime};
 
 /// The environment variable with a directory outside the sandbox.
 const VARIABLE: &str = "LIVECORE_SANDBOX_PROBE";
@@ -83,5 +85,16 @@ fn tried(thread: &str, outside: &Path) -> String {
         std::net::TcpListener::bind("127.0.0.1:0").map(drop),
     );
     note("run", Command::new("/bin/true").status().map(drop));
+    // The arguments are invalid, so that a permitted call changes nothing.
+    let nowhere = made("nowhere");
+    note("change the root", chroot(&nowhere).map_err(io::Error::from));
+    let replaced = pivot_root(&nowhere, &nowhere);
+    note("replace the root", replaced.map_err(io::Error::from));
+    let invalid = Timespec {
+        tv_sec: 0,
+        tv_nsec: -1,
+    };
+    let set = clock_settime(ClockId::Realtime, invalid);
+    note("set the clock", set.map_err(io::Error::from));
     lines
 }

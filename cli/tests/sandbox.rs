@@ -2,6 +2,7 @@
 //!
 //! `cargo test -p livecore --features sandbox-probe --test sandbox`
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixListener;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// What the probe tries on each of three threads.
-const TRIED: usize = 14;
+const TRIED: usize = 17;
 
 fn livecore(args: &[&str], dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livecore"));
@@ -130,6 +131,10 @@ const VERBS: &[&[&str]] = &[
         "new",
     ],
     &["mem", "read", "--image", "machine", "0x1000", "64"],
+    &["mem", "ranges", "list", "--image", "machine"],
+    &[
+        "mem", "write", "--image", "machine", "0x1000", "00", "--write",
+    ],
 ];
 
 #[test]
@@ -171,6 +176,66 @@ fn every_verb_refuses_what_it_was_not_given_on_every_thread() {
             "{args:?}: {printed}"
         );
         assert_eq!(probed.status.code(), Some(0), "{args:?}: {printed}");
+    }
+}
+
+/// Refused to every verb, and to the programs that it runs.
+const SYSTEM: [&str; 3] = ["change the root", "replace the root", "set the clock"];
+
+/// Verbs that run other programs or read files that they cannot name in advance, and what they are
+/// refused in addition to [`SYSTEM`].
+const PARTIAL: &[(&[&str], &[&str])] = &[
+    (&["gdb", "--debugger", "/bin/true", "vmcore.1"], &[]),
+    (&["kgdb", "--program", "/bin/true", "vmcore.1"], &[]),
+    (
+        &["take", "--qmp", "no.socket", "-o", "taken.zst"],
+        &[
+            "write",
+            "truncate",
+            "create",
+            "make a directory",
+            "link",
+            "rename",
+            "remove",
+            "connect to TCP",
+            "listen",
+            "run",
+        ],
+    ),
+    (
+        &["take", "--machine", "compiled.toml", "-o", "taken.zst"],
+        &["connect to a Unix socket", "connect to TCP", "listen"],
+    ),
+];
+
+#[test]
+fn verbs_that_run_programs_refuse_what_they_do_not_need() {
+    for (args, more) in PARTIAL {
+        // An operation that is permitted changes the files.
+        let place = Place::new();
+        if !is_whole(&place.inside) {
+            return;
+        }
+        let compiled = "seed = 1\n[memory]\nsize = \"16 MiB\"\n[kernel]\nkind = \"compiled\"\n";
+        fs::write(place.inside.join("compiled.toml"), compiled).unwrap();
+        let probed = place.run(args, true);
+        let printed = text(&probed.stderr);
+        let refused: BTreeSet<_> = printed
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("probe: main: ")?
+                    .strip_suffix(": refused")
+            })
+            .collect();
+        let expected: BTreeSet<_> = SYSTEM.iter().chain(*more).copied().collect();
+        assert_eq!(refused, expected, "{args:?}: {printed}");
+        // Threads that are started later have the same restrictions.
+        for thread in ["pool", "new"] {
+            for operation in &expected {
+                let line = format!("probe: {thread}: {operation}: refused");
+                assert!(printed.contains(&line), "{args:?}: {line}: {printed}");
+            }
+        }
     }
 }
 
