@@ -14,7 +14,7 @@ use livecore_livedump::take::TakeError;
 use crate::describe::{Describe, Description, Place};
 use crate::exit::Exit;
 use crate::id::Id;
-use crate::message::Message;
+use crate::message::{Level, Message};
 
 /// A message of one line, an exit code and an id.
 ///
@@ -182,6 +182,18 @@ fn without_errno(text: &str) -> String {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Message::from(self).fmt(f)
+    }
+}
+
+impl From<&Failure> for Message {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            subject: failure.subject().map(str::to_owned),
+            advice: failure.advice().map(str::to_owned),
+            place: failure.place().clone(),
+            exit_code: Some(failure.exit().code()),
+            ..Self::new(Level::Error, Some(failure.id()), failure.what())
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use crate::describe::Place;
 use crate::exit::Exit;
-use crate::failure::Failure;
 use crate::id::Id;
 
 /// The form of messages.
@@ -46,15 +45,15 @@ pub(crate) enum Level {
 /// A message.
 #[derive(Debug, Serialize)]
 pub(crate) struct Message {
-    schema: u32,
-    level: Level,
-    id: Option<Id>,
-    subject: Option<String>,
-    message: String,
-    advice: Option<String>,
+    pub(crate) schema: u32,
+    pub(crate) level: Level,
+    pub(crate) id: Option<Id>,
+    pub(crate) subject: Option<String>,
+    pub(crate) message: String,
+    pub(crate) advice: Option<String>,
     #[serde(flatten)]
-    place: Place,
-    exit_code: Option<u8>,
+    pub(crate) place: Place,
+    pub(crate) exit_code: Option<u8>,
 }
 
 impl Message {
@@ -97,18 +96,6 @@ impl Message {
                 Ok(json) => format!("{}\n", escaped_json(&json)),
                 Err(_) => String::new(), // No value of a message can fail.
             },
-        }
-    }
-}
-
-impl From<&Failure> for Message {
-    fn from(failure: &Failure) -> Self {
-        Self {
-            subject: failure.subject().map(str::to_owned),
-            advice: failure.advice().map(str::to_owned),
-            place: failure.place().clone(),
-            exit_code: Some(failure.exit().code()),
-            ..Self::new(Level::Error, Some(failure.id()), failure.what())
         }
     }
 }
