@@ -1,12 +1,12 @@
 //! Reads of the dumped kernel's memory, by virtual or physical address, after the walk.
 //!
 //! The walk marked frames at which decoding can begin. To read a page, [`Memory`] decodes from the
-//! last mark before it, and caches nearby pages. A dump of one frame has one mark: if it fits within
-//! the limit, all of it is cached, otherwise it is decoded from its beginning for each page. That is
-//! fast enough for the few pages of kernel variables, which are at low addresses;
-//! [`Memory::is_random`] returns whether it is fast enough for more.
+//! last mark before it, and caches the pages of the frame, or nearby pages of a large frame. A dump of
+//! one frame has one mark: if it fits within the limit, all of it is cached, otherwise it is decoded
+//! from its beginning for each page. That is fast enough for the few pages of kernel variables, which
+//! are at low addresses; [`Memory::is_random`] returns whether it is fast enough for more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use livecore_compress::Codec;
@@ -24,9 +24,7 @@ use crate::input::Input;
 use crate::intake::Intake;
 use crate::symbols::DumpedMemory;
 
-/// Maximum number of cached pages.
-const CACHE: usize = 4096;
-/// Number of pages to cache before and after a page.
+/// Number of pages to cache before and after a page, if its frame is too large.
 const NEAR: u64 = 64;
 
 /// Why an address could not be read.
@@ -59,7 +57,7 @@ pub(crate) struct Memory<'a> {
     pub(crate) header: &'a MinidumpHeader,
     pub(crate) avail: &'a Avail,
     bits: &'a Bits,
-    pages: Mutex<BTreeMap<u64, Vec<u8>>>,
+    pages: Mutex<Pages>,
     content_len: u64,
     /// Offset of the minidump in the payload, a multiple of the page size.
     base: u64,
@@ -67,6 +65,30 @@ pub(crate) struct Memory<'a> {
     limit: u64,
     /// Whether all decoded pages are cached.
     keep_all: bool,
+}
+
+/// Decoded pages, by their offsets in the content.
+#[derive(Default)]
+struct Pages {
+    pages: BTreeMap<u64, Vec<u8>>,
+    /// The offsets of the pages, oldest first.
+    order: VecDeque<u64>,
+    bytes: u64,
+}
+
+impl Pages {
+    /// Adds a page, and removes the oldest ones above `limit` bytes.
+    fn insert(&mut self, offset: u64, page: Vec<u8>, limit: u64) {
+        self.bytes += page.len() as u64;
+        match self.pages.insert(offset, page) {
+            Some(old) => self.bytes -= old.len() as u64,
+            None => self.order.push_back(offset),
+        }
+        while self.bytes > limit && self.order.len() > 1 {
+            let oldest = self.order.pop_front().and_then(|at| self.pages.remove(&at));
+            self.bytes -= oldest.map_or(0, |page| page.len() as u64);
+        }
+    }
 }
 
 impl<'a> Memory<'a> {
@@ -109,7 +131,7 @@ impl<'a> Memory<'a> {
     fn payload_page(&self, offset: u64) -> Option<Vec<u8>> {
         let offset = offset.checked_add(self.base)?;
         let mut cache = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(page) = cache.get(&offset) {
+        if let Some(page) = cache.pages.get(&offset) {
             return Some(page.clone());
         }
         let after = self.marks.partition_point(|m| m.content <= offset);
@@ -125,16 +147,23 @@ impl<'a> Memory<'a> {
             page.truncate(left.unwrap_or(usize::MAX));
             return Some(page);
         }
-        if cache.len() > CACHE && !self.keep_all {
-            cache.clear();
-        }
-        let (keep_from, keep_to) = match self.keep_all {
-            true => (0, u64::MAX),
-            false => (
+        let next = self
+            .marks
+            .get(after)
+            .map_or(self.content_len, |m| m.content);
+        // A frame that is small is decoded once for all its pages.
+        let whole = next.saturating_sub(mark.content) <= self.limit / 4;
+        let (keep_from, keep_to) = match (self.keep_all, whole) {
+            (true, _) => (0, u64::MAX),
+            // The page may end in the next frame.
+            (false, true) => (mark.content, next.max(offset.saturating_add(size))),
+            (false, false) => (
                 offset.saturating_sub(NEAR * size),
                 offset.saturating_add(NEAR * size),
             ),
         };
+        // All of a frame, or all near pages, stay until the page is returned.
+        let most = self.limit * 2;
         let mut at = mark.content;
         let mut page = Vec::new();
         let mut skip = (size - at % size) % size;
@@ -160,7 +189,7 @@ impl<'a> Memory<'a> {
                     let start = at - size;
                     let full = std::mem::take(&mut page);
                     if (keep_from..keep_to).contains(&start) {
-                        cache.insert(start, full);
+                        cache.insert(start, full, most);
                     }
                 }
             }
@@ -168,10 +197,10 @@ impl<'a> Memory<'a> {
         });
         // Only the last page of the content is cached incomplete.
         if !page.is_empty() && at >= self.content_len {
-            cache.insert(at - page.len() as u64, page);
+            cache.insert(at - page.len() as u64, page, most);
         }
         result.ok()?;
-        cache.get(&offset).cloned()
+        cache.pages.get(&offset).cloned()
     }
 
     /// Offset in the minidump of the page that contains `pa`.
