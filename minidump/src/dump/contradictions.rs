@@ -2,7 +2,7 @@
 
 use livecore_defs::kerneldump::{self, DEVICE_METADATA};
 
-use super::envelope::HeaderOrigin;
+use super::origin::HeaderOrigin;
 use super::warning::{KERNELDUMPHEADER, Warning};
 use crate::container::Container;
 use crate::{Architecture, DumpAvail, KernelDumpHeader, MinidumpHeader};

@@ -10,6 +10,7 @@ use livecore_defs::seal::{
 
 use super::contradictions::of_kerneldump;
 use super::info_file::InfoFile;
+use super::origin::HeaderOrigin;
 use super::warning::Warning;
 use crate::container::{Container, Opened};
 use crate::header::escaped;
@@ -19,28 +20,6 @@ use crate::{Architecture, ByteOrder, KernelDumpHeader, SealRecord};
 
 /// The architecture and byte order of a dump.
 pub(crate) type Port = (&'static Architecture, ByteOrder);
-
-/// The source of a dump's kerneldumpheader.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HeaderOrigin {
-    /// The file.
-    File {
-        /// The offset of the header.
-        offset: u64,
-    },
-    /// The seal. The header is that of the kernel or another producer.
-    Seal,
-    /// The seal. The header was created from an info file when the dump was converted.
-    SealFromInfo,
-    /// The seal. The header was created from the payload when the dump was converted.
-    SealFromPayload,
-    /// A note of the ELF core.
-    ElfNote,
-    /// The info file of the dump, from which the header was created.
-    Info(PathBuf),
-    /// There is no header.
-    Absent,
-}
 
 /// The container, stream, header, info file, seal and warnings of a dump of any kind.
 pub struct Envelope {

@@ -17,14 +17,16 @@ mod memory;
 mod minidump;
 pub(crate) mod open;
 mod options;
+mod origin;
 mod table_cache;
 mod warning;
 
 pub use any::AnyDump;
-pub use envelope::{Envelope, HeaderOrigin};
+pub use envelope::Envelope;
 pub use info_file::{info_file, name_after_prefix, read_info};
 pub use minidump::Dump;
 pub use options::OpenOptions;
+pub use origin::HeaderOrigin;
 pub use warning::{Shortness, Warning};
 
 #[cfg(test)]

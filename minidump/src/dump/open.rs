@@ -9,9 +9,10 @@ use livecore_defs::minidump::DUMP_AVAIL_ENTRY;
 use livecore_defs::seal::FLAG_SHORT;
 
 use super::contradictions::of_minidump;
-use super::envelope::{Envelope, HeaderOrigin};
+use super::envelope::Envelope;
 use super::minidump::{Dump, reserve};
 use super::options::OpenOptions;
+use super::origin::HeaderOrigin;
 use super::table_cache::TableCache;
 use super::warning::{KERNELDUMPHEADER, Warning};
 use crate::bitmap_section::WordForm;

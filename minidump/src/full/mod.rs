@@ -29,6 +29,7 @@
 mod memory;
 pub(crate) mod open;
 mod overlap;
+mod range;
 pub(crate) mod write;
 
 use std::ops::ControlFlow;
@@ -41,28 +42,10 @@ use crate::elf::headers::{Head, Segment};
 use crate::mmu::WalkEnd;
 pub use memory::FullMemory;
 pub(crate) use open::arch_of;
+pub use range::MemoryRange;
 
 use crate::memory::{DirectMap, DumpMemory, PageRun};
 use crate::{Architecture, ByteOrder, Dump, KernelMemory, Mapping, PhysAddr, ReadError, VirtAddr};
-
-/// A range of physical memory and its offset in the payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemoryRange {
-    /// First address.
-    pub start: PhysAddr,
-    /// Size in bytes.
-    pub len: u64,
-    /// Offset in the payload.
-    pub offset: u64,
-}
-
-impl MemoryRange {
-    /// First address after the range.
-    pub fn end(&self) -> PhysAddr {
-        // Opening refuses ranges that exceed the address space.
-        self.start.wrapping_add(self.len)
-    }
-}
 
 /// An open full dump.
 ///

@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::FullDump;
 use super::overlap::{Overlap, separate};
-use super::{FullDump, MemoryRange};
+use super::range::MemoryRange;
 use crate::container::Opened;
 use crate::dump::carried::{self, CarriedRange};
 use crate::dump::envelope::Port;

@@ -7,7 +7,7 @@ use std::io;
 
 use livecore_compress::ReadAt;
 
-use super::MemoryRange;
+use super::range::MemoryRange;
 use crate::PhysAddr;
 
 /// Maximum number of overlaps in a dump.
