@@ -47,7 +47,7 @@ rules! { Header, HEADER:
         "FreeBSD 12.1 sys/sys/kerneldump.h",
         "the header is damaged";
     KDH_CODEC = "KDH-CODEC", Error,
-        "the payload is compressed as the header says",
+        "the payload is compressed as the header states",
         "the compression byte with the payload's first bytes",
         "FreeBSD 12.1 sys/kern/kern_shutdown.c",
         "the payload was replaced, or the header belongs to another dump";
@@ -90,12 +90,12 @@ rules! { Header, INFO:
         "FreeBSD sbin/savecore/savecore.c, printheader, 10.4, 12.1 and 14; netdumpd.c",
         "the info file was not compared with the dump";
     INFO_LENGTH = "INFO-LENGTH", Error,
-        "the dump is as long as its info file says",
+        "the dump is as long as its info file states",
         "`Dump Length` with the length of the stored payload",
         "FreeBSD sbin/savecore/savecore.c, 12.1 and 14",
         "the dump was truncated, or the info file belongs to another dump";
     INFO_COMPRESSION = "INFO-COMPRESSION", Note,
-        "the dump is compressed as its info file says",
+        "the dump is compressed as its info file states",
         "`Compression` with the payload's first bytes",
         "FreeBSD sbin/savecore/savecore.c, 12.1 and 14",
         "harmless: the dump was compressed or decompressed after the kernel wrote it";
