@@ -24,10 +24,10 @@ Examples:
   livecore compare vmcore.3 vmcore.3.zst       check that a conversion lost nothing
   livecore compare --kernel /boot/kernel/kernel livecore.0.zst livecore.1.zst
 
-Compares the pages and sections of the dumps. The container, the codec, the format version and the \
-kind (minidump, full dump, ELF core) are ignored. A full dump written by a kernel has pages but no \
-sections. Both dumps are verified first; a broken dump is not compared. Differences of the host name, \
-the time and other fields of the kerneldumpheader are listed, but count only with --strict.
+Verifies both dumps and, unless one is broken, compares their pages and sections. Container, \
+codec, format version and kind (minidump, full dump, ELF core) do not matter. A full dump written by a \
+kernel has pages but no sections. Differences of the host name, the time and other fields of the \
+kerneldumpheader are listed, but count only with --strict.
 
 Exits with 0 if the dumps are the same, 1 if they differ, and 4 if they could not be compared: one of \
 them is broken, is not a dump or cannot be read.";

@@ -19,8 +19,8 @@ Examples:
 Writes the uncompressed payload as a sparse file, as savecore(8) does. If OUT \
 is a directory, the files are vmcore.N and info.N, where N is the number in the dump's name. info.N is a \
 copy of the dump's info file, or is made from the dump's header; without a header, status and time are \
-`unknown`. bounds, vmcore.last and info.last are updated as savecore(8) does, so that crashinfo(8) finds \
-the dump. Existing files are not replaced without --force.
+`unknown`. In a directory, export also updates bounds, vmcore.last and info.last as savecore(8) does, so \
+that crashinfo(8) finds the dump. Use --force to replace existing files.
 
 `livecore kgdb` writes a temporary copy and runs kgdb(1) on it. For debuggers other than kgdb, see \
 `livecore convert --to elf`.";

@@ -19,7 +19,7 @@ use livecore_serve::command::{plain, quoted};
 const MANUAL: &str = "\
 Starts the first of kgdb, gdb, gdb-multiarch and lldb that is installed and supports the dump's \
 architecture. The debugger loads the kernel, connects to the dump and loads the symbols of the modules \
-whose files are found. Arguments after -- are passed to it. livecore exits when the debugger exits.
+whose files are found. livecore passes the arguments after -- to the debugger, and exits when the debugger exits.
 
 Examples:
   livecore gdb livecore.0.zst

@@ -26,9 +26,9 @@ Examples:
 
 kgdb(1) and crashinfo(8) need an uncompressed dump. livecore unpacks it into a private directory \
 (mode 0700) on the first file system with enough space: --dir, or else the directory for temporary \
-files, /var/crash, /var/tmp and the directory of the dump. The directory is removed when the program \
-exits and when a signal, even SIGKILL, ends livecore. Only after a crash of the machine does it remain \
-(livecore.tmp.*). A full dump stays a full dump.
+files, /var/crash, /var/tmp and the directory of the dump. livecore removes the directory \
+(livecore.tmp.*) when the program exits, and when a signal, even SIGKILL, ends livecore. It remains only \
+after a crash of the machine. A full dump stays a full dump.
 
 kgdb gets ARGS, the kernel and the dump; it handles Ctrl-C itself. crashinfo gets the directory (-d), \
 the dump's number (-n), the kernel (-k) and ARGS, and reads vmcore.N and info.N. Its report goes to \

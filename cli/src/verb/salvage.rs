@@ -27,9 +27,9 @@ Examples:
   livecore salvage /dev/da0p2 vmcore.zst       a dump device without headers
 
 Lost pages become holes, never zeros. Damage to a frame loses only the pages of that frame, if an index \
-or the total length locates the other frames; a single compressed stream is kept up to the damage. The \
-losses are printed and recorded in the seal; `verify` then reports SEAL-SALVAGED. Pages without a \
-checksum (in an uncompressed dump without a seal, or in a truncated stream) are kept and counted as \
+or the total length locates the other frames; a single compressed stream is kept up to the damage. \
+salvage prints the losses and records them in the seal; `verify` then reports SEAL-SALVAGED. salvage keeps pages without a \
+checksum (in an uncompressed dump without a seal, or in a truncated stream) and counts them as \
 unproven; --proven drops them.
 
 A full dump gets new program headers for the pages that are left. From an ELF core or a full dump that \

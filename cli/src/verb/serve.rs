@@ -13,7 +13,7 @@ use crate::transport::{self, Listener};
 use livecore_serve::Served;
 
 const MANUAL: &str = "\
-When debuggers can connect, one line with the address is printed on standard output:
+When debuggers can connect, prints one line with the address on standard output:
   listening unix:/tmp/livecore.aB3dE6/gdb
 
 In gdb:
@@ -25,22 +25,22 @@ Without a socket:
   (gdb) target remote | livecore serve -q --stdio livecore.0.zst
 
 A gdb without FreeBSD support (`set osabi` does not list it; Debian's gdb is one) needs \
-`set osabi none` before `file`. With `target remote` alone, gdb reads the kernel from the server, which \
-removes the ABI from it.
+`set osabi none` before `file`. It is not needed with only `target remote`: gdb then reads the kernel from \
+the server, which removes the ABI from the ELF header.
 
 `monitor help` in gdb, or `process plugin packet monitor help` in lldb, lists more commands: backtraces \
 through trap frames, ps, dmesg, modules.
 
-A single compressed stream, as FreeBSD writes vmcore.N.gz and vmcore.N.zst, is decoded once before \
-the first debugger is served. This leaves restart points, which make a second run fast \
+Before it accepts connections, serve decodes a single compressed stream, as FreeBSD writes vmcore.N.gz \
+and vmcore.N.zst, once. It records restart points, which make a second run fast \
 (`livecore cache --help`). `livecore convert IN OUT` writes a dump with an index.
 
-Up to eight debuggers are served at once. One that sends nothing for an hour is disconnected. \
-Debuggers cannot run the kernel or write to it.
+Up to eight debuggers can connect at a time. serve disconnects a debugger that sends nothing for an \
+hour. Debuggers cannot run the kernel or write to it.
 
 Every program that can connect can read the kernel's memory. By default the server listens on a socket \
-in a new directory that only you can enter. With --listen every user of this machine can connect; with \
-a network address every host on that network can. See docs/debuggers.md.";
+in a new directory that only you can enter. With --listen, every user of this machine can connect; with \
+a network address, every host on that network can. See docs/debuggers.md.";
 
 /// Arguments of `livecore serve`.
 #[derive(Debug, clap::Args)]

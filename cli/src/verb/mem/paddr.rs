@@ -21,7 +21,7 @@ Examples:
 
 On FreeBSD, the kernel translates only addresses of the calling process, which is livecore. Without \
 ADDR, livecore translates the address of one of its own pages. An address is `invalid`, `valid` (but not mapped now) or \
-`mapped` to a physical address in a NUMA domain. None of these is a failure. The mapping may have changed \
+`mapped` to a physical address in a NUMA domain. None of these states is an error. The mapping may have changed \
 by the time it is printed.";
 
 /// Arguments of `livecore mem paddr`.

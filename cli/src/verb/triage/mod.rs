@@ -17,10 +17,10 @@ Examples:
   livecore triage vmcore.3 --kernel kernel --json | jq .panic
 
 Prints the panic message, the version, the uptime, properties of the dump, every CPU with its backtrace, all \
-processes and the end of the message buffer. Compressed dumps are read directly.
+processes and the end of the message buffer. Reads compressed dumps directly.
 
-Without a kernel only the header and the message buffer are printed. What was not found is listed at the \
-end. Backtraces follow frame pointers through traps, as ddb(4) does.";
+Without a kernel, prints only the header and the message buffer. The end of the report lists what was not \
+found. Backtraces follow frame pointers through traps, as ddb(4) does.";
 
 /// Arguments of `livecore triage`.
 #[derive(Debug, clap::Args)]
