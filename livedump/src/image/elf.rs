@@ -113,7 +113,7 @@ impl ElfImage {
         })?;
         if virtual_alone && !physical && !of_qemu {
             return Err(Error::Unsupported {
-                what: "as a memory image: the core of a process, which has virtual addresses alone"
+                what: "as a memory image: the core of a process, which has only virtual addresses"
                     .into(),
             });
         }

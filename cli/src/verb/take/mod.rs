@@ -447,7 +447,7 @@ fn comparing(kernel: LiveKernel, session: &Session<'_>) -> LiveKernel {
     }
 }
 
-/// The guest behind `socket`, with the requested kind of pause.
+/// The guest whose QEMU serves `socket`, with the requested kind of pause.
 fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, Failure> {
     let Some(kernel) = args.kernel.as_ref().or(session.env.kernel.as_ref()) else {
         return Err(Failure::usage("--qmp needs --kernel ELF").id_is(Id::NoKernelFile));
@@ -475,8 +475,8 @@ fn without_kernel(memory: &Arc<dyn livecore_minidump::PhysMemory>) -> Failure {
     let found = identify(memory).sentences().join("; ");
     let what = format!("no kernel file given; {found}");
     Failure::new(Exit::UNSUPPORTED, what).id_is(Id::NoKernelFile).next(
-        "use --kernel ELF with the kernel of that release (a file that has only its symbols will do); \
-         without a kernel only `livecore mem read` by physical address works",
+        "use --kernel ELF with the kernel of that build (a file with only its symbols is sufficient); \
+         without a kernel, only `livecore mem read` by physical address works",
     )
 }
 
