@@ -21,7 +21,7 @@ impl Evenness {
     }
 
     /// Whether there are several frames and all of them, the last one too, have the same content
-    /// length. A stream looks like this if it was cut after a frame.
+    /// length. A stream looks like this if it was truncated after a frame.
     pub(crate) fn looks_cut(self) -> bool {
         self.frames > 1 && !self.uneven
     }

@@ -59,7 +59,7 @@ pub(crate) fn locate_plain(input: &Input) -> Result<Plain, Stop> {
 }
 
 /// Whether the last MiB of the file contains the header of an uncompressed seal, at the offset and
-/// with the digest that the header states. Such a file has bytes after its seal, or a cut seal.
+/// with the digest that the header states. Such a file has bytes after its seal, or a truncated seal.
 pub(crate) fn has_plain_header(input: &Input) -> Result<bool, Stop> {
     let from = input.size().saturating_sub(1 << 20);
     let tail = input.up_to(from, 1 << 20)?;

@@ -9,9 +9,9 @@ pub enum ServeError {
     /// The kernel's processor has no register description.
     #[error("unsupported ELF machine {machine}: no register description")]
     Machine {
-        /// `e_machine` of the kernel's file.
+        /// `e_machine` of the kernel file.
         machine: u16,
-        /// The kernel's file.
+        /// The kernel file.
         kernel: PathBuf,
     },
 }

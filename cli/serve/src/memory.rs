@@ -36,7 +36,7 @@ pub(crate) struct Permissions {
 #[derive(Debug)]
 pub(crate) struct Regions {
     list: Vec<(u64, u64, Permissions)>,
-    /// Whether the list was cut off at [`REGIONS_MAX`].
+    /// Whether the list was truncated to [`REGIONS_MAX`].
     cut: bool,
 }
 

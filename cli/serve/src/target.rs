@@ -202,7 +202,7 @@ impl Served {
         &self.problems
     }
 
-    /// The kernel's file.
+    /// The kernel file.
     pub fn kernel_path(&self) -> &Path {
         &self.kernel_path
     }

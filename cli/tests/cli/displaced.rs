@@ -12,7 +12,7 @@ use crate::harness::run;
 const LINKED: u64 = 0x10_1000;
 const RUNS: u64 = 0xc000_0000_0010_1000;
 
-/// Builds a dump of a process with one thread `idle`, and a directory with the kernel's file.
+/// Builds a dump of a process with one thread `idle`, and a directory with the kernel file.
 fn made(dir: &Path, version: &str) -> (PathBuf, PathBuf) {
     let mut dump = String::from(
         "minidump powerpc64 2\nstartkernel 0xc000000000100100\navail 0x0 0x200000\n\

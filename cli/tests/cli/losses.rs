@@ -1,5 +1,5 @@
-//! What a dump has lost is reported by the verbs that describe, copy or serve it, and a stream that
-//! was cut by every verb.
+//! The verbs that describe, copy or serve a dump report what it has lost. Every verb reports a
+//! truncated stream.
 
 use std::fs;
 use std::path::{Path, PathBuf};

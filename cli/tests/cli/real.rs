@@ -396,7 +396,7 @@ fn full_dump_and_core_of_the_real_dump_have_the_same_contents() {
     }
 }
 
-/// Its kernel's file has the debugger's symbols alone: no `dump_avail`, no `version`.
+/// The kernel file has only the symbols for debuggers: no `dump_avail`, no `version`.
 #[test]
 fn a_real_full_dump_becomes_a_core_by_its_page_tables() {
     let Some(real) = real() else { return };

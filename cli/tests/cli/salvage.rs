@@ -154,7 +154,7 @@ fn unrecoverable_dump_leaves_no_file() {
     assert_eq!(names(dir.path()), ["headless.zst", "text", "whole.zst"]);
 }
 
-/// The only frame of a stream states its content length, as `zstd FILE` writes it, and was cut.
+/// The only frame of a stream states its content length, as `zstd FILE` writes it, and was truncated.
 #[test]
 fn content_that_no_checksum_proves_is_kept_and_every_reader_reports_it() {
     let dir = tempfile::tempdir().unwrap();

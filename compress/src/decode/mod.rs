@@ -182,7 +182,7 @@ impl Pass {
         self.engine.state(window)
     }
 
-    /// Decodes more content to the beginning of `out` and says how much; 0 only at the end of the
+    /// Decodes more content to the beginning of `out` and returns how much; 0 only at the end of the
     /// stream. After an error from the stream itself, there is no more.
     pub(crate) fn read(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         if out.is_empty() {
@@ -298,7 +298,7 @@ impl Pass {
         self.made
     }
 
-    /// Whether the stream may have been cut after a frame, as far as it was decoded.
+    /// Whether the stream may have been truncated after a frame, as far as it was decoded.
     pub(crate) fn looks_cut(&self) -> bool {
         self.evenness.looks_cut()
     }

@@ -162,8 +162,8 @@ impl Foreign {
         self.failure.get().map(|failure| &failure.error)
     }
 
-    /// Whether the stream looks as one that was cut after a frame; `false` as long as no pass has come
-    /// to its end.
+    /// Whether the stream looks like one that was truncated after a frame; `false` until a pass has
+    /// reached its end.
     pub(super) fn looks_cut(&self) -> bool {
         self.looks_cut.get() == Some(&true)
     }

@@ -56,7 +56,7 @@ pub struct Stream {
     source: Arc<dyn ReadAt>,
     memory: u64,
     trailing: Option<Error>,
-    /// Whether its frames, which are known, are those of a stream that was cut after one of them.
+    /// Whether the known frames are those of a stream that was truncated after one of them.
     looks_cut: bool,
     content: Content,
 }
@@ -192,8 +192,8 @@ impl Stream {
         }
     }
 
-    /// The error after the last known frame, if the stream does not end there: a cut within a frame, or a
-    /// damaged frame. Does not decode.
+    /// The error after the last known frame, if the stream does not end there: the stream was
+    /// truncated within a frame, or the frame is damaged. Does not decode.
     pub fn cut(&self) -> Option<&Error> {
         match &self.content {
             Content::Indexed(indexed) => indexed.tail(),
@@ -203,7 +203,7 @@ impl Stream {
 
     /// Why the stream may end before its content does, as far as it is known. Call it if the content is
     /// not complete: bytes after the last frame may be the damaged rest of it, and a stream whose last
-    /// frame has as much content as each of the others may have been cut there.
+    /// frame has as much content as each of the others may have been truncated there.
     pub fn interruption(&self) -> Option<Error> {
         if self.kind != StreamKind::Foreign {
             return self.cut().map(Error::again);

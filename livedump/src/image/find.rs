@@ -10,7 +10,7 @@
 //! several directories must agree.
 //!
 //! The result is a guess: a kernel that has never used memory above 2 GiB has no table there. With
-//! the kernel's file, `take::settle` finds the layout from the kernel itself.
+//! the kernel file, `take::settle` finds the layout from the kernel itself.
 
 use livecore_defs::amd64::{NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML4I};
 use livecore_minidump::Error;

@@ -27,7 +27,7 @@ pub struct Opened {
     pub image: RawImage,
     /// The memory's file.
     pub ram: PathBuf,
-    /// The kernel's file, if a layout names one.
+    /// The kernel file, if a layout names one.
     pub kernel: Option<PathBuf>,
 }
 

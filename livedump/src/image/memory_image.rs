@@ -27,7 +27,7 @@ pub struct Image {
     pub cpus: Vec<CpuState>,
     /// The file with the memory.
     pub ram: PathBuf,
-    /// The kernel's file, if a `machine.json` names one.
+    /// The kernel file, if a `machine.json` names one.
     pub kernel: Option<PathBuf>,
     /// The layout of a raw file.
     pub layout: Option<RawLayout>,

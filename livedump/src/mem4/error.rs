@@ -149,7 +149,7 @@ pub enum MemError {
     /// mem(4) was used on another system than FreeBSD.
     #[error("mem(4) of this system is not available: it is not FreeBSD")]
     NeedsFreeBsd,
-    /// The operation needs the kernel's file of an emulated machine, which is missing.
+    /// The operation needs the kernel file of an emulated machine, which is missing.
     #[error("{what} need the kernel's ELF file; use --kernel ELF")]
     NoKernelFile {
         /// What needs it.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a file was not published. No file is left behind, except with [`PublishError::Complete`].
+/// Why a file was not published. No file remains, except with [`PublishError::Complete`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {

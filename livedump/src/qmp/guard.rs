@@ -64,8 +64,8 @@ impl Drop for Guard {
     }
 }
 
-/// The guard process: waits until `watched` ends. Without a byte it makes the QEMU behind `socket`
-/// resume the guest. Returns whether it did.
+/// The guard process: waits until `watched` ends. Without a byte it makes the QEMU that serves
+/// `socket` resume the guest. Returns whether it did.
 ///
 /// # Errors
 ///

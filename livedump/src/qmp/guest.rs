@@ -34,7 +34,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// The guest behind `client`.
+    /// The guest that `client` controls.
     pub fn new(client: Client) -> Self {
         Self { client }
     }

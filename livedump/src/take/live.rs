@@ -1,6 +1,6 @@
 //! A dump by the running kernel (MEM_KERNELDUMP), as a payload that can be stored like any other.
 //!
-//! The kernel writes to an unlinked file, so that nothing is left behind, or to the file that will be
+//! The kernel writes to an unlinked file, so that no file remains, or to the file that will be
 //! published. A child process issues the request, which cannot be interrupted. The file's vnode is
 //! locked while the kernel writes, so the file is not accessed; its size is estimated from the free
 //! space of the file system.
@@ -409,7 +409,7 @@ const HEAD: u64 = 1 << 20;
 /// The space that is freed at once.
 const PIECE: u64 = 16 << 20;
 
-/// The kernel's file. Unless it is published, it is freed as it is read.
+/// The file that the kernel writes. Unless it is published, it is freed as it is read.
 struct Spool {
     file: Arc<File>,
     len: u64,

@@ -108,7 +108,7 @@ impl Machine {
 ///
 /// # Errors
 ///
-/// Fails if the description is of an impossible machine.
+/// Fails if the description describes an impossible machine.
 pub fn build(description: &Description) -> Result<Machine, Error> {
     let port = port::of(description);
     let processor: &dyn processor::Processor = port;

@@ -93,7 +93,7 @@ impl Walked {
     }
 
     /// Whether there are several frames and all, including the last, have the same content length.
-    /// A stream that was cut after a frame looks like this.
+    /// A stream that was truncated after a frame looks like this.
     pub(crate) fn is_uniform(&self) -> bool {
         self.frames > 1 && self.uniform.is_some_and(|(_, all)| all)
     }

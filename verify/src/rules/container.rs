@@ -15,7 +15,7 @@ rules! { Container, CONTAINER:
         "the padding between payload and header, and after the header in its sector, is zero",
         "the bytes from the end of the payload to the header, and from the header to the end of the sector, with zeros",
         "FreeBSD 14 sys/kern/kern_shutdown.c",
-        "the payload may not end where the header says, or the file was overwritten: compare it with the source";
+        "the payload may not end where the header states, or the file was overwritten: compare it with the source";
     CON_TRAILING = "CON-TRAILING", Warning,
         "nothing follows the payload except what belongs to the container",
         "the end of the file with the end of the payload",

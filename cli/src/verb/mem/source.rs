@@ -270,7 +270,7 @@ fn refuse_dump(path: &Path, needs: Needs) -> Result<(), Failure> {
 }
 
 impl Target {
-    /// The kernel's file with its symbols.
+    /// The kernel file with its symbols.
     pub(super) fn kernel(&self) -> Result<(PathBuf, Arc<KernelElf>), Failure> {
         let (path, elf) = match &self.kernel {
             Some((path, elf)) => (path.clone(), Arc::clone(elf)),

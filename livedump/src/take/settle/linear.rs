@@ -9,7 +9,7 @@ use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError
 pub(super) struct Version {
     at: VirtAddr,
     len: usize,
-    /// Its text in the kernel's file; `None` if that has no contents.
+    /// Its text in the kernel file; `None` if that has no contents.
     own: Option<Vec<u8>>,
 }
 
@@ -25,7 +25,7 @@ impl Version {
         })
     }
 
-    /// Whether the kernel's file has the text; a file with symbols only does not.
+    /// Whether the kernel file has the text; a file with symbols only does not.
     pub(super) fn has_text(&self) -> bool {
         self.own.is_some()
     }
