@@ -7,11 +7,11 @@ use crate::session::{Session, restart_cache};
 use crate::text::Bytes;
 
 const MANUAL: &str = "\
-A single compressed stream, as FreeBSD writes vmcore.N.gz and vmcore.N.zst, is decoded once from its start. \
-This pass leaves restart points, from which later reads and runs decode only what they need. Those of \
-streams with at least 64 MiB of content are kept in $XDG_CACHE_HOME/livecore, or else in \
-$HOME/.cache/livecore. Their size is up to 3 % of the content, at most 4 GiB in all; the oldest are removed. \
-They contain parts of the dump: the files have mode 0600. The global option --no-cache neither reads nor \
+livecore decodes a single compressed stream, as FreeBSD writes vmcore.N.gz and vmcore.N.zst, once from its \
+start. It records restart points, from which later reads and runs decode only the content that they need. \
+For streams with at least 64 MiB of content, it keeps them in $XDG_CACHE_HOME/livecore, or else in \
+$HOME/.cache/livecore. They take up to 3 % of the content, and at most 4 GiB in all; livecore removes the \
+oldest. The files contain parts of the dump and have mode 0600. With --no-cache, livecore neither reads nor \
 writes them.
 
 Example:

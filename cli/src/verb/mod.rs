@@ -89,7 +89,7 @@ pub struct Cli {
     pub memory: Option<u64>,
     /// Do not use the cache of restart points
     ///
-    /// The cache makes a second open of a single compressed stream fast (`livecore cache --help`).
+    /// The cache makes later runs on a single compressed stream fast (`livecore cache --help`).
     #[arg(long, global = true, help_heading = "Global options")]
     pub no_cache: bool,
     /// Do not enter the sandbox (docs/sandbox.md)

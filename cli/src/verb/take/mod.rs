@@ -176,9 +176,9 @@ pub struct Args {
     pub out: PathBuf,
     /// Do not verify a dump of this system after writing it
     ///
-    /// By default, livecore checks the published file like `verify --quick` (a stream that the
-    /// kernel compressed like `verify`), and compares its pages with those that the kernel has
-    /// marked for dumps. A dump that fails is kept; the exit code is 2.
+    /// By default, livecore checks the published file as `verify --quick` does (a stream that
+    /// the kernel compressed, as `verify` does), and compares its pages with those that the kernel
+    /// has marked for dumps. If a check fails, it keeps the dump and exits with 2.
     #[arg(long, conflicts_with_all = ["machine", "image", "qmp"])]
     pub no_verify: bool,
     /// Print a JSON report of what was written (docs/json.md)
