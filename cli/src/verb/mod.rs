@@ -36,12 +36,12 @@ Exit codes: 0 success; 1 failure (I/O, memory, permission, address not in the du
 after removing the temporary file; 141 the reader closed standard output. For several inputs, the exit \
 code is the worst in the order 1, 2, 63, 3, 0. `compare` has its own codes.
 
-`-` is standard input or standard output, where a stream is possible. Data goes to standard output, \
+`-` is standard input or standard output, where a stream is possible. Data goes to standard output; \
 messages go to standard error. SIGUSR1 (and Ctrl-T where the terminal supports it) prints progress.
 
-Files are parsed in a sandbox if the system has one: only the named files, their directories and the \
-output can be opened. LIVECORE_SANDBOX=require fails without a sandbox; LIVECORE_SANDBOX=off is \
---no-sandbox. `livecore --version -v` prints the restrictions that this system supports.
+livecore parses files in a sandbox if the system has one: it can then open only the named files, their \
+directories and the output. With LIVECORE_SANDBOX=require, livecore fails without a sandbox; \
+LIVECORE_SANDBOX=off disables it, as --no-sandbox does. `livecore --version -v` prints the restrictions that this system supports.
 
 The default of --memory is lower if a quarter of the available memory, or half of `ulimit -v`, is less than \
 256M.";

@@ -1,8 +1,8 @@
 //! Random access to a stream that can be decoded only from its beginning.
 //!
-//! One pass decodes the stream as far as it was read, and remembers restart points and a digest of
+//! One pass decodes the stream as far as it was read, and records restart points and a digest of
 //! each frame of [`FRAME`] bytes. A read of content that was decoded before decodes it again from a
-//! restart point (`restarts`), so it costs a part of the stream, and nothing is unpacked. Content
+//! restart point (`restarts`): a read decodes a part of the stream, and content is not stored. Content
 //! without a restart point near it (zstd frames with a large window, pathological streams) is stored
 //! in the *spool*, an unlinked temporary file, in frames at zstd level 1. A stream that fits in one
 //! frame is decoded to its end before the first read.
