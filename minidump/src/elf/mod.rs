@@ -162,7 +162,8 @@ fn read_sections(file: &dyn ReadAt, head: &Head, memory: &Memory) -> Result<Vec<
     const PARSED: usize = size_of::<SectionHeader>() + size_of::<Section>() + size_of::<Piece>();
     head.sections(
         &|region, offset, len| {
-            memory.take(region, len / head.class.shdr as u64 * PARSED as u64)?;
+            let count = len / head.class.shdr as u64;
+            memory.take(region, count.saturating_mul(PARSED as u64))?;
             table(file, memory, region, offset, len)
         },
         &|region, offset, len| Ok(table(file, memory, region, offset, len).unwrap_or_default()),
@@ -482,7 +483,8 @@ fn read_symbols(
     };
     let ctx = head.context();
     let symbol = Sym::size(ctx.container);
-    memory.take("symbol table", symtab.size / symbol as u64 * PARSED as u64)?;
+    let count = symtab.size / symbol as u64;
+    memory.take("symbol table", count.saturating_mul(PARSED as u64))?;
     let strings = table(file, memory, "symbol names", strtab.offset, strtab.size)?;
     let bytes = table(file, memory, "symbol table", symtab.offset, symtab.size)?;
     let count = bytes.len() / symbol;
