@@ -22,6 +22,11 @@ impl Bits {
         self.words.push(word);
     }
 
+    /// Number of bits.
+    pub(crate) fn len(&self) -> u64 {
+        self.words.len() as u64 * 64
+    }
+
     /// Memory in bytes for a bitmap of `bits` bits.
     pub(crate) fn memory(bits: u64) -> u64 {
         bits / 8 + bits / 8 / BLOCK as u64
@@ -70,9 +75,74 @@ impl Bits {
     }
 }
 
+/// Marked bits of a [`Bits`].
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    words: Vec<u64>,
+}
+
+impl Marks {
+    /// Marks the bits from `from` up to `to`, which is at most [`Bits::len`].
+    pub(crate) fn set(&mut self, from: u64, to: u64) {
+        let Ok(words) = usize::try_from(to.div_ceil(64)) else {
+            return;
+        };
+        if from < to && self.words.len() < words {
+            self.words.resize(words, 0);
+        }
+        let mut bit = from;
+        while bit < to {
+            let end = (bit / 64 + 1) * 64;
+            let ones = u64::MAX << (bit % 64);
+            let ones = match end <= to {
+                true => ones,
+                false => ones & !(u64::MAX << (to % 64)),
+            };
+            self.words[(bit / 64) as usize] |= ones;
+            bit = end;
+        }
+    }
+
+    /// Number of set bits of `bits` in `range` that are not marked.
+    pub(crate) fn unmarked(&self, bits: &Bits, range: std::ops::Range<u64>) -> u64 {
+        let mut marked = 0;
+        for (i, word) in self.words.iter().enumerate() {
+            let set = bits.words.get(i).copied().unwrap_or(0);
+            let first = i as u64 * 64;
+            let from = range.start.saturating_sub(first).min(64);
+            let to = range.end.saturating_sub(first).min(64);
+            let below = |n: u64| u64::MAX.checked_shr(64 - n as u32).unwrap_or(0);
+            marked += u64::from((word & set & below(to) & !below(from)).count_ones());
+        }
+        bits.below(range.end)
+            .saturating_sub(bits.below(range.start))
+            .saturating_sub(marked)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unmarked_counts_set_bits_outside_of_the_marks() {
+        let mut bits = Bits::default();
+        for word in [u64::MAX, 0xff, 0, 1 << 63, u64::MAX] {
+            bits.push(word);
+        }
+        let mut marks = Marks::default();
+        assert_eq!(marks.unmarked(&bits, 0..320), 64 + 8 + 1 + 64);
+        for (from, to) in [(0, 0), (5, 7), (60, 68), (255, 257)] {
+            marks.set(from, to);
+        }
+        for range in [0..320, 0..64, 3..6, 6..62, 64..256, 66..300, 320..320] {
+            let is_set = |b: u64| b < 72 || b == 255 || b >= 256;
+            let is_marked = |b: u64| matches!(b, 5 | 6 | 60..=67 | 255 | 256);
+            let expected = range.clone().filter(|b| is_set(*b) && !is_marked(*b));
+            let expected = expected.count() as u64;
+            assert_eq!(marks.unmarked(&bits, range.clone()), expected, "{range:?}");
+        }
+    }
 
     #[test]
     fn rank_is_the_index_in_the_list_of_set_bits() {

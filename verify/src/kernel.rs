@@ -20,6 +20,8 @@ use crate::symbols::KernelFacts;
 const VERSION_MAX: usize = 256;
 /// Maximum size of a message ring to read.
 const RING_MAX: usize = 16 << 20;
+/// Minimum number of structures in a hash table for a statement about most of them.
+const HASHED_LEAST: u64 = 8;
 /// Maximum number of links of a list to follow.
 const LIST_MAX: usize = 1 << 17;
 
@@ -45,7 +47,10 @@ pub(crate) fn check(
     checks.pages();
     checks.avail();
     checks.msgbuf(ring_sum.filter(|_| deep));
+    checks.bitmap();
     if deep && checks.can_follow() {
+        checks.hashed("pidhashtbl", "pidhash", "processes");
+        checks.hashed("tidhashtbl", "tidhash", "threads");
         checks.allproc();
         checks.threads();
     }
@@ -326,6 +331,76 @@ impl Checks<'_, '_> {
                     .expected(format!("{sum:#x}, the sum of the dumped ring's bytes"))
             });
         }
+    }
+
+    /// Checks that the dump has the pages of the kernel's own bitmap. The kernel marks them at boot;
+    /// where the bitmap is in the direct map, only these marks put them into a dump.
+    fn bitmap(&mut self) {
+        if !self.memory.header.has_avail() {
+            return;
+        }
+        let Some(va) = self.symbol("vm_page_dump", false) else {
+            return;
+        };
+        let size = self.pointer_size();
+        if self.bytes("vm_page_dump", va, size).is_none() {
+            return;
+        }
+        let at = self.memory.number(va, size).unwrap_or(0);
+        let page = self.memory.header.page;
+        // At most the pages of the section.
+        let len = self.memory.avail.bits() / 8;
+        let pages = len.min(self.memory.header.bitmapsize).div_ceil(page);
+        let starts = (0..pages).map(|i| at.wrapping_add(i * page));
+        let (lacking, checked) = self.lacking(starts);
+        if checked > 0 {
+            let place = self.place("vm_page_dump", va);
+            self.sink
+                .check(&rules::KRN_BITMAP, lacking == 0, &place, |f| {
+                    f.found(format!(
+                        "{lacking} of {checked} pages of the array at {at:#x} not in the dump"
+                    ))
+                    .expected("all of them")
+                });
+        }
+    }
+
+    /// Checks that the dump has most of the structures that begin the chains of hash table `table`,
+    /// whose number of chains minus one is in `mask`. A running kernel may have created some after
+    /// it copied its bitmap.
+    fn hashed(&mut self, table: &str, mask: &str, what: &str) {
+        let (Some(va), Some(mask)) = (self.symbol(table, false), self.symbol(mask, false)) else {
+            return;
+        };
+        let size = self.pointer_size();
+        let read = |va: u64| self.memory.number(va, size).ok();
+        let (Some(first), Some(mask)) = (read(va), read(mask)) else {
+            return;
+        };
+        if !mask.wrapping_add(1).is_power_of_two() || mask >= LIST_MAX as u64 {
+            return;
+        }
+        let slots = (0..=mask).map(|i| first.wrapping_add(i * size as u64));
+        let heads: Vec<u64> = slots.filter_map(read).filter(|head| *head != 0).collect();
+        let (lacking, checked) = self.lacking(heads.into_iter());
+        if checked >= HASHED_LEAST {
+            let place = self.place(table, va);
+            self.sink
+                .check(&rules::KRN_BITMAP, lacking <= checked / 4, &place, |f| {
+                    f.found(format!("{lacking} of {checked} {what} not in the dump"))
+                        .expected("at most a quarter, if the machine was running")
+                });
+        }
+    }
+
+    /// How many of `addresses` are in pages that the bitmap lacks, and how many are mapped.
+    fn lacking(&self, addresses: impl Iterator<Item = u64>) -> (u64, u64) {
+        let (mut lacking, mut checked) = (0, 0);
+        for lacks in addresses.filter_map(|va| self.memory.lacks(va)) {
+            checked += 1;
+            lacking += u64::from(lacks);
+        }
+        (lacking, checked)
     }
 
     /// The sum of the `len` bytes at `at`, modulo 2^32; `None` if they cannot be read or are more

@@ -212,6 +212,13 @@ impl<'a> Memory<'a> {
             .ok_or(Unreadable::Lost(pa))
     }
 
+    /// Whether the bitmap lacks the page at `va`; `None` if the address is not mapped, or not to a
+    /// page of dump_avail.
+    pub(crate) fn lacks(&self, va: u64) -> Option<bool> {
+        let bit = self.avail.bit(self.translate(va).ok()?)?;
+        Some(!self.bits.contains(bit))
+    }
+
     /// The location of `va`, in `region`; without an offset if the dump does not contain it.
     pub(crate) fn place<'n>(&self, region: Region<'n>, va: u64) -> Location<'n> {
         let found = self.translate(va).and_then(|pa| self.page_offset(pa));

@@ -254,6 +254,10 @@ impl Run<'_> {
         self.header.clone_from(&header);
         let producer = producer.map(|(producer, _)| producer).unwrap_or_default();
         *self.live = ran_on(layout.container, header.as_ref(), producer);
+        // Salvage drops the bits of lost pages, often all after a cut.
+        if *self.live != Some(false) && !self.sink.broke(&rules::SEAL_SALVAGED) {
+            intake.check_eighth(self.sink);
+        }
         if let Some(header) = &header {
             check_lengths(header, layout, walked, stored, self.sink);
             check_payload(header, layout.codec, self.facts.architecture, self.sink);

@@ -15,7 +15,7 @@ use livecore_defs::powerpc64::{LPTE_SIZE, LPTEG_ENTRIES};
 use livecore_defs::{amd64, arm};
 
 use crate::avail::Avail;
-use crate::bits::Bits;
+use crate::bits::{Bits, Marks};
 use crate::entry::{self, Entry};
 use crate::finding::{Location, Region, Sink};
 use crate::hashed::{GROUP, Lpte};
@@ -38,6 +38,8 @@ pub(crate) struct Table {
 pub(crate) struct Tables {
     /// Leaf tables to walk when their pages are received.
     pub(crate) wanted: Vec<Table>,
+    /// The bits of all pages that the kernel map reaches.
+    pub(crate) reached: Marks,
     /// Number of mapped pages in the dump.
     pub(crate) present: u64,
     /// Number of mapped pages within `dump_avail` that are not in the dump.
@@ -247,6 +249,7 @@ impl Tables {
         let page = lookup.header.page;
         let pages = len / page;
         let (from, to) = lookup.avail.bits_of(pa, len);
+        self.reached.set(from, to.min(lookup.bits.len()));
         let inside = to - from;
         let present = lookup.bits.below(to) - lookup.bits.below(from);
         self.present += present;
@@ -272,7 +275,8 @@ impl Tables {
             f.found(format!("a leaf table at {pa:#x}, which is not in the dump"))
                 .expected("a leaf table in the dump")
         });
-        if let Some(rank) = rank {
+        if let (Some(bit), Some(rank)) = (bit, rank) {
+            self.reached.set(bit, bit + 1);
             self.wanted.push(Table { rank, va });
         }
     }

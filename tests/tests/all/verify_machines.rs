@@ -4,13 +4,15 @@
 use crate::dumps::{CODECS, CONTAINERS, elf};
 use crate::kernel_facts::ElfFacts;
 
+use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_compress::{Codec, Encoding, NoProgress};
 use livecore_livedump::take::{PlanOptions, Taken, plan};
 use livecore_minidump::convert::{Target, finish};
-use livecore_minidump::{Container, KernelElf};
+use livecore_minidump::{Container, KernelElf, PhysAddr, PhysMemory};
 use livecore_synth::Machine;
 use livecore_verify::render::{Format, Style};
 use livecore_verify::{Depth, Group, KernelFacts, Options, Report, Severity, Verdict};
@@ -119,4 +121,74 @@ fn kernel_of_another_machine_contradicts_the_dump() {
     let report = livecore_verify::verify(bytes, &options, &NoProgress);
     assert_eq!(report.verdict, Verdict::Broken, "{}", rendered(&report));
     assert!(report.count(Severity::Error) > 0);
+}
+
+/// A machine's memory, with zeros from the first address of `zeros` to its last.
+struct Zeroed {
+    memory: Arc<dyn PhysMemory>,
+    zeros: Range<u64>,
+}
+
+impl PhysMemory for Zeroed {
+    fn ranges(&self) -> &[Range<PhysAddr>] {
+        self.memory.ranges()
+    }
+
+    fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+        self.memory.read(at, buf)?;
+        for (at, byte) in (at.0..).zip(buf) {
+            if self.zeros.contains(&at) {
+                *byte = 0;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The memory of `machine` as the dump of a kernel that copies only the first eighth of its bitmap
+/// sees it.
+fn with_an_eighth(machine: &Machine) -> Arc<dyn PhysMemory> {
+    let truth = machine.truth();
+    let memory = machine.memory();
+    let va = truth.symbol("vm_page_dump").unwrap();
+    let map = |m: &&livecore_synth::Mapping| (m.va..m.va + m.len).contains(&va);
+    let map = truth.mappings.iter().find(map).unwrap();
+    let mut pointer = [0; 8];
+    let at = PhysAddr(map.pa + (va - map.va));
+    memory.read(at, &mut pointer).unwrap();
+    let bitmap = u64::from_le_bytes(pointer) - truth.dmap.start + truth.dmap_phys;
+    let len = truth.bits.div_ceil(64) * 8;
+    let copied = (len / 8).next_multiple_of(8);
+    let zeros = bitmap + copied..bitmap + len;
+    Arc::new(Zeroed { memory, zeros })
+}
+
+#[test]
+fn an_eighth_of_the_kernels_bitmap_is_reported_with_and_without_the_kernel() {
+    for (name, text) in MACHINES {
+        if !["small", "arm64", "arm64-16k", "riscv64", "la57"].contains(&name) {
+            continue;
+        }
+        let (machine, elf) = machine(text);
+        let facts = ElfFacts(&elf);
+        let taken = plan(with_an_eighth(&machine), &elf, &PlanOptions::default()).unwrap();
+        let bytes = Arc::new(written(&taken, Container::Saved, Codec::None));
+        for (kernel, rule) in [
+            (None, "BM-EIGHTH"),
+            (Some(&facts as &dyn KernelFacts), "KRN-BITMAP"),
+        ] {
+            let options = Options {
+                kernel,
+                ..Options::default()
+            };
+            let report = livecore_verify::verify(bytes.clone(), &options, &NoProgress);
+            let broken = report.outcomes.get(rule).is_some_and(|o| o.broken > 0);
+            // The machine with pages of 16 KiB has too few pages outside of its kernel map.
+            let shown = kernel.is_some() || name != "arm64-16k";
+            assert_eq!(broken, shown, "{name} {rule}: {}", rendered(&report));
+            if broken {
+                assert_eq!(report.verdict, Verdict::Warnings);
+            }
+        }
+    }
 }

@@ -397,7 +397,8 @@ impl Mini {
         sink: &mut Sink,
     ) -> Result<(), Stop> {
         let bits = header.bitmapsize.saturating_mul(8);
-        if Bits::memory(bits) > self.memory / 2 {
+        // The walk of the page tables marks bits in a second bitmap.
+        if Bits::memory(bits).saturating_add(bits / 8) > self.memory / 2 {
             if self.short || sink.broke(&rules::BM_SIZE) {
                 self.blind = true;
                 return Ok(());
@@ -621,6 +622,36 @@ impl Mini {
         }
     }
 
+    /// Checks that not only the first eighth of the kernel's bitmap was copied to the dump: some
+    /// page after it is reached through the direct map alone.
+    pub(super) fn check_eighth(&self, sink: &mut Sink) {
+        let Some(header) = self.header.as_ref().filter(|_| self.sections_done) else {
+            return;
+        };
+        if !self.walk_tables || !header.has_avail() || !header.has_direct_map() {
+            return;
+        }
+        let bits = self.avail.bits();
+        // BIT_COPY_STORE_REL copied as many bits as the bitmap has bytes, in whole words.
+        let bytes = whole_words(bits, header) / 8;
+        let copied = whole_words(bytes, header);
+        let reached = &self.tables.reached;
+        let before = reached.unmarked(&self.bits, 0..copied);
+        let after = reached.unmarked(&self.bits, copied..bits);
+        if before + after < EIGHTH_LEAST {
+            return;
+        }
+        let start = header.sections()[3].start;
+        let place = Location::payload("page bitmap", start.saturating_add(copied / 8));
+        sink.check(&rules::BM_EIGHTH, after > 0, &place, |f| {
+            f.found(format!(
+                "{} outside of the kernel map, all below bit {copied} of {bits}",
+                count(before, "page")
+            ))
+            .expected("some after it, such as those of vm_page_dump")
+        });
+    }
+
     /// Whether the payload is shorter than header and bitmap require.
     pub(super) fn lacks(&self) -> bool {
         self.lacks
@@ -640,6 +671,10 @@ impl Mini {
         }
     }
 }
+
+/// Minimum number of pages outside of the kernel map for [`Mini::check_eighth`]: with fewer, all of
+/// them may be in the first eighth by chance.
+const EIGHTH_LEAST: u64 = 16;
 
 /// `bits`, rounded up to whole words of the kernel.
 fn whole_words(bits: u64, header: &MinidumpHeader) -> u64 {

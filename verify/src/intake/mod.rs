@@ -317,6 +317,11 @@ impl Intake {
         self.mini.ring_sum()
     }
 
+    /// Applies the rule about dumps with an eighth of the kernel's bitmap.
+    pub(crate) fn check_eighth(&self, sink: &mut Sink) {
+        self.mini.check_eighth(sink);
+    }
+
     /// The page bitmap, once it is complete.
     pub(crate) fn bits(&self) -> Option<&Bits> {
         self.mini.bits()

@@ -36,6 +36,11 @@ rules! { Translation, TRANSLATION:
         "magic and msg_size at the pointer with 0x063062 and msgbufsize",
         "FreeBSD sys/sys/msgbuf.h; seen on 10.4 and 12.1",
         "use --kernel with the kernel that was running; if it was, the dump is damaged";
+    KRN_BITMAP = "KRN-BITMAP", Warning,
+        "the pages of `vm_page_dump`, and of most processes and threads, are in the dump",
+        "the pages that `vm_page_dump`, `pidhashtbl` and `tidhashtbl` point to with the bitmap",
+        "FreeBSD sys/vm/vm_page.c, vm_page_startup; sys/kern/kern_dump.c of 13.2, 14 and 15-CURRENT",
+        "the kernel copied only a part of its bitmap: take the dump again with livecore take --walk";
 }
 
 rules! { Content, CONTENT:

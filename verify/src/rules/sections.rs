@@ -139,6 +139,11 @@ rules! { Bitmap, BITMAP:
         "the bits after the last page of dump_avail, in the same word, with zeros",
         "FreeBSD 14 sys/kern/kern_dump.c writes a page for every set bit of a word",
         "these pages have no physical address; other pages are not affected";
+    BM_EIGHTH = "BM-EIGHTH", Warning,
+        "a live dump has pages outside of the kernel map after the first eighth of the bitmap",
+        "the pages of the bitmap that no page table reaches with the bits that the kernel copied",
+        "FreeBSD sys/kern/kern_dump.c, minidumpsys: 13.2, 14 and 15-CURRENT copy an eighth of vm_page_dump",
+        "pages of the direct map are missing: take the dump again with livecore take --walk";
     BM_EMPTY = "BM-EMPTY", Note,
         "the dump contains at least one page",
         "the number of set bits with 0",

@@ -1,9 +1,12 @@
 //! Verdicts: broken dumps, files that are not dumps, and sound dumps.
 
 use crate::common;
+use crate::kernel_facts::ElfFacts;
 
 use common::{build, describe, verify};
-use livecore_verify::{Options, Report, Verdict};
+use livecore_minidump::KernelElf;
+use livecore_tests::{mkdump, mkelf};
+use livecore_verify::{Depth, Options, Report, Verdict};
 
 fn verify_with(bytes: &[u8], info: Option<&str>) -> Report {
     let options = Options {
@@ -266,4 +269,60 @@ fn a_crash_dump_has_no_liveness_and_nodump_pages_are_consistent() {
     let liveness = report.liveness.unwrap();
     assert_eq!(liveness.live, None);
     assert_eq!(liveness.line(), None);
+}
+
+/// A kernel with a table of 16 chains at 0xffffffff80000300, each with a thread in its own page.
+fn threads_in_pages(present: u64) -> (Vec<u8>, KernelElf) {
+    let mut recipe = "minidump amd64 3
+kernbase 0xffffffff80000000
+kernend 0xffffffffc0000000
+avail 0x1000 0x40000
+msgbuf text \"---<<BOOT>>---\\n\"
+page 0x1000 own
+table 0xffffffff80000000 0x3f000
+map 0xffffffff80000000 0x1000 4K rw
+put va 0xffffffff80000100 text \"FreeBSD 14.1\" len 32
+put va 0xffffffff80000200 u64 0xffffffff80000300, 15
+"
+    .to_string();
+    for i in 0..16_u64 {
+        let pa = 0x10000 + i * 0x1000;
+        if i < present {
+            recipe += &format!("page {pa:#x} own\n");
+        }
+        let (at, thread) = (0xffff_ffff_8000_0300 + i * 8, 0xffff_f800_0000_0000 + pa);
+        recipe += &format!("put va {at:#x} u64 {thread:#x}\n");
+    }
+    let elf = "elf amd64
+section .data 0xffffffff80000100 text \"FreeBSD 14.1\" len 32
+symbol version 0xffffffff80000100 size 32
+symbol tidhashtbl 0xffffffff80000200
+symbol tidhash 0xffffffff80000208
+";
+    let dump = mkdump::build_all(&recipe).unwrap().bytes;
+    let elf = KernelElf::from_bytes(mkelf::build(elf).unwrap()).unwrap();
+    (dump, elf)
+}
+
+#[test]
+fn threads_in_pages_that_are_not_in_the_dump_are_counted() {
+    for (present, found) in [
+        (16, None),
+        (12, None),
+        (11, Some("5 of 16 threads not in the dump")),
+        (0, Some("16 of 16 threads not in the dump")),
+    ] {
+        let (dump, elf) = threads_in_pages(present);
+        let options = Options {
+            depth: Depth::Deep,
+            kernel: Some(&ElfFacts(&elf)),
+            ..Options::default()
+        };
+        let report = verify(&dump, &options);
+        let mut findings = report.findings.iter();
+        let finding = findings.find(|f| f.rule.id == "KRN-BITMAP");
+        let text = finding.map(|f| f.found.as_str());
+        assert_eq!(text, found, "{present}: {}", describe(&report));
+        assert!(report.outcomes["KRN-BITMAP"].checked > 0);
+    }
 }
