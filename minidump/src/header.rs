@@ -44,6 +44,9 @@ pub struct MinidumpHeader {
     pub arm_arch: u32,
     /// arm: the format of page-table entries.
     pub mmuformat: u32,
+    /// arm: the address that the kernel is linked at; 0 if the header does not have it, or if it is
+    /// not a page of the kernel map.
+    pub kernvirtaddr: u32,
     /// powerpc64: the name of the pmap, padded with NUL.
     pub mmu_name: [u8; 32],
     /// powerpc64: whether the direct map has no page-table entries.
@@ -142,6 +145,9 @@ impl MinidumpHeader {
         if let Some(field) = fields.mmu_name {
             mmu_name.copy_from_slice(&head[field.offset..field.offset + field.len]);
         }
+        let kernbase = long(Some(fields.kernbase));
+        let linked = long(fields.kernvirtaddr);
+        let is_linked = linked >= kernbase && linked.is_multiple_of(PAGE_SIZE);
         let header = Self {
             arch,
             order,
@@ -150,7 +156,7 @@ impl MinidumpHeader {
             bitmapsize: word(Some(fields.bitmapsize)),
             pmapsize: word(Some(fields.pmapsize)),
             dumpavailsize: word(since(fields.dumpavail_since, Some(fields.dumpavailsize))),
-            kernbase: long(Some(fields.kernbase)),
+            kernbase,
             kernend: long(fields.kernend),
             dmapphys: long(fields.dmapphys),
             dmapbase: long(fields.dmapbase),
@@ -159,6 +165,7 @@ impl MinidumpHeader {
             paemode: word(fields.paemode),
             arm_arch: word(fields.arm_arch),
             mmuformat: word(fields.mmuformat),
+            kernvirtaddr: word(fields.kernvirtaddr.filter(|_| is_linked)),
             mmu_name,
             hw_direct_map: word(fields.hw_direct_map),
             startkernel: long(fields.startkernel),
@@ -215,6 +222,7 @@ impl MinidumpHeader {
         put(fields.paemode, self.paemode.into());
         put(fields.arm_arch, self.arm_arch.into());
         put(fields.mmuformat, self.mmuformat.into());
+        put(fields.kernvirtaddr, self.kernvirtaddr.into());
         put(fields.hw_direct_map, self.hw_direct_map.into());
         put(fields.startkernel, self.startkernel);
         put(fields.endkernel, self.endkernel);
@@ -349,6 +357,33 @@ mod tests {
         let header = MinidumpHeader::parse(&page).unwrap();
         assert_eq!(header.dumpavailsize, 0);
         assert!(!header.has_dump_avail());
+    }
+
+    #[test]
+    fn kernvirtaddr_of_arm_is_read_if_it_is_a_page_of_the_kernel_map() {
+        let arch = Architecture::named("arm").unwrap();
+        let plain = MinidumpHeader {
+            arch,
+            version: 2,
+            kernbase: 0xc000_0000,
+            ..MinidumpHeader::default()
+        };
+        for (stated, read) in [
+            (0xc020_0000, 0xc020_0000),
+            (0xc000_0000, 0xc000_0000),
+            (0, 0),
+            (0xbff0_0000, 0),
+            (0xc020_0004, 0),
+        ] {
+            let mut page = plain.encode();
+            page[56..60].copy_from_slice(&u32::to_le_bytes(stated));
+            let header = MinidumpHeader::parse(&page).unwrap();
+            assert_eq!(header.kernvirtaddr, read, "{stated:#x}");
+            assert_eq!(header.encode() == page, stated == read, "{stated:#x}");
+        }
+        // A header that ends before the field.
+        let header = MinidumpHeader::parse(&plain.encode()[..56]).unwrap();
+        assert_eq!(header, plain);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use livecore_defs::paging::When;
 use livecore_defs::{Field, amd64};
 
+use crate::entry;
 use crate::finding::{Location, Sink};
 use crate::hashed::{GROUP, LEAST_GROUPS};
 use crate::header::{HEAD, MinidumpHeader};
@@ -122,6 +123,15 @@ impl MinidumpHeader {
         }
         if self.version >= f.flags_since {
             known.extend(f.flags);
+        }
+        // arm: no version states that the header has this field, an address of the kernel map.
+        if let Some(linked) = f.kernvirtaddr
+            && let Some(stored) = field(bytes, linked)
+            && let address = entry::number(self, stored)
+            && address >= self.kernbase
+            && address.is_multiple_of(self.page)
+        {
+            known.push(linked);
         }
         let inside = |i: usize| {
             known

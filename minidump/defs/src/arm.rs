@@ -4,6 +4,9 @@
 //!
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges. `ptesize` is a multiple of
 //! 1 KiB; the kernel writes the section without padding, but libkvm expects padding.
+//!
+//! Fields are added without a new version: the header page is zero after the known fields.
+//! `kernvirtaddr` is such a field, which `sizeof` does not include.
 
 use crate::architecture::{Chain, machine_arch};
 use crate::elf::ElfMachine;
@@ -40,6 +43,7 @@ pub const HEADER: HeaderFields = HeaderFields {
     paemode: None,
     arm_arch: Some(at(44, 4)),
     mmuformat: Some(at(48, 4)),
+    kernvirtaddr: Some(at(56, 4)),
     mmu_name: None,
     hw_direct_map: None,
     startkernel: None,

@@ -41,6 +41,7 @@ pub const HEADER: HeaderFields = HeaderFields {
     paemode: Some(at(44, 4)),
     arm_arch: None,
     mmuformat: None,
+    kernvirtaddr: None,
     mmu_name: None,
     hw_direct_map: None,
     startkernel: None,

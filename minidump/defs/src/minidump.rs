@@ -65,6 +65,9 @@ pub struct HeaderFields {
     pub arm_arch: Option<Field>,
     /// arm: the format of page-table entries, such as [`crate::arm::MMUFORMAT_V6`].
     pub mmuformat: Option<Field>,
+    /// arm: the address that the kernel is linked at (`KERNVIRTADDR`), 0 from kernels without the
+    /// field. No version states that the header has it.
+    pub kernvirtaddr: Option<Field>,
     /// powerpc64: the name of the pmap module, padded with NUL.
     pub mmu_name: Option<Field>,
     /// powerpc64: whether the direct map has no page-table entries.

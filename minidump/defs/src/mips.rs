@@ -39,6 +39,7 @@ pub const HEADER: HeaderFields = HeaderFields {
     paemode: None,
     arm_arch: None,
     mmuformat: None,
+    kernvirtaddr: None,
     mmu_name: None,
     hw_direct_map: None,
     startkernel: None,

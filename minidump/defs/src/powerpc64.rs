@@ -39,6 +39,7 @@ pub const HEADER: HeaderFields = HeaderFields {
     paemode: None,
     arm_arch: None,
     mmuformat: None,
+    kernvirtaddr: None,
     mmu_name: Some(at(32, 32)),
     hw_direct_map: Some(at(112, 4)),
     startkernel: Some(at(120, 8)),

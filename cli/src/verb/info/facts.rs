@@ -73,6 +73,9 @@ pub(super) struct Minidump {
     pub(super) bitmapsize: u32,
     pub(super) pmapsize: u32,
     pub(super) kernbase: Hex,
+    /// Only arm has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kernvirtaddr: Option<Hex>,
     pub(super) dmapbase: Hex,
     pub(super) dmapend: Hex,
 }
@@ -243,6 +246,10 @@ impl MinidumpFacts {
                 bitmapsize: mini.bitmapsize,
                 pmapsize: mini.pmapsize,
                 kernbase: Hex(mini.kernbase),
+                kernvirtaddr: match mini.kernvirtaddr {
+                    0 => None,
+                    address => Some(Hex(address.into())),
+                },
                 dmapbase: Hex(mini.dmapbase),
                 dmapend: Hex(mini.dmapend),
             },

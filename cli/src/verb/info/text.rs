@@ -57,11 +57,14 @@ pub(super) fn print(facts: &MinidumpFacts, out: &mut dyn Write) -> io::Result<()
     let mini = &facts.minidump;
     lines.title("addresses")?;
     for (name, value) in [
-        ("  kernbase", mini.kernbase),
-        ("  dmapbase", mini.dmapbase),
-        ("  dmapend", mini.dmapend),
+        ("  kernbase", Some(mini.kernbase)),
+        ("  kernvirtaddr", mini.kernvirtaddr),
+        ("  dmapbase", Some(mini.dmapbase)),
+        ("  dmapend", Some(mini.dmapend)),
     ] {
-        lines.line(name, format!("{:#x}", value.0))?;
+        if let Some(value) = value {
+            lines.line(name, format!("{:#x}", value.0))?;
+        }
     }
     lines.title("sections")?;
     for s in &facts.sections {
