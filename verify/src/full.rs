@@ -338,7 +338,7 @@ impl Full {
             let right = matches!(kind, PT_LOAD | PT_NOTE | PT_DUMP_DELTA);
             known &= sink.check(&rules::FULL_TABLE, right, &place, |f| {
                 f.found(format!("p_type {kind:#x}")).expected(format!(
-                    "{PT_LOAD} (memory), {PT_NOTE} (notes) or {PT_DUMP_DELTA:#x} (arm's addresses)"
+                    "{PT_LOAD} (memory), {PT_NOTE} (notes) or {PT_DUMP_DELTA:#x} (the kernel's address)"
                 ))
             });
         }

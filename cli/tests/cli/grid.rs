@@ -191,6 +191,31 @@ fn info_json_fits_the_schema_for_every_dump() {
     assert!(answered > 50, "only {answered} dumps were opened");
 }
 
+#[test]
+fn info_prints_where_arm_and_amd64_kernels_are_linked_and_loaded() {
+    for (name, path, expected) in [
+        (
+            "full-amd64-delta",
+            "/elf/delta/linked",
+            "0xffffffff80200000",
+        ),
+        ("full-amd64-delta", "/elf/delta/loaded", "0x400000"),
+        (
+            "arm-v2-kernvirtaddr",
+            "/minidump/kernvirtaddr",
+            "0xc0200000",
+        ),
+    ] {
+        let recipe = recipes().unwrap().into_iter().find(|r| r.name == name);
+        let dir = tempfile::tempdir().unwrap();
+        let dump = build(&recipe.unwrap(), dir.path());
+        let run = run(["info".as_ref(), dump.as_os_str(), "--json".as_ref()]);
+        let answer: Value = serde_json::from_slice(&run.out).unwrap();
+        let found = answer.pointer(path).and_then(Value::as_str);
+        assert_eq!(found, Some(expected), "{name}: {answer}");
+    }
+}
+
 /// The kernel messages of a few dumps, one with a wrapped buffer.
 #[test]
 fn dmesg_prints_the_oldest_line_first() {

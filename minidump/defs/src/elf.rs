@@ -73,8 +73,10 @@ pub const ET_CORE: u16 = 4;
 pub const PT_LOAD: u32 = 1;
 /// `PT_NOTE`
 pub const PT_NOTE: u32 = 4;
-/// `PT_DUMP_DELTA` in full dumps of arm: `p_vaddr` is the kernel's link-time address, `p_paddr` its
-/// physical address, sizes are 0. FreeBSD `sys/arm/arm/dump_machdep.c`.
+/// `PT_DUMP_DELTA` in full dumps of arm, and of amd64 since 15.0: `p_vaddr` is the kernel's link-time
+/// address, `p_paddr` its physical address, sizes are 0. On amd64, these are `KERNBASE` and
+/// `kernphys`, which is the address of `KERNBASE` plus `p_align` (2 MiB). FreeBSD
+/// `sys/arm/arm/dump_machdep.c`, `sys/x86/x86/dump_machdep.c` (1500068).
 pub const PT_DUMP_DELTA: u32 = 0x6fb5_d000;
 /// `PF_X`
 pub const PF_X: u32 = 1;

@@ -13,7 +13,7 @@
 //! | `e_version`       | 0                                                                          |
 //! | `PT_LOAD`         | one per range of `dump_avail`, `p_paddr` its address, `p_filesz` = `p_memsz`|
 //! | `p_vaddr`         | `p_paddr`; all ones on powerpc                                             |
-//! | `PT_DUMP_DELTA`   | arm: link address and physical address of the kernel                       |
+//! | `PT_DUMP_DELTA`   | arm, amd64 since 15.0: link address and physical address of the kernel     |
 //!
 //! A kernel writes disjoint, ascending ranges. Ranges of other writers may overlap; if their bytes
 //! differ, the one that starts at the lower address is used, with a warning.
@@ -108,7 +108,7 @@ impl FullDump {
         &self.ranges
     }
 
-    /// `PT_DUMP_DELTA` of arm: `vaddr` is the link address of the kernel, `paddr` its physical
+    /// `PT_DUMP_DELTA` of arm and amd64: `vaddr` is the link address of the kernel, `paddr` its physical
     /// address.
     pub fn delta(&self) -> Option<&Segment> {
         self.delta.as_ref()

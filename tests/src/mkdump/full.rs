@@ -34,17 +34,19 @@ pub(crate) fn build(recipe: &Recipe) -> Result<Vec<u8>> {
     let arch = recipe.kind.arch();
     let page = recipe.page_size;
     let mut segments = Vec::new();
-    if arch.tables == Tables::Arm {
-        // PT_DUMP_DELTA: virtual and physical address of the kernel.
+    let arm = || {
         let pa = recipe.avail.first().map_or(0, |pair| pair.0);
-        let va = recipe.kernbase();
+        (arch.tables == Tables::Arm).then(|| (recipe.kernbase(), pa, 0))
+    };
+    if let Some((va, pa, align)) = recipe.delta.or_else(arm) {
+        // PT_DUMP_DELTA
         segments.push(Segment {
             kind: 0x6fb5_d000,
-            flags: 0,
+            flags: if align == 0 { 0 } else { 4 },
             va,
             pa,
             size: 0,
-            align: 0,
+            align,
         });
     }
     for (start, end) in &recipe.avail {

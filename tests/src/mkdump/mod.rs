@@ -29,7 +29,7 @@
 //!
 //! Also: `let NAME = N`, `pagesize 16K`, `kernbase N`, `kernend N`, `dmap BASE END`,
 //! `dmapphys N`, `startkernel N` and `groups N` (powerpc64), `bytes CONTENT` (raw),
-//! `member "NAME" CONTENT` (text dumps), `sector N`, `device_size N`, `stale SEED`,
+//! `delta VA PA ALIGN` (full dumps), `member "NAME" CONTENT` (text dumps), `sector N`, `device_size N`, `stale SEED`,
 //! `frame N` (sealed), `kdh version N`, `key aes|chacha20 N`, `cleared`,
 //! `info "DEVICE" bounds N status good ctime`, `reword "OLD" "NEW"` in that text. `set leading.` and
 //! `set trailing.` change one copy of the header without its parity; `set seal.` changes the seal's

@@ -176,6 +176,8 @@ pub(crate) struct Recipe {
     pub(crate) page_size: u64,
     pub(crate) names: Names,
     pub(crate) avail: Vec<(u64, u64)>,
+    /// PT_DUMP_DELTA of a full dump: virtual and physical address of the kernel, alignment.
+    pub(crate) delta: Option<(u64, u64, u64)>,
     /// Contents of pages by physical address.
     pub(crate) pages: BTreeMap<u64, Vec<u8>>,
     pub(crate) maps: Vec<Mapping>,
@@ -221,6 +223,7 @@ impl Recipe {
             pages: BTreeMap::new(),
             maps: Vec::new(),
             entries: Vec::new(),
+            delta: None,
             leaf_tables: BTreeMap::new(),
             nodump: Vec::new(),
             garbage: Vec::new(),

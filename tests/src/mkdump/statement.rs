@@ -97,6 +97,9 @@ fn statement(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
             }
             recipe.avail.push(range);
         }
+        "delta" => {
+            recipe.delta = Some((cursor.number()?, cursor.number()?, cursor.number()?));
+        }
         "page" => {
             let pa = cursor.number()?;
             fill(recipe, cursor, pa, 1)?;

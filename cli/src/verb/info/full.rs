@@ -59,7 +59,7 @@ struct Elf {
     delta: Option<Delta>,
 }
 
-/// arm's `PT_DUMP_DELTA`.
+/// `PT_DUMP_DELTA` of arm and amd64.
 #[derive(Debug, Serialize)]
 struct Delta {
     linked: Hex,
@@ -104,7 +104,11 @@ impl FullFacts {
                 machine: head.machine.0,
                 program_headers: dump.segments(),
                 delta: dump.delta().map(|delta| Delta {
-                    linked: Hex(delta.vaddr),
+                    // On amd64, the image begins `p_align` above KERNBASE.
+                    linked: Hex(match dump.arch().name {
+                        "amd64" => delta.vaddr.saturating_add(delta.align),
+                        _ => delta.vaddr,
+                    }),
                     loaded: Hex(delta.paddr),
                 }),
             },
