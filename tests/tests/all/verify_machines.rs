@@ -108,6 +108,32 @@ fn dumps_of_machines_are_sound_in_every_form() {
     }
 }
 
+/// A kernel copies the message buffer and the page bitmap to memory that it does not zero, and writes
+/// whole pages.
+#[test]
+fn kernel_heap_after_the_sections_of_a_live_dump_is_normal() {
+    let (machine, elf) = machine(machine_text!("running"));
+    let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
+    let mut bytes = written(&taken, Container::Raw, Codec::None);
+    let layout = taken.plan.layout();
+    let bitmap = layout.bitmap_offset()..layout.bitmap_offset() + layout.bitmap_len();
+    let copied = taken.plan.bitmap().bits().div_ceil(64) * 8;
+    assert!(copied < layout.bitmap_len());
+    bytes[(bitmap.start + copied) as usize..bitmap.end as usize].fill(0xde);
+    for strict in [false, true] {
+        let options = Options {
+            name: "live".into(),
+            strict,
+            ..Options::default()
+        };
+        let report = livecore_verify::verify(Arc::new(bytes.clone()), &options, &NoProgress);
+        assert_eq!(rendered(&report), "live: sound\n");
+        assert!(report.outcomes["BM-BEYOND"].broken > 0);
+        let liveness = report.liveness.unwrap();
+        assert_eq!((liveness.live, liveness.score()), (Some(true), 100.0));
+    }
+}
+
 #[test]
 fn kernel_of_another_machine_contradicts_the_dump() {
     let (machine_a, elf) = machine(MACHINES[0].1);

@@ -132,8 +132,8 @@ rules! { Bitmap, BITMAP:
     BM_BEYOND = "BM-BEYOND", Note,
         "no bit is set after the last page of dump_avail",
         "the bits after the last page of dump_avail with zeros",
-        "FreeBSD 14 sys/kern/kern_dump.c leaves garbage there in live dumps",
-        "normal for live dumps of FreeBSD 14; other pages are not affected";
+        "FreeBSD 14 sys/kern/kern_dump.c copies the words of the bitmap to memory that it did not zero",
+        "normal for live dumps; other pages are not affected";
     BM_BEYOND_PAGES = "BM-BEYOND-PAGES", Warning,
         "every page in the dump has an address",
         "the bits after the last page of dump_avail, in the same word, with zeros",
