@@ -145,12 +145,17 @@ fn registers_are_added_where_debuggers_look_only() {
                 assert!(!on_cpu(thread.context));
                 continue;
             };
-            let expected = if id == chosen {
-                Context::Crashed
-            } else {
-                Context::Stopped(id)
+            let expected = match (id == chosen, machine.truth().dumptid) {
+                (true, Some(_)) => Context::Crashed,
+                // As in a live dump.
+                (true, None) => Context::OnCpu(id),
+                (false, _) => Context::Stopped(id),
             };
             assert_eq!(thread.context, expected, "{}", thread.title());
+            assert_eq!(
+                thread.title().contains("crashed"),
+                expected == Context::Crashed
+            );
             let record = record.cpus.iter().find(|cpu| cpu.number == id).unwrap();
             assert_eq!((record.cpuid, record.tid), (Some(id), Some(thread.tid)));
             let place = if id == chosen {

@@ -166,9 +166,14 @@ fn check_registers(text: &str) {
     let [stoppcbs] = guest.words(&guest.plain, address("stoppcbs"));
     let pcb_size = kernel.variable("pcb_size", 4).unwrap();
     let mut allowed = BTreeSet::new();
+    let dumping = match guest.machine.truth().dumptid {
+        Some(_) => Context::Crashed,
+        // As in a live dump.
+        None => Context::OnCpu(chosen),
+    };
     for (id, tid) in &on {
         let (at, place, context) = match *id == chosen {
-            true => (address("dumppcb"), CpuPlace::Dumppcb, Context::Crashed),
+            true => (address("dumppcb"), CpuPlace::Dumppcb, dumping),
             false => {
                 let at = stoppcbs + u64::from(*id) * pcb_size;
                 (at, CpuPlace::Stoppcbs, Context::Stopped(*id))

@@ -285,7 +285,11 @@ impl Walk<'_> {
         let cpu = self.stops.cpu(kernel, &offsets, at);
         let own_pcb = self.or_problem(own_pcb).flatten();
         let cpu = self.or_problem(cpu);
-        let mut crashed = self.stops.dumptid == Some(tid) && self.stops.dumppcb.is_some();
+        let dumped = self
+            .stops
+            .dumppcb
+            .filter(|_| self.stops.dumptid == Some(tid));
+        let mut crashed = dumped.is_some() && !self.stops.running;
         let debugger = cpu.flatten().and_then(|cpu| {
             let stops = &self.stops;
             stops.debugger_pcb(kernel, &offsets, at, cpu)
@@ -293,11 +297,10 @@ impl Walk<'_> {
         crashed |= debugger.is_some() && self.stops.dumptid.is_none();
         let (context, pcb) = match cpu {
             _ if crashed => {
-                let dumped = self.stops.dumppcb;
-                let is_dumper = self.stops.dumptid == Some(tid);
-                let entered = debugger.filter(|at| !is_dumper || !kernel.is_of_program(*at));
+                let entered = debugger.filter(|at| dumped.is_none() || !kernel.is_of_program(*at));
                 (Context::Crashed, entered.or(dumped))
             }
+            Some(Some(cpu)) if dumped.is_some() => (Context::OnCpu(cpu), dumped),
             // Another thread wrote the dump.
             Some(Some(cpu)) if debugger.is_some() => (Context::Stopped(cpu), debugger),
             Some(Some(cpu)) => match self.stops.pcb(kernel, offsets.pcb_size, cpu) {

@@ -12,6 +12,8 @@ pub(crate) struct Stops {
     /// The thread that wrote the dump; `None` if the variable is 0.
     pub(crate) dumptid: Option<i32>,
     pub(crate) dumppcb: Option<VirtAddr>,
+    /// Whether the machine was running: a live dump, or an image of a running guest.
+    pub(crate) running: bool,
     /// The first element of `stoppcbs`.
     pcbs: Option<VirtAddr>,
     /// `stopped_cpus`: its address and size in bytes (0 if unknown).
@@ -33,16 +35,34 @@ struct Debugger {
     thread: Option<VirtAddr>,
 }
 
+/// Whether a thread is in the kernel debugger (`kdb_active`). `None` if that is not known.
+fn is_in_debugger(kernel: &Kernel<'_>) -> Option<bool> {
+    // One byte since 12, an int before.
+    let symbol = kernel.elf().symbol("kdb_active")?;
+    let len = if symbol.size == 4 { 4 } else { 1 };
+    Some(kernel.variable("kdb_active", len).ok()? != 0)
+}
+
+/// Whether the kernel writes a dump of a machine that it has stopped (`dumping`). `None` if that is
+/// not known.
+fn is_dumping(kernel: &Kernel<'_>) -> Option<bool> {
+    Some(kernel.variable("dumping", 4).ok()? != 0)
+}
+
+/// Whether the machine is known to be running.
+///
+/// FreeBSD `sys/kern/kern_shutdown.c`: `doadump` sets `dumping`, and `vpanic` sets `panicstr`. A live
+/// dump sets `dumptid` and `dumppcb` only (`sys/kern/kern_vnodedumper.c`).
+fn is_running(kernel: &Kernel<'_>) -> bool {
+    is_dumping(kernel) == Some(false)
+        && is_in_debugger(kernel) != Some(true)
+        && matches!(kernel.pointer("panicstr"), Ok(VirtAddr(0)))
+}
+
 impl Debugger {
     fn read(kernel: &Kernel<'_>) -> Option<Self> {
-        // One byte since 12, an int before.
-        let symbol = kernel.elf().symbol("kdb_active")?;
-        let len = if symbol.size == 4 { 4 } else { 1 };
-        if kernel.variable("kdb_active", len).ok()? == 0 {
-            return None;
-        }
         // During a dump, `dumppcb` has the registers of the thread that writes it.
-        if kernel.variable("dumping", 4).is_ok_and(|is| is != 0) {
+        if is_in_debugger(kernel) != Some(true) || is_dumping(kernel) == Some(true) {
             return None;
         }
         let thread = kernel.address("kdb_thread");
@@ -128,6 +148,7 @@ impl Stops {
         let stops = Self {
             dumptid: dumptid.filter(|tid| *tid != 0),
             dumppcb,
+            running: is_running(kernel),
             pcbs,
             cpus,
             highest: kernel

@@ -9,13 +9,15 @@ use crate::state::State;
 /// The context of a thread, which determines the location of its registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Context {
-    /// The thread wrote the dump, and its registers are in `dumppcb`. If the kernel did not start a
-    /// dump: the thread entered the kernel debugger, and its registers are in `kdb_pcb`.
+    /// The thread wrote the dump of a machine that had stopped, and its registers are in `dumppcb`.
+    /// If the kernel did not start a dump: the thread entered the kernel debugger, and its registers
+    /// are in `kdb_pcb`.
     Crashed,
     /// The thread was on this CPU, which was stopped. Its registers are in `stoppcbs`, or in
     /// `kdb_pcb` if it entered the debugger and another thread wrote the dump.
     Stopped(u32),
-    /// The thread was running on this CPU, which was not stopped. Its registers are unknown.
+    /// The thread was running on this CPU, which was not stopped. Its registers are unknown, except
+    /// for the thread that wrote a live dump: they are in `dumppcb`.
     OnCpu(u32),
     /// The thread was not on a CPU. Its registers are in its own pcb.
     SwitchedOut,

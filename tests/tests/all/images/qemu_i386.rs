@@ -139,7 +139,11 @@ fn every_format(name: &str, text: &str, pae: bool) {
         assert_eq!(found.problems, [""; 0], "{what}");
         let find = |tid: u32| threads.iter().find(|t| t.tid as u32 == tid).unwrap();
         let thread = find(expected.tid);
-        assert_eq!(thread.context, Context::Crashed, "{what}");
+        let context = match truth.dumptid {
+            Some(_) => Context::Crashed,
+            None => Context::OnCpu(0),
+        };
+        assert_eq!(thread.context, context, "{what}");
         let found = kernel.registers(thread).unwrap();
         for (_, register, value) in SAVED {
             assert_eq!(found.get(register), Some(value), "{what}: {register}");
