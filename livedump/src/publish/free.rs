@@ -39,7 +39,8 @@ fn blocks_for_users(vfs: &StatVfs) -> u64 {
     }
 }
 
-/// A note if a dump of about `expected` bytes may not fit into `directory`.
+/// A note if a dump of about `expected` bytes may not fit into `directory`. `by` states what the
+/// estimate is based on.
 ///
 /// # Errors
 ///
@@ -47,6 +48,7 @@ fn blocks_for_users(vfs: &StatVfs) -> u64 {
 pub(crate) fn check_estimate(
     directory: &Directory,
     expected: u64,
+    by: &str,
     notes: &mut Vec<String>,
 ) -> Result<(), PublishError> {
     let free = FreeSpace::check(directory, 0, notes)?;
@@ -58,8 +60,8 @@ pub(crate) fn check_estimate(
             ..
         }) => {
             notes.push(format!(
-                "{}: {available} KiB available, the dump may need up to {needed} KiB; if it fails, use \
-                 --walk, --kernel-compress or another TMPDIR",
+                "{}: {available} KiB available, the dump needs about {needed} KiB, {by}; if it fails, \
+                 use --walk, --kernel-compress or another TMPDIR",
                 path.display()
             ));
             Ok(())
@@ -181,10 +183,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let directory = Directory::open(dir.path()).unwrap();
         let mut notes = Vec::new();
-        check_estimate(&directory, 1, &mut notes).unwrap();
+        check_estimate(&directory, 1, "by the wired memory", &mut notes).unwrap();
         assert!(notes.is_empty());
-        check_estimate(&directory, u64::MAX, &mut notes).unwrap();
-        assert!(notes[0].contains("--walk"), "{notes:?}");
+        check_estimate(&directory, u64::MAX, "by the wired memory", &mut notes).unwrap();
+        for part in ["KiB, by the wired memory; if", "--walk"] {
+            assert!(notes[0].contains(part), "{notes:?}");
+        }
     }
 
     #[test]

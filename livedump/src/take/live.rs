@@ -19,7 +19,8 @@ use livecore_minidump::Magic;
 use livecore_minidump::{Bitmap, Container, Dump, Error, KernelDumpHeader, KernelElf, OpenOptions};
 
 use super::error::TakeError;
-use super::running::marked_pages;
+use super::plan::{PlanOptions, plan_machine};
+use super::running::{marked_pages, running};
 use crate::mem4::freebsd::dump_error;
 use crate::mem4::{DumpRequest, FreeBsd, MemDevice, MemError};
 use crate::publish::temporary::Temporary;
@@ -172,23 +173,39 @@ impl LiveKernel {
         Some(marked_pages(&**device, elf))
     }
 
+    /// Estimates the size of an uncompressed dump: walks the kernel map if the kernel file and
+    /// `/dev/kmem` can be read ([`LiveKernel::comparing`]).
+    pub fn estimate(&self) -> Estimate {
+        let walked = self.running.as_ref().and_then(|(device, elf)| {
+            let machine = running(Arc::clone(device), elf).ok()?;
+            let taken = plan_machine(machine, elf, &PlanOptions::default()).ok()?;
+            Some(Estimate {
+                bytes: taken.header().dumplength,
+                walked: true,
+            })
+        });
+        walked.unwrap_or_else(Estimate::wired)
+    }
+
     /// Makes the kernel write an uncompressed dump to the directory `spool`. The `kept` bytes
     /// before the furthest read are not freed, since the encoder's workers may still read them.
-    /// `waiting` gets the bytes by which the file system's free space has shrunk.
+    /// `waiting` gets the bytes by which the file system's free space has shrunk. If the file system
+    /// has less space than `estimate`, that is a note.
     ///
     /// # Errors
     ///
     /// [`TakeError::Mem`] for the kernel's errors, [`TakeError::Minidump`] if its output is not a
-    /// dump, [`TakeError::Publish`] if `spool` has not enough space.
+    /// dump, [`TakeError::Publish`] if `spool` cannot be used or has less space than its `minfree`.
     pub fn dump(
         &self,
         spool: impl AsRef<Path>,
         kept: u64,
+        estimate: Estimate,
         waiting: &mut dyn FnMut(u64),
     ) -> Result<Live, TakeError> {
         let mut notes = Vec::new();
         let directory = Directory::open(spool)?;
-        free::check_estimate(&directory, expected(), &mut notes)?;
+        estimate.check(&directory, &mut notes)?;
         let mut temporary = Temporary::create(&directory, 0o600, &directory.path)?;
         temporary.remove();
         let request = DumpRequest {
@@ -218,11 +235,12 @@ impl LiveKernel {
     pub fn dump_in_place(
         &self,
         pending: &mut Pending,
+        estimate: Estimate,
         waiting: &mut dyn FnMut(u64),
     ) -> Result<Live, TakeError> {
         let mut notes = Vec::new();
         let temporary = temporary_of(pending)?;
-        free::check_estimate(temporary.directory(), expected(), &mut notes)?;
+        estimate.check(temporary.directory(), &mut notes)?;
         let before = self.marked();
         self.write_to(temporary, Codec::None, waiting)?;
         let mut live = Live::open(temporary.shared(), None, notes)?;
@@ -327,15 +345,37 @@ impl LiveKernel {
     }
 }
 
-/// An estimate of a minidump's size: the memory that the kernel has wired, in bytes; 0 if unknown.
-/// A dump can be three times as large, since free pages that the kernel maps are dumped, or smaller,
-/// since ZFS's ARC is wired and not dumped.
-pub(super) fn expected() -> u64 {
-    let wired = || -> io::Result<u64> {
-        let pages = sysctl::number("vm.stats.vm.v_wire_count")?;
-        Ok(pages.saturating_mul(sysctl::number("hw.pagesize")?))
-    };
-    wired().unwrap_or(0)
+/// An estimate of the size of an uncompressed dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// In bytes; 0 if unknown.
+    pub bytes: u64,
+    /// Whether it is the size of a dump of the pages that the kernel maps now. Otherwise it is the
+    /// memory that the kernel has wired. A dump can be several times as large, since free pages that
+    /// the kernel maps are dumped, or smaller, since ZFS's ARC is wired and not dumped.
+    pub walked: bool,
+}
+
+impl Estimate {
+    fn wired() -> Self {
+        let wired = || -> io::Result<u64> {
+            let pages = sysctl::number("vm.stats.vm.v_wire_count")?;
+            Ok(pages.saturating_mul(sysctl::number("hw.pagesize")?))
+        };
+        Self {
+            bytes: wired().unwrap_or(0),
+            walked: false,
+        }
+    }
+
+    /// A note if the dump may not fit into `directory`.
+    fn check(self, directory: &Directory, notes: &mut Vec<String>) -> Result<(), TakeError> {
+        let by = match self.walked {
+            true => "by the pages that the kernel maps",
+            false => "by the wired memory, but it can be several times as large",
+        };
+        Ok(free::check_estimate(directory, self.bytes, by, notes)?)
+    }
 }
 
 fn temporary_of(pending: &Pending) -> Result<&Temporary, TakeError> {

@@ -44,7 +44,7 @@ mod walk;
 
 pub use error::TakeError;
 pub use guest::{GuestSource, Pausing};
-pub use live::{Lacking, Live, LiveKernel};
+pub use live::{Estimate, Lacking, Live, LiveKernel};
 pub use observer::{NoObserver, Observer, Stage};
 pub use options::RunOptions;
 pub use plan::{PlanOptions, plan, plan_machine};

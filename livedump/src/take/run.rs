@@ -18,7 +18,7 @@ use livecore_minidump::{Error, KernelDumpHeader, KernelElf, PhysMemory, Provenan
 
 use super::error::TakeError;
 use super::guest::{self, GuestSource, OpenPause, Prepared};
-use super::live::{self, Lacking, LiveKernel};
+use super::live::{Lacking, LiveKernel};
 use super::observer::{Observer, Stage};
 use super::options::RunOptions;
 use super::plan::{plan, plan_machine};
@@ -217,10 +217,9 @@ impl Run<'_, '_> {
         self.observer
             .say("the kernel writes its dump and cannot be interrupted; progress is an estimate");
         let begun = Instant::now();
-        let expected = live::expected();
-        let progress = self
-            .observer
-            .begin(Stage::Kernel, (expected > 0).then_some(expected));
+        let estimate = kernel.estimate();
+        let expected = (estimate.bytes > 0).then_some(estimate.bytes);
+        let progress = self.observer.begin(Stage::Kernel, expected);
         let mut reached = 0;
         let mut waiting = |written: u64| {
             progress.advance(written.saturating_sub(reached), 0);
@@ -250,9 +249,9 @@ impl Run<'_, '_> {
         let kept = u64::from(encoding.frame_size) * (4 * encoding.threads.get() as u64 + 4);
         let live = match &mut self.sink {
             Sink::Pending(pending) if encoding.codec == Codec::None && pending.file().is_some() => {
-                kernel.dump_in_place(pending, &mut waiting)?
+                kernel.dump_in_place(pending, estimate, &mut waiting)?
             }
-            _ => kernel.dump(&self.options.spool_dir, kept, &mut waiting)?,
+            _ => kernel.dump(&self.options.spool_dir, kept, estimate, &mut waiting)?,
         };
         drop(progress);
         for note in &live.notes {

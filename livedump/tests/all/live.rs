@@ -19,10 +19,10 @@ use livecore_livedump::mem4::{Access, DumpRequest, FreeBsd, MemDevice, MemError}
 use livecore_livedump::publish::{Destination, Options, Output, PublishError, info, watch_signals};
 use livecore_livedump::sys::descriptor;
 use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
+use livecore_livedump::take::{Estimate, Live, LiveKernel};
 use livecore_livedump::take::{
     Lacking, NoObserver, PlanOptions, RunOptions, Source, TakeError, plan, run, running,
 };
-use livecore_livedump::take::{Live, LiveKernel};
 use livecore_minidump::convert::{Target, finish};
 use livecore_minidump::{
     Container, Dump, KernelDumpHeader, KernelElf, MessageBuffer, OpenOptions, PhysAddr,
@@ -103,7 +103,7 @@ fn good() -> LiveKernel {
 }
 
 fn take(device: &LiveKernel, dir: &Path) -> Result<Live, TakeError> {
-    device.dump(dir, 0, &mut |_| {})
+    device.dump(dir, 0, device.estimate(), &mut |_| {})
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -174,8 +174,9 @@ fn kernel_writes_to_an_unlinked_file_and_reports_progress() {
     };
     kernel.files[1].clear();
     let mut heard = 0;
-    device(kernel)
-        .dump(dir.path(), 0, &mut |_| {
+    let device = device(kernel);
+    device
+        .dump(dir.path(), 0, device.estimate(), &mut |_| {
             assert!(names(dir.path()).is_empty());
             heard += 1;
         })
@@ -478,6 +479,35 @@ fn pages_that_a_dump_lacks_are_counted() {
 }
 
 #[test]
+fn dump_is_estimated_by_the_pages_that_the_kernel_maps() {
+    let machine = tiny();
+    let estimate = good()
+        .comparing(Arc::new(emulated(&machine)), elf(&machine))
+        .estimate();
+    let dump = Dump::from_source(Arc::new(recordings()[0].clone()), &OpenOptions::default());
+    let expected = Estimate {
+        bytes: dump.unwrap().layout().end(),
+        walked: true,
+    };
+    assert_eq!(estimate, expected);
+    assert!(!good().estimate().walked);
+
+    // An estimate that does not fit is a note that states its basis.
+    let dir = tempfile::tempdir().unwrap();
+    for (walked, by) in [(true, "by the pages"), (false, "by the wired memory")] {
+        let estimate = Estimate {
+            bytes: u64::MAX,
+            walked,
+        };
+        let live = good().dump(dir.path(), 0, estimate, &mut |_| {}).unwrap();
+        let [note] = &live.notes[..] else {
+            panic!("{:?}", live.notes);
+        };
+        assert!(note.contains(by), "{note}");
+    }
+}
+
+#[test]
 fn walk_through_the_devices_gives_the_same_dump() {
     let machine = tiny();
     let elf = elf(&machine);
@@ -553,7 +583,9 @@ fn the_other_process() {
     };
     let dir = Path::new(&dir);
     if what == "live" {
-        device.dump(dir, 0, &mut waiting).unwrap();
+        device
+            .dump(dir, 0, device.estimate(), &mut waiting)
+            .unwrap();
     } else {
         // As on a system that has no files without a name.
         let options = Options {
