@@ -387,10 +387,10 @@ impl Opening<'_> {
         })
     }
 
-    /// Maximum content size of a frame for which a table is useful. Larger frames do not fit in the
-    /// cache.
+    /// Maximum content size of a frame for which a table is useful. Restart points divide a larger
+    /// frame, and it can be read before its end is checked.
     fn largest(&self) -> u32 {
-        u32::try_from(self.options.cache() / 2)
+        u32::try_from(self.options.memory / 32)
             .unwrap_or(FRAME_MAX)
             .clamp(1 << 20, FRAME_MAX)
     }
