@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use livecore_livedump::sys::signals::clear_line_on_exit;
+use livecore_livedump::sys::signals::{clear_line, draw_line};
 
 use crate::interrupt::Interrupt;
 use crate::work::Work;
@@ -106,9 +106,10 @@ impl Bar {
             && self.work.began.elapsed() >= self.delay
             && self.hidden.swap(false, Ordering::Relaxed)
         {
-            clear_line_on_exit(true);
-            self.bar
-                .set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            draw_line(|| {
+                let target = ProgressDrawTarget::stderr_with_hz(10);
+                self.bar.set_draw_target(target);
+            });
         }
     }
 
@@ -149,8 +150,12 @@ impl livecore_compress::Progress for Bar {
         self.work.stored.fetch_add(stored, Ordering::Relaxed);
         self.line();
         self.show();
-        self.bar
-            .inc(if self.counts_stored { stored } else { content });
+        let step = if self.counts_stored { stored } else { content };
+        if self.bar.is_hidden() {
+            self.bar.inc(step);
+        } else {
+            draw_line(|| self.bar.inc(step));
+        }
     }
 
     fn cancelled(&self) -> bool {
@@ -160,8 +165,7 @@ impl livecore_compress::Progress for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
-        clear_line_on_exit(false);
+        clear_line(|| self.bar.finish_and_clear());
         if self.next_line.is_some() {
             self.work.write_json(true, &mut std::io::stderr());
         }

@@ -7,6 +7,7 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{
     SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
@@ -45,13 +46,40 @@ pub fn note_on_exit(note: Option<&'static str>) {
     *NOTE.lock().unwrap_or_else(PoisonError::into_inner) = note;
 }
 
-/// Whether the terminal on standard error has an incomplete line.
-static LINE: AtomicBool = AtomicBool::new(false);
+/// Whether the terminal on standard error has an incomplete line. Locked while one is drawn.
+static LINE: Mutex<bool> = Mutex::new(false);
 
-/// Sets whether a signal that ends the process first clears the terminal's last line and prints the
-/// signal's name.
-pub fn clear_line_on_exit(clear: bool) {
-    LINE.store(clear, Ordering::Relaxed);
+/// How long a signal that ends the process waits for [`draw_line`]: the terminal may be stopped.
+const DRAWING_LIMIT: Duration = Duration::from_secs(1);
+
+/// Runs `draw`, which draws or updates an incomplete line on the terminal. A signal that ends the
+/// process then first clears the terminal's last line and prints the signal's name; after that,
+/// nothing is drawn.
+pub fn draw_line(draw: impl FnOnce()) {
+    let mut line = LINE.lock().unwrap_or_else(PoisonError::into_inner);
+    *line = true;
+    draw();
+}
+
+/// Runs `clear`, which removes the incomplete line from the terminal.
+pub fn clear_line(clear: impl FnOnce()) {
+    let mut line = LINE.lock().unwrap_or_else(PoisonError::into_inner);
+    clear();
+    *line = false;
+}
+
+/// Whether there is an incomplete line. Prevents further drawing, unless a thread is blocked in it.
+fn end_drawing() -> bool {
+    let began = Instant::now();
+    while began.elapsed() < DRAWING_LIMIT {
+        if let Ok(line) = LINE.try_lock() {
+            let drawn = *line;
+            std::mem::forget(line);
+            return drawn;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
 }
 
 /// Runs `before_exit` on its own thread when a signal would end the process (SIGINT, SIGTERM,
@@ -90,7 +118,7 @@ fn watch(before_exit: fn(i32), spawn: impl FnOnce(Watch) -> io::Result<()>) -> i
         let mine = |signal: &i32| *signal != SIGINT || !IGNORE_INTERRUPTS.load(Ordering::Relaxed);
         if let Some(signal) = signals.forever().find(mine) {
             before_exit(signal);
-            if LINE.load(Ordering::Relaxed) {
+            if end_drawing() {
                 let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
                 let _ = writeln!(io::stderr(), "\r\x1b[2Klivecore: stopped by {name}");
             }
