@@ -143,7 +143,7 @@ fn verbs_that_need_a_kernel_show_the_progress_of_decoding_a_single_stream_and_ho
     run([&to_plain[..], &["--container", "saved"]].concat()).expect(0);
     let payload = std::fs::read(&plain).unwrap();
     std::fs::write(&single, zstd::encode_all(&*payload, 1).unwrap()).unwrap();
-    let hint = "single compressed stream: decompressing to a temporary file";
+    let hint = "single compressed stream: decoding it once";
     for verb in ["triage", "ps", "threads"] {
         for (dump, is_single) in [(&single, true), (&sealed, false)] {
             let words = format!("{verb} --progress bar {dump} --kernel {made}/kernel");

@@ -301,21 +301,6 @@ fn opening_a_recipe_fails_with_the_kind_of_error_of_its_verdict() {
     }
 }
 
-/// Damage that does not affect reading pages; only the verifier detects it.
-const ONLY_FOUND_BY_VERIFY: &[&str] = &[
-    "bitmap-larger-than-needed",
-    "bitmapsize-not-rounded",
-    "dmap-ends-before-it-begins",
-    "dump-avail-tail-not-zero",
-    "dumpavailsize-two-pages",
-    "kernbase-not-aligned",
-    "live-architectureversion-wrong",
-    "live-blocksize-wrong",
-    "live-unused-bytes-set",
-    "msgbufsize-zero",
-    "pmapsize-not-rounded",
-];
-
 #[test]
 fn broken_dump_fails_to_open_or_warns_or_fails_to_read() {
     let mut silent = Vec::new();
@@ -341,9 +326,9 @@ fn broken_dump_fails_to_open_or_warns_or_fails_to_read() {
             silent.push(recipe.name);
         }
     }
-    assert_eq!(
-        silent, ONLY_FOUND_BY_VERIFY,
-        "broken dumps that open and read without a warning"
+    assert!(
+        silent.is_empty(),
+        "broken dumps that open and read without a warning: {silent:?}"
     );
 }
 
