@@ -16,6 +16,13 @@ pub(crate) fn print(document: &impl Serialize, out: &mut dyn Write) -> io::Resul
     out.write_all(b"\n")
 }
 
+/// Prints one document as one line.
+pub(crate) fn print_line(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    let text = serde_json::to_string(document)?;
+    out.write_all(escaped_json(&text).as_bytes())?;
+    out.write_all(b"\n")
+}
+
 /// A number printed in hexadecimal: an address or flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hex(pub u64);

@@ -10,8 +10,8 @@ use crate::id::Id;
 use crate::json::Hex;
 use crate::words::{Order, Width, Words};
 
-/// The most bytes in a JSON document.
-const JSON_LIMIT: u64 = 16 << 20;
+/// The most bytes in a JSON document, or in an answer of a batch.
+pub(crate) const JSON_LIMIT: u64 = 16 << 20;
 
 /// The output format.
 #[derive(Debug, Clone, Copy, clap::Args)]

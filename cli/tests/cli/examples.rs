@@ -109,6 +109,7 @@ fn prepare(dir: &Path) {
     convert(&["--to", "elf", "--kernel", &path("kernel")], "core");
     fs::copy(dir.join("vmcore.3.gz"), dir.join("dump.gz")).unwrap();
     fs::write(dir.join("page"), [7; 4096]).unwrap();
+    fs::write(dir.join("requests"), "hz\nversion 32\n0x1000 64 --phys\n").unwrap();
     let mut broken = fs::read(dir.join("livecore.0.zst")).unwrap();
     let middle = broken.len() / 2;
     broken[middle] ^= 0xff;

@@ -1,5 +1,6 @@
 //! Tests of the program's command line, output, files and exit codes.
 
+mod batch;
 mod command_line;
 mod compare;
 mod damage;

@@ -2,11 +2,13 @@
 //!
 //! A page that is not in the dump is an error, never zeros. The bytes before it are printed.
 
+mod batch;
+
 use std::path::PathBuf;
 use std::str::FromStr as _;
 
 use livecore_defs::text::hex;
-use livecore_kernel::Location;
+use livecore_kernel::{Location, Pair};
 use livecore_minidump::{Address, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use serde::Serialize;
 
@@ -19,17 +21,28 @@ use crate::session::Session;
 use crate::text::parse_size;
 use crate::words::Order;
 
+const USAGE: &str = "\
+livecore read [OPTIONS] <DUMP> <ADDR|SYMBOL> [LENGTH]
+       livecore read [OPTIONS] <DUMP> --batch";
+
 const MANUAL: &str = "\
 Examples:
   livecore read livecore.0.zst hz --words 4 --kernel /boot/kernel/kernel
   livecore read vmcore.3 0xfffff80000001000 4K --raw > page
   livecore read vmcore.3 0x1000 64 --phys
+  livecore read vmcore.3 --batch --kernel /boot/kernel/kernel < requests
 
-A page that is not in the dump is an error, never zeros. The bytes before it are printed.";
+A page that is not in the dump is an error, never zeros. The bytes before it are printed.
+
+--batch reads requests from standard input, one for each line: ADDR|SYMBOL [LENGTH] [--phys]. It prints one answer for \
+each line, in the same order, and flushes them before it waits for another line. An answer is a line of JSON, or with --raw a \
+line `LENGTH STATUS [MESSAGE]` and then LENGTH bytes without a newline after them. STATUS is `ok` or an id from \
+docs/json.md. A request that fails does not end the batch. The exit code is the worst of all requests, 64 if one is \
+not valid. Limits: 4096 bytes for a line, 16 MiB for an answer.";
 
 /// Arguments of `livecore read`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = MANUAL)]
+#[command(after_help = MANUAL, override_usage = USAGE)]
 pub struct Args {
     /// Dump; `-` for standard input
     pub dump: PathBuf,
@@ -37,8 +50,8 @@ pub struct Args {
     ///
     /// An address is decimal, or hexadecimal after 0x. Without 0x, 16 digits are hexadecimal, and so is a
     /// number that starts with a digit and contains a letter.
-    #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str)]
-    pub place: Location,
+    #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str, required_unless_present = "batch")]
+    pub place: Option<Location>,
     /// Number of bytes [default: the symbol's size]
     ///
     /// Decimal, or hexadecimal after 0x, with an optional suffix K, M or G.
@@ -47,6 +60,11 @@ pub struct Args {
     /// The kernel that was running.
     #[command(flatten)]
     pub kernel: KernelArgs,
+    /// Answer requests from standard input
+    ///
+    /// Each line is ADDR|SYMBOL [LENGTH] [--phys]. The answers are lines of JSON (docs/json.md).
+    #[arg(long, conflicts_with_all = ["place", "len"])]
+    pub batch: bool,
     /// Treat ADDR as a physical address
     #[arg(long, conflicts_with = "kernel")]
     pub phys: bool,
@@ -63,17 +81,20 @@ pub struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let symbolic = args.place.symbol().is_some();
-    if symbolic && args.phys {
-        let what = "--phys needs a number, not a symbol";
-        return Err(Failure::usage(what).id_is(Id::InvalidAddress));
-    }
-    if args.len.is_none() && !symbolic {
-        return Err(Failure::usage("an address needs a LENGTH").id_is(Id::MissingArgument));
-    }
+    let Some(place) = &args.place else {
+        // clap requires a place without --batch.
+        return batch::run(args, session);
+    };
+    let request = Request {
+        place: place.clone(),
+        len: args.len,
+        phys: args.phys,
+    };
+    request.check()?;
     if let Some(len) = args.len {
         args.format.check(len, args.json)?;
     }
+    let symbolic = place.symbol().is_some();
     let dump = input::dump(&args.dump, Opening::default(), session)?;
     input::print_memory_warnings(&dump, &args.dump, session);
     // The page tables of a full dump are found through its kernel.
@@ -87,53 +108,77 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         None
     };
     if needed && kernel.is_none() {
-        let what = "cannot locate the page tables of a full dump without its kernel";
-        return Err(Failure::new(Exit::UNSUPPORTED, what)
-            .id_is(Id::NoKernelFile)
-            .about(&args.dump)
-            .next("use --kernel ELF, or --phys with a physical address"));
+        return Err(no_page_tables().about(&args.dump));
     }
-    let at = match (&args.place, &kernel) {
-        (Location::Address(at), _) => *at,
-        (symbol, Some(kernel)) => symbol
-            .address(kernel.elf())
-            .map_err(|e| Failure::of(Exit::COULD_NOT, &e).about(kernel.path()))?,
-        // A symbol without a kernel has failed above.
-        (Location::Symbol { name, .. }, None) => {
-            return Err(Failure::usage(format_args!(
-                "symbol {name} needs a kernel; use --kernel ELF"
-            ))
-            .id_is(Id::NoKernelFile));
-        }
-    };
-    let len = match (args.len, &kernel) {
-        (Some(len), _) => len,
-        (None, kernel) => {
-            let elf = kernel.as_ref().map(|kernel| kernel.elf());
-            let len = elf.and_then(|elf| args.place.size(elf)).ok_or_else(|| {
-                let name = args.place.symbol().unwrap_or_default();
-                Failure::could_not(format_args!("symbol {name} has no size"))
-                    .id_is(Id::UnusableSymbol)
-                    .about(&args.dump)
-                    .next("give a LENGTH")
-            })?;
-            args.format.check(len, args.json)?;
-            len
-        }
-    };
+    let range = request
+        .range(kernel.as_ref())
+        .map_err(|e| e.about(&args.dump))?;
+    args.format.check(range.len, args.json)?;
     let order = Order::of(dump.order());
     let memory = match kernel {
         Some(pair) => pair.memory(),
         None => dump.memory(),
     };
-    let range = ByteRange {
-        at: match args.phys {
+    print(args, &*memory, range, order, session)
+}
+
+fn no_page_tables() -> Failure {
+    let what = "cannot locate the page tables of a full dump without its kernel";
+    Failure::new(Exit::UNSUPPORTED, what)
+        .id_is(Id::NoKernelFile)
+        .next("use --kernel ELF, or --phys with a physical address")
+}
+
+/// What to read, as the command line or a line of a batch gives it.
+#[derive(Debug)]
+struct Request {
+    place: Location,
+    /// In bytes; the size of the symbol if `None`.
+    len: Option<u64>,
+    phys: bool,
+}
+
+impl Request {
+    /// Checks what needs neither the dump nor its kernel.
+    fn check(&self) -> Result<(), Failure> {
+        let symbolic = self.place.symbol().is_some();
+        if symbolic && self.phys {
+            let what = "--phys needs a number, not a symbol";
+            return Err(Failure::usage(what).id_is(Id::InvalidAddress));
+        }
+        if self.len.is_none() && !symbolic {
+            return Err(Failure::usage("an address needs a LENGTH").id_is(Id::MissingArgument));
+        }
+        Ok(())
+    }
+
+    /// The range to read, with the symbols of `kernel`.
+    fn range(&self, kernel: Option<&Pair>) -> Result<ByteRange, Failure> {
+        let at = match (&self.place, kernel) {
+            (Location::Address(at), _) => *at,
+            (symbol, Some(kernel)) => symbol
+                .address(kernel.elf())
+                .map_err(|e| Failure::of(Exit::COULD_NOT, &e).about(kernel.path()))?,
+            (Location::Symbol { name, .. }, None) => {
+                let what = format_args!("symbol {name} needs a kernel");
+                return Err(Failure::could_not(what)
+                    .id_is(Id::NoKernelFile)
+                    .next("use --kernel ELF, or --kernel-path PATH to search"));
+            }
+        };
+        let size = || self.place.size(kernel?.elf());
+        let len = self.len.or_else(size).ok_or_else(|| {
+            let name = self.place.symbol().unwrap_or_default();
+            Failure::could_not(format_args!("symbol {name} has no size"))
+                .id_is(Id::UnusableSymbol)
+                .next("give a LENGTH")
+        })?;
+        let at = match self.phys {
             true => Address::Phys(PhysAddr(at)),
             false => Address::Virt(VirtAddr(at)),
-        },
-        len,
-    };
-    print(args, &*memory, range, order, session)
+        };
+        Ok(ByteRange { at, len })
+    }
 }
 
 /// A range of bytes.
@@ -208,8 +253,17 @@ fn explain(error: ReadError) -> Failure {
 
 /// JSON output; docs/schemas/read.schema.json.
 #[derive(Debug, Serialize)]
-struct Answer<'a> {
+struct Document<'a> {
     dump: String,
+    #[serde(flatten)]
+    subject: Subject<'a>,
+    #[serde(flatten)]
+    content: Content,
+}
+
+/// What was to be read.
+#[derive(Debug, Serialize)]
+struct Subject<'a> {
     space: &'static str,
     address: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -217,6 +271,11 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     physical: Option<String>,
     requested: u64,
+}
+
+/// What was read.
+#[derive(Debug, Default, Serialize)]
+struct Content {
     length: u64,
     zeroed: u64,
     bytes: String,
@@ -224,6 +283,34 @@ struct Answer<'a> {
     words: Option<Numbers>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+impl<'a> Subject<'a> {
+    fn new(place: Option<&'a Location>, range: ByteRange, memory: &dyn KernelMemory) -> Self {
+        let (space, physical) = match range.at {
+            Address::Phys(_) => ("physical", None),
+            Address::Virt(at) => ("virtual", memory.translate(at).ok()),
+        };
+        Self {
+            space,
+            address: format!("{:#x}", range.at.value()),
+            symbol: place.and_then(Location::symbol),
+            physical: physical.map(|at| format!("{at:#x}")),
+            requested: range.len,
+        }
+    }
+}
+
+impl Content {
+    fn new(bytes: &[u8], copied: &Copied, words: Option<Numbers>) -> Self {
+        Self {
+            length: copied.len,
+            zeroed: copied.zeroed,
+            bytes: hex(bytes),
+            words,
+            error: copied.error.as_ref().map(Failure::to_string),
+        }
+    }
 }
 
 /// Prints `range` in the format that `args` select.
@@ -243,19 +330,16 @@ fn print(
         })?
     };
     if copied.zeroed > 0 {
-        session.warn(
-            &args.dump,
-            Id::ZeroTail,
-            format_args!(
-                "the last {} bytes are zeros: the file ends before their pages",
-                copied.zeroed
-            ),
-        );
+        session.warn(&args.dump, Id::ZeroTail, zeroed_message(copied.zeroed));
     }
     match copied.error {
         Some(failure) => Err(failure.about(&args.dump)),
         None => Ok(()),
     }
+}
+
+fn zeroed_message(bytes: u64) -> String {
+    format!("the last {bytes} bytes are zeros: the file ends before their pages")
 }
 
 fn print_json(
@@ -265,30 +349,28 @@ fn print_json(
     order: Order,
     session: &mut Session<'_>,
 ) -> Result<Copied, Failure> {
+    let (bytes, copied) = bytes_of(memory, range, args.zero_tail)?;
+    let document = Document {
+        dump: args.dump.display().to_string(),
+        subject: Subject::new(args.place.as_ref(), range, memory),
+        content: Content::new(&bytes, &copied, args.format.numbers(&bytes, order)),
+    };
+    crate::json::print(&document, &mut session.out)?;
+    Ok(copied)
+}
+
+/// The bytes of `range` up to the first that cannot be read. The caller limits the length.
+fn bytes_of(
+    memory: &dyn KernelMemory,
+    range: ByteRange,
+    zero_tail: bool,
+) -> Result<(Vec<u8>, Copied), Failure> {
     let mut bytes = Vec::new();
-    let copied = copy(memory, range, args.zero_tail, &mut |piece| {
+    let copied = copy(memory, range, zero_tail, &mut |piece| {
         bytes.extend_from_slice(piece);
         Ok(())
     })?;
-    let (space, physical) = match range.at {
-        Address::Phys(_) => ("physical", None),
-        Address::Virt(at) => ("virtual", memory.translate(at).ok()),
-    };
-    let answer = Answer {
-        dump: args.dump.display().to_string(),
-        space,
-        address: format!("{:#x}", range.at.value()),
-        symbol: args.place.symbol(),
-        physical: physical.map(|at| format!("{at:#x}")),
-        requested: range.len,
-        length: copied.len,
-        zeroed: copied.zeroed,
-        bytes: hex(&bytes),
-        words: args.format.numbers(&bytes, order),
-        error: copied.error.as_ref().map(Failure::to_string),
-    };
-    crate::json::print(&answer, &mut session.out)?;
-    Ok(copied)
+    Ok((bytes, copied))
 }
 
 #[cfg(test)]
