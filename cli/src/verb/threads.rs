@@ -53,7 +53,7 @@ pub struct Args {
     /// Print only threads of this process; may be repeated
     #[arg(long, value_name = "PID", value_parser = parse_id)]
     pub pid: Vec<i32>,
-    /// Print only the thread that wrote the dump
+    /// Print only the thread that crashed
     ///
     /// If the kernel was in its debugger before it dumped, that is the thread that entered the
     /// debugger.
@@ -160,7 +160,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         }
     }
     if args.crashed && !list.iter().any(|t| t.context == Context::Crashed) {
-        let what = "no thread wrote this dump: it is not a crash dump";
+        let what = "no thread crashed: it is not a crash dump";
         return Err(about(Failure::could_not(what).id_is(Id::NoThread)));
     }
     let registers = |thread: &Thread, session: &mut Session<'_>| match kernel.registers(thread) {
