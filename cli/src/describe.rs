@@ -9,9 +9,9 @@ use livecore_kernel::{KernelError, LocationError, PairError};
 use livecore_livedump::mem4::MemError;
 use livecore_livedump::publish::{PublishError, WriteError};
 use livecore_livedump::qmp::QmpError;
-use livecore_livedump::take::TakeError;
+use livecore_livedump::take::{Note, TakeError};
 use livecore_minidump::{Error as MinidumpError, ReadError, Warning};
-use livecore_serve::ServeError;
+use livecore_serve::{Problem, ServeError};
 use livecore_synth::Error as SynthError;
 use serde::Serialize;
 
@@ -112,7 +112,7 @@ impl Describe for io::Error {
     }
 }
 
-/// The description of an error inside an [`io::Error`].
+/// The description of an error of the libraries.
 fn described(error: &(dyn StdError + 'static)) -> Option<Description> {
     fn of<T: Describe + StdError + 'static>(
         error: &(dyn StdError + 'static),
@@ -126,6 +126,13 @@ fn described(error: &(dyn StdError + 'static)) -> Option<Description> {
         .or_else(|| of::<TakeError>(error))
         .or_else(|| of::<MemError>(error))
         .or_else(|| of::<PublishError>(error))
+        .or_else(|| of::<WriteError>(error))
+        .or_else(|| of::<QmpError>(error))
+        .or_else(|| of::<KernelError>(error))
+        .or_else(|| of::<LocationError>(error))
+        .or_else(|| of::<PairError>(error))
+        .or_else(|| of::<ServeError>(error))
+        .or_else(|| of::<SynthError>(error))
         .or_else(|| of::<io::Error>(error))
 }
 
@@ -387,25 +394,73 @@ impl Describe for SynthError {
     }
 }
 
-/// The id of a dump's warning.
-pub(crate) fn id_of_warning(warning: &Warning) -> Id {
-    match warning {
-        Warning::Short(_) => Id::PagesMissing,
-        Warning::Interrupted { .. } => Id::StreamEndsEarly,
-        Warning::ZeroTail(_) => Id::ZeroTail,
-        Warning::FilledTail { .. } => Id::FilledTail,
-        Warning::CutSegments { .. } => Id::MemoryMissing,
-        Warning::Overlap { .. } => Id::ImageContradiction,
-        Warning::Trailing { .. } => Id::TrailingBytes,
-        Warning::StrayBits { .. } => Id::StrayBits,
-        Warning::Cleared => Id::AlreadySaved,
-        Warning::Parity => Id::Parity,
-        Warning::Architecture { .. } => Id::ArchitectureDiffers,
-        Warning::Info { .. } => Id::InfoFile,
-        Warning::Carried { .. } => Id::EmbeddedMinidump,
-        Warning::Unproven(_) => Id::Unproven,
-        Warning::Seal { .. } => Id::SealDamaged,
-        Warning::Field { .. } => Id::WrongField,
-        _ => Id::Warning,
+impl Id {
+    /// The id of an error of the libraries; `None` if `error` is of another type.
+    pub fn of_error(error: &(dyn StdError + 'static)) -> Option<Self> {
+        described(error).map(|description| description.id)
+    }
+
+    /// The id of a dump's warning.
+    pub fn of_warning(warning: &Warning) -> Self {
+        match warning {
+            Warning::Short(_) => Self::PagesMissing,
+            Warning::Interrupted { .. } => Self::StreamEndsEarly,
+            Warning::ZeroTail(_) => Self::ZeroTail,
+            Warning::FilledTail { .. } => Self::FilledTail,
+            Warning::CutSegments { .. } => Self::MemoryMissing,
+            Warning::Overlap { .. } => Self::ImageContradiction,
+            Warning::Trailing { .. } => Self::TrailingBytes,
+            Warning::StrayBits { .. } => Self::StrayBits,
+            Warning::Cleared => Self::AlreadySaved,
+            Warning::Parity => Self::Parity,
+            Warning::Architecture { .. } => Self::ArchitectureDiffers,
+            Warning::Info { .. } => Self::InfoFile,
+            Warning::Carried { .. } => Self::EmbeddedMinidump,
+            Warning::Unproven(_) => Self::Unproven,
+            Warning::Seal { .. } => Self::SealDamaged,
+            Warning::Field { .. } => Self::WrongField,
+            _ => Self::Warning,
+        }
+    }
+
+    /// The id of a note about a dump that was taken.
+    pub fn of_note(note: &Note) -> Self {
+        match note {
+            Note::GuestRuns => Self::GuestRuns,
+            Note::Paused { .. } | Note::PausedToCompare { .. } | Note::PausedByQemu { .. } => {
+                Self::GuestPaused
+            }
+            Note::KernelDumps => Self::KernelDumps,
+            Note::NotCompared { .. } => Self::NotCompared,
+            Note::LeftKernel { .. } => Self::CpuLeftKernel,
+            Note::UnknownRegisters { .. }
+            | Note::NoRegisters { .. }
+            | Note::RegistersNotAdded { .. }
+            | Note::StoppedCpus { .. } => Self::RegistersNotAdded,
+            Note::InDebugger { .. } => Self::CpuInDebugger,
+            Note::StoppedByKernel { .. } => Self::CpuStopped,
+            Note::TablesOutside { .. }
+            | Note::VmPagesUnreadable { .. }
+            | Note::BitmapPagesMissing { .. } => Self::KernelData,
+            Note::NoVmPageArray | Note::NoVmPhysSegs | Note::UnknownVmPage => Self::NodumpUnknown,
+            Note::NoMsgbuf
+            | Note::MsgbufUnreadable { .. }
+            | Note::MsgbufInvalid { .. }
+            | Note::MsgbufMissing => Self::NoMsgbuf,
+            Note::NoHostname | Note::NoTime => Self::HeaderIncomplete,
+            Note::Directory(_) => Self::OutputDirectory,
+            _ => Self::Note,
+        }
+    }
+
+    /// The id of what a server cannot provide.
+    pub fn of_problem(problem: &Problem) -> Self {
+        match problem {
+            Problem::Threads(_) | Problem::Modules(_) => Self::KernelData,
+            Problem::OtherModule { .. } => Self::OtherModule,
+            Problem::UnsafePath { .. } => Self::UnsafePath,
+            Problem::UnsafeSection { .. } => Self::UnsafeSection,
+            _ => Self::ModuleSkipped,
+        }
     }
 }

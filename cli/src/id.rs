@@ -238,8 +238,12 @@ pub enum Id {
     Decompressing,
     /// The ELF core contains no minidump and cannot be converted back
     CoreOnly,
-    /// A module file is not given to the debugger
+    /// A module file is not given to the debugger for a reason without its own id
     ModuleSkipped,
+    /// A file has the name of a loaded module and is not that module
+    OtherModule,
+    /// The name of a module's section contains characters that a debugger would interpret
+    UnsafeSection,
     /// The directory contains no dumps
     NoDumps,
     /// Files of the directory are not named like dumps
@@ -248,6 +252,34 @@ pub enum Id {
     SuffixDiffers,
     /// A signal stopped the work
     Stopped,
+    /// A dump was written; the text has its sizes
+    Written,
+    /// A guest runs while its memory is read
+    GuestRuns,
+    /// A guest was paused; the text has the length
+    GuestPaused,
+    /// The running kernel writes its dump and cannot be interrupted
+    KernelDumps,
+    /// The dump was not compared with the pages that the kernel has marked
+    NotCompared,
+    /// A CPU does not run the kernel, and the dump does not have its registers
+    CpuLeftKernel,
+    /// Registers of a CPU cannot be added to the dump
+    RegistersNotAdded,
+    /// A CPU is in the kernel debugger
+    CpuInDebugger,
+    /// The kernel has stopped a CPU and saved its registers, and the dump has those
+    CpuStopped,
+    /// Which pages the kernel omits from its dumps is unknown, and the dump has them
+    NodumpUnknown,
+    /// The dump has no message buffer
+    NoMsgbuf,
+    /// The header lacks the host name or the time
+    HeaderIncomplete,
+    /// What was done or ignored in the directory of the output
+    OutputDirectory,
+    /// A note without its own id
+    Note,
 }
 
 impl Id {

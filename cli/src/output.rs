@@ -216,10 +216,10 @@ impl Report {
             return Ok(());
         }
         for note in &self.notes {
-            session.voice.say(note);
+            session.voice.say_id(Id::OutputDirectory, note);
         }
         let rate = self.payload_size as f64 / self.seconds.max(0.001);
-        session.voice.say(format_args!(
+        let line = format_args!(
             "{}: {} payload, {} file, ratio {:.2}, {:.1} s, {}/s",
             self.path,
             Bytes(self.payload_size),
@@ -227,7 +227,8 @@ impl Report {
             self.ratio,
             Duration::from_secs_f64(self.seconds).as_secs_f64(),
             Short(rate as u64),
-        ));
+        );
+        session.voice.say_id(Id::Written, line);
         Ok(())
     }
 }

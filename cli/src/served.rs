@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use livecore_defs::Architecture;
-use livecore_defs::text::printable;
 use livecore_minidump::{AnyDump, KernelElf, Warning};
 
 use crate::describe::Describe;
@@ -40,7 +39,7 @@ pub(crate) fn open(
     let name = dump.to_owned();
     let served = served.with_check(Box::new(move |depth| check_dump(&name, &elf, depth)));
     for problem in served.problems() {
-        session.voice.say_id(Id::ModuleSkipped, printable(problem));
+        session.voice.say_id(Id::of_problem(problem), problem);
     }
     Ok(served)
 }

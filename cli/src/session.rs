@@ -14,7 +14,6 @@ use livecore_livedump::image;
 use livecore_livedump::sys::sandbox::close_paths;
 use livecore_minidump::{AnyDump, Warning};
 
-use crate::describe::id_of_warning;
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -215,7 +214,7 @@ impl<'a> Session<'a> {
 
     /// Prints a warning of a dump, as [`Session::warn`] does.
     pub fn warn_of(&mut self, subject: &Path, warning: &Warning) {
-        self.warn(subject, id_of_warning(warning), warning);
+        self.warn(subject, Id::of_warning(warning), warning);
     }
 
     /// Prints the failure of one input. The run continues with the next.
@@ -284,7 +283,7 @@ impl<'a> Session<'a> {
                     let early = matches!(loss, Some(Warning::Interrupted { .. }));
                     let loss = loss.filter(|loss| (all || early) && !reported(loss));
                     let trailing = stream.trailing().filter(|_| !early);
-                    let loss = loss.map(|loss| (id_of_warning(&loss), loss.to_string()));
+                    let loss = loss.map(|loss| (Id::of_warning(&loss), loss.to_string()));
                     let trailing = trailing.map(|bytes| (Id::TrailingBytes, bytes.to_string()));
                     for (id, warning) in loss.into_iter().chain(trailing) {
                         self.warn(&path, id, &warning);

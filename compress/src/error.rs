@@ -10,10 +10,10 @@ use std::io;
 #[non_exhaustive]
 pub enum Error {
     /// A system error while reading the source.
-    #[error("read: {0}")]
+    #[error("cannot read: {0}")]
     Read(#[source] io::Error),
     /// A system error while writing.
-    #[error("write: {0}")]
+    #[error("cannot write: {0}")]
     Write(#[source] io::Error),
     /// The stored bytes contradict their format or their checks.
     #[error("{region} at offset {offset:#x}: found {found}, expected {expected}")]

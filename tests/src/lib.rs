@@ -8,6 +8,7 @@
 //! - [`machines`] generates recipes of random machines for property tests.
 //! - [`random`] generates pseudo-random numbers from a seed.
 //! - [`expect`] reads the expected verdict from a recipe.
+//! - [`golden`] compares output with recorded output.
 //!
 //! The recipes are in `testdata/dumps` ([`corpus`] lists them); `testdata/README.md` describes them.
 //!
@@ -22,6 +23,7 @@
 pub mod corpus;
 pub mod elf_edit;
 pub mod expect;
+pub mod golden;
 pub mod machines;
 pub mod mkctf;
 pub mod mkdump;

@@ -127,7 +127,7 @@ impl Served {
             let _ = writeln!(text, "warning  {}", printable(&warning.to_string()));
         }
         for problem in self.problems() {
-            let _ = writeln!(text, "problem  {}", printable(problem));
+            let _ = writeln!(text, "problem  {}", printable(&problem.to_string()));
         }
         text
     }

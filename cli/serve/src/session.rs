@@ -8,10 +8,10 @@ use super::memory;
 use super::packet::{Event, Framing, PACKET_MAX, frame, number, two_numbers};
 use super::target::Served;
 
-/// The answer to requests to run.
-const NOT_RUNNING: &str = "cannot continue, step or call: the target is a static dump";
-/// The answer to requests to write.
-const READ_ONLY: &str = "cannot write memory or registers: the target is a static dump";
+/// Why a request to run or to write is refused.
+pub const REFUSED: &str = "the target is a static dump";
+/// What a dump cannot do: run.
+const RUN: &str = "continue, step or call";
 /// After so many retransmissions of a packet the connection is closed.
 const RETRANSMIT_MAX: u32 = 8;
 
@@ -228,8 +228,8 @@ impl<'a> Session<'a> {
                 Some(_) => "OK".into(),
                 None => self.error("no such thread"),
             },
-            b'G' | b'P' | b'M' | b'X' => self.error(READ_ONLY),
-            b'Z' | b'z' => self.error("cannot set a breakpoint: the target is a static dump"),
+            b'G' | b'P' | b'M' | b'X' => self.refuse("write memory or registers"),
+            b'Z' | b'z' => self.refuse("set a breakpoint"),
             b'c' | b'C' | b's' | b'S' | b'i' | b'I' => self.refuse_to_run(),
             b'D' => Answer::Last(Some(b"OK".to_vec())),
             b'k' => Answer::Last(None),
@@ -258,9 +258,14 @@ impl<'a> Session<'a> {
             return Answer::Last(Some(b"OK".to_vec()));
         }
         if rest.starts_with(b"Run") || rest.starts_with(b"Attach") {
-            return self.error("cannot run or attach: the target is a static dump");
+            return self.refuse("run or attach");
         }
         "".into()
+    }
+
+    /// The error for a request that a dump cannot serve.
+    fn refuse(&self, what: &str) -> Answer {
+        self.error(&format!("cannot {what}: {REFUSED}"))
     }
 
     /// An error with text, in the form that the debugger shows to its user.
@@ -276,10 +281,11 @@ impl<'a> Session<'a> {
     /// gone, so it gets text and a stop reply.
     fn refuse_to_run(&self) -> Answer {
         match self.client {
-            Client::Gdb => self.error(NOT_RUNNING),
-            Client::Lldb => {
-                Answer::Console(format!("livecore: {NOT_RUNNING}\n"), self.stop(self.thread))
-            }
+            Client::Gdb => self.refuse(RUN),
+            Client::Lldb => Answer::Console(
+                format!("livecore: cannot {RUN}: {REFUSED}\n"),
+                self.stop(self.thread),
+            ),
         }
     }
 

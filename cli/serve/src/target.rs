@@ -16,6 +16,7 @@ use super::command;
 use super::error::ServeError;
 use super::machine::{Machine, Register, THREAD_REGISTER};
 use super::memory::Regions;
+use super::problem::Problem;
 use livecore_defs::text::printable;
 
 /// Threads whose own id cannot be used (0, negative or not unique) get ids from here on.
@@ -54,15 +55,22 @@ pub struct ModuleFile {
 }
 
 impl ModuleFile {
-    /// The file `path` of `module`. Fails if a command cannot contain its path.
-    fn new(module: &Module, path: PathBuf, sections: Vec<PlacedSection>) -> Result<Self, String> {
-        for section in &sections {
-            command::section(&section.name)?;
+    /// The file `path` of `module`. Fails if a command cannot contain its path or a section's name.
+    fn new(module: &Module, path: PathBuf, sections: Vec<PlacedSection>) -> Result<Self, Problem> {
+        let unsafe_name = sections
+            .iter()
+            .find_map(|s| command::section(&s.name).err());
+        if let Some(why) = unsafe_name {
+            return Err(Problem::UnsafeSection { path, why });
         }
+        let quoted = match command::quoted(&path) {
+            Ok(quoted) => quoted,
+            Err(why) => return Err(Problem::UnsafePath { path, why }),
+        };
         Ok(Self {
             at: module.at,
             name: module.name.clone(),
-            quoted: command::quoted(&path)?,
+            quoted,
             path,
             sections,
         })
@@ -123,7 +131,7 @@ pub struct Served {
     pub(crate) modules: Modules,
     pub(crate) module_files: Vec<ModuleFile>,
     pub(crate) files: Vec<SharedFile>,
-    problems: Vec<String>,
+    problems: Vec<Problem>,
     pub(crate) regions: OnceLock<Regions>,
     pub(crate) threads_xml: OnceLock<String>,
     /// The functions of each of `module_files`.
@@ -152,11 +160,10 @@ impl Served {
         let kernel = pair.kernel();
         let threads = entries(&kernel, &mut problems);
         let modules = kernel.modules().unwrap_or_else(|error| {
-            problems.push(format!("modules: {error}"));
+            problems.push(Problem::Modules(error.to_string()));
             Modules::default()
         });
-        let problems_of = modules.problems.iter().map(|p| format!("modules: {p}"));
-        problems.extend(problems_of);
+        problems.extend(modules.problems.iter().cloned().map(Problem::Modules));
         let by_id = (0..).zip(&threads).map(|(at, t)| (t.id, at)).collect();
         let path = pair.path().canonicalize();
         let path = path.unwrap_or_else(|_| pair.path().to_owned());
@@ -197,8 +204,8 @@ impl Served {
         &self.kernel
     }
 
-    /// Messages about what was not found or could not be read.
-    pub fn problems(&self) -> &[String] {
+    /// What was not found or could not be read.
+    pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
@@ -258,8 +265,7 @@ impl Served {
         let mut tried: HashMap<PathBuf, u32> = HashMap::new();
         for module in self.modules.list.iter().filter(|m| !m.is_kernel) {
             if self.module_files.len() >= MODULE_FILES {
-                let what = "too many modules; the last ones have no symbols";
-                self.problems.push(what.into());
+                self.problems.push(Problem::TooManyModules);
                 break;
             }
             let recorded = Path::new(&module.path);
@@ -290,19 +296,15 @@ impl Served {
                         *tries = TRIES;
                         match ModuleFile::new(module, path.clone(), sections) {
                             Ok(file) => self.module_files.push(file),
-                            Err(why) => {
-                                let path = path.display();
-                                self.problems
-                                    .push(format!("ignoring module file {path}: {why}"));
-                            }
+                            Err(problem) => self.problems.push(problem),
                         }
                         break;
                     }
-                    Err(why) => self.problems.push(format!(
-                        "{} is not the loaded module {}: {why}",
-                        path.display(),
-                        module.name
-                    )),
+                    Err(why) => self.problems.push(Problem::OtherModule {
+                        path,
+                        module: module.name.clone(),
+                        why,
+                    }),
                 }
             }
         }
@@ -340,14 +342,14 @@ impl std::fmt::Debug for Served {
 /// The threads: first the one that crashed, or else one whose registers are known, then the others
 /// in the kernel's order. There is always one, since debuggers do not support a target without
 /// threads.
-fn entries(kernel: &Kernel<'_>, problems: &mut Vec<String>) -> Vec<Entry> {
+fn entries(kernel: &Kernel<'_>, problems: &mut Vec<Problem>) -> Vec<Entry> {
     let list = match kernel.processes() {
         Ok(found) => {
-            problems.extend(found.problems.into_iter().map(|p| format!("threads: {p}")));
+            problems.extend(found.problems.into_iter().map(Problem::Threads));
             found.list.into_iter().flat_map(|p| p.threads).collect()
         }
         Err(error) => {
-            problems.push(format!("threads: {error}"));
+            problems.push(Problem::Threads(error.to_string()));
             Vec::new()
         }
     };

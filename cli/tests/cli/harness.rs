@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+pub(crate) use livecore_tests::golden::golden;
 use serde_json::Value;
 
 use crate::schema;
@@ -145,37 +146,6 @@ pub(crate) fn no_such_file() -> String {
 /// The path of the workspace's `testdata`.
 pub(crate) fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata")
-}
-
-/// Compares `text` with the golden file `name`, or rewrites the file if UPDATE_GOLDEN=1.
-///
-/// The caller replaces what differs between machines and runs.
-#[track_caller]
-pub(crate) fn golden(name: &str, text: &str) {
-    let path = testdata().join("golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| v == "1") {
-        fs::create_dir_all(path.parent().expect("a golden file has a directory"))
-            .and_then(|()| fs::write(&path, text))
-            .expect("golden file can be written");
-        return;
-    }
-    let recorded = fs::read_to_string(&path).unwrap_or_default();
-    if recorded == text {
-        return;
-    }
-    let line = recorded
-        .lines()
-        .zip(text.lines())
-        .position(|(a, b)| a != b)
-        .unwrap_or_else(|| recorded.lines().count().min(text.lines().count()));
-    panic!(
-        "{} differs from line {} on:\n  recorded: {:?}\n  now:      {:?}\nIf the change is intended, \
-         rewrite all goldens with: UPDATE_GOLDEN=1 cargo test -p livecore --test cli\nNow:\n{text}",
-        path.display(),
-        line + 1,
-        recorded.lines().nth(line),
-        text.lines().nth(line),
-    );
 }
 
 /// Runs the program with `args` in an address space of `mib` MiB.

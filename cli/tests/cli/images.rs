@@ -299,19 +299,15 @@ fn truncated_image_is_used_and_its_missing_pages_are_counted() {
         ("vmss", mkimage::vmss_with_memory(&small)),
     ] {
         let image = fixture.write(name, &bytes[..bytes.len() * 3 / 4]);
-        let info = run(["info", &image]).expect(3);
-        let message = "warning: the file ends before its last page: ";
-        let missing = info
-            .err
-            .split(message)
-            .nth(1)
-            .unwrap_or_else(|| panic!("{}", info.err));
-        let missing: usize = missing.split(' ').next().unwrap().parse().unwrap();
+        let info = run_json(["info", &image]).expect(3);
+        let message = info.warnings(&["memory-missing"])[0]["message"].clone();
+        let mut numbers = message.as_str().unwrap().split(' ');
+        let missing: usize = numbers.find_map(|word| word.parse().ok()).unwrap();
         assert!((8..=32).contains(&missing), "{name}: {missing} of 64 pages");
         let read = ["mem", "read", "--raw", "--image", &image];
-        let first = run([&read[..], &["0", "4096"]].concat()).expect(0);
+        let first = run_json([&read[..], &["0", "4096"]].concat()).expect(0);
         assert_eq!(first.out, small.ranges[0].1[..4096], "{name}");
-        assert!(first.err.contains("are missing"), "{name}: {}", first.err);
+        assert_eq!(first.count("memory-missing"), 1, "{name}: {}", first.err);
         // kdump stores one page of zeros for all, and the last page is one.
         if name != "kdump" {
             let last = run([&read[..], &["0x3f000", "4096"]].concat()).expect(1);

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::harness::{Run, livecore, run};
+use crate::harness::{MESSAGES, Run, livecore, run};
 
 /// System calls, and the error that each fails with. A call that this processor does not have is
 /// passed over.
@@ -277,6 +277,7 @@ fn injected(place: &Place, case: &Case, call: &str, error: &str, nth: usize) -> 
         .arg(&log)
         .arg("--")
         .arg(livecore().get_program())
+        .args(MESSAGES)
         .args(&case.args)
         .current_dir(place.dir.path())
         .env("TMPDIR", place.path("tmp"))
@@ -336,11 +337,9 @@ fn check(
             return wrong(format!("{} is not sound: {}", path.display(), sound.text()));
         }
     }
-    // The second text is in the line about a written dump, before an error of standard output.
-    let said = ["is complete", " payload, "]
-        .iter()
-        .any(|text| run.err.contains(text));
-    let said = said || case.name == "export";
+    // The second precedes an error of standard output.
+    let said = ["later-step-failed", "written"].map(|id| run.count(id));
+    let said = said != [0, 0] || case.name == "export";
     if run.code == 1 && new > 0 && !said {
         return wrong(format!("{new} dumps in {}, and nothing says so", case.to));
     }

@@ -48,3 +48,4 @@ mod threads;
 mod usage;
 mod validators;
 mod verify;
+mod wordings;

@@ -3,7 +3,6 @@
 //! Other tests assert ids. The wording is only in testdata/golden: `messages.txt` for errors of the
 //! command line, `errors.txt` for the errors of the libraries, `grid/lines.txt` for damaged dumps.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,62 +31,6 @@ fn ids_and_their_meanings_are_those_of_the_documentation() {
     assert_eq!(ids, documented());
     for (name, id) in ids.iter().zip(Id::value_variants()) {
         assert_eq!(serde_json::to_value(id).unwrap(), name.0, "two spellings");
-    }
-}
-
-/// The enums of errors, and their names in `cli/src/describe.rs`.
-const ERRORS: [(&str, &str); 14] = [
-    ("compress/src/error.rs", "CompressError"),
-    ("minidump/src/error.rs", "MinidumpError"),
-    ("minidump/src/memory.rs", "ReadError"),
-    ("minidump/src/dump/warning.rs", "Warning"),
-    ("minidump/kernel/src/error.rs", "KernelError"),
-    ("minidump/kernel/src/locate/error.rs", "LocateError"),
-    ("minidump/kernel/src/location.rs", "LocationError"),
-    ("minidump/kernel/src/pair_error.rs", "PairError"),
-    ("livedump/src/take/error.rs", "TakeError"),
-    ("livedump/src/publish/error.rs", "PublishError"),
-    ("livedump/src/qmp/error.rs", "QmpError"),
-    ("livedump/src/mem4/error.rs", "MemError"),
-    ("livedump/synth/src/error.rs", "SynthError"),
-    ("cli/serve/src/error.rs", "ServeError"),
-];
-
-/// The compiler does not require it: the enums are `non_exhaustive`.
-#[test]
-fn every_variant_of_every_error_has_an_id() {
-    let root = testdata().join("..");
-    let describe = fs::read_to_string(root.join("cli/src/describe.rs")).unwrap();
-    for (file, name) in ERRORS {
-        let source = fs::read_to_string(root.join(file)).unwrap();
-        let declared = match name {
-            "CompressError" | "MinidumpError" | "SynthError" => "Error",
-            other => other,
-        };
-        let (_, body) = source
-            .split_once(&format!("pub enum {declared} {{\n"))
-            .unwrap_or_else(|| panic!("{file}: no {declared}"));
-        let (body, _) = body.split_once("\n}").unwrap();
-        let variants: BTreeSet<_> = body
-            .lines()
-            .filter_map(|line| line.strip_prefix("    "))
-            .filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()))
-            .filter_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()).next())
-            .collect();
-        assert!(!variants.is_empty(), "{file}");
-        let place = match name {
-            "Warning" => describe.split_once(" fn id_of_warning("),
-            _ => describe.split_once(&format!("impl Describe for {name} ")),
-        };
-        let (_, place) = place.unwrap_or_else(|| panic!("no {name} in describe.rs"));
-        let (place, _) = place.split_once("\n}\n").unwrap();
-        for variant in variants {
-            let has = |c| place.contains(&format!("::{variant}{c}"));
-            assert!(
-                [" ", "(", ","].into_iter().any(has),
-                "{name}::{variant} has no id"
-            );
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use livecore_tests::mkdump;
 
-use crate::harness::run;
+use crate::harness::{run, run_json};
 
 /// Ports with full dumps, and the offset of `p_paddr` of the second range.
 const PORTS: [(&str, u64); 5] = [
@@ -82,9 +82,9 @@ fn overlapping_ranges_of_full_dumps_are_compared_and_a_difference_is_a_warning()
                 let what = format!("{port}, {container:?}, {pa:#x}, {same}");
                 fs::write(&dump, full(port, at, pa, same, container)).unwrap();
                 assert_eq!(verbs(&dump, path, code, &what), [3], "{what}");
-                let info = run(["info", &dump]);
-                let found = info.err.contains("memory ranges overlap and differ");
-                assert_eq!(found, code == 3, "{what}: {}", info.err);
+                let info = run_json(["info", &dump]);
+                let found = info.count("image-contradiction");
+                assert_eq!(found, usize::from(code == 3), "{what}: {}", info.err);
             }
         }
     }

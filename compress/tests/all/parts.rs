@@ -87,8 +87,10 @@ fn a_list_above_the_memory_limit_is_an_error() {
     let small = options().memory(400_000);
     let stream = Stream::from_source(Arc::new(bytes), &small).unwrap();
     let error = stream.list(PART_UNPROVEN).unwrap_err();
-    assert!(matches!(error, Error::Memory { .. }));
-    assert!(error.to_string().contains("--memory"), "{error}");
+    assert!(
+        matches!(error, Error::Memory { needed, limit: 100_000, .. } if needed > 100_000),
+        "{error}"
+    );
     assert!(stream.list(KINDS).unwrap().is_some());
 }
 

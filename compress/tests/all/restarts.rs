@@ -260,9 +260,10 @@ fn damaged_files_of_the_cache_are_not_used_or_are_an_error() {
                 Ok(()) => assert!(buf == content[at..at + buf.len()], "{what}"),
                 Err(error) => {
                     assert!(used, "{what}: {error}");
+                    let error = Error::in_io(&error);
                     assert!(
-                        error.to_string().contains("restart point"),
-                        "{what}: {error}"
+                        matches!(error, Some(Error::Broken { .. })),
+                        "{what}: {error:?}"
                     );
                 }
             }

@@ -10,7 +10,7 @@ use std::io;
 #[non_exhaustive]
 pub enum MemError {
     /// EPERM: opening the device, or opening it for writing, is not permitted.
-    #[error("not permitted: {why}")]
+    #[error("permission denied: {why}")]
     NotPermitted {
         /// The reason.
         why: &'static str,
@@ -34,7 +34,7 @@ pub enum MemError {
         fd: i32,
     },
     /// EINVAL: `flags` of a dump must be 0.
-    #[error("unknown flags {flags:#x}, expected 0")]
+    #[error("unknown flags of a live dump: {flags:#x}, expected 0")]
     BadFlags {
         /// The flags.
         flags: i32,
@@ -48,13 +48,13 @@ pub enum MemError {
         compression: u8,
     },
     /// EBUSY: only one live dump can run at a time.
-    #[error("another dump is running; wait until it has ended")]
+    #[error("another live dump is running; wait until it has ended")]
     AnotherDumpRunning,
     /// EOPNOTSUPP: this port does not support live minidumps.
     #[error("the kernel does not support live dumps; use --walk")]
     KernelCannotLiveDump,
     /// ECANCELED: Ctrl-C was pressed on the system console.
-    #[error("cancelled at the system console")]
+    #[error("the live dump was cancelled at the system console")]
     Cancelled,
     /// EIO, or EAGAIN from a compressor that is neither gzip nor zstd. The kernel's gzip returns EIO
     /// also if the file system is full: the second attempt fails in the compressor.
@@ -147,7 +147,7 @@ pub enum MemError {
         pid: u32,
     },
     /// mem(4) was used on another system than FreeBSD.
-    #[error("mem(4) of this system is not available: it is not FreeBSD")]
+    #[error("this system has no mem(4): it is not FreeBSD")]
     NeedsFreeBsd,
     /// The operation needs the kernel file of an emulated machine, which is missing.
     #[error("{what} need the kernel's ELF file; use --kernel ELF")]

@@ -1,5 +1,6 @@
 //! The error of publishing a file.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +62,7 @@ pub enum PublishError {
     },
     /// An existing file may have been planted by another user.
     #[error(
-        "{path} is {what}, which another user may have planted; use another file, or a directory that only \
+        "{path} is {kind} and may have been planted; use another file, or a directory that only \
          you can write",
         path = path.display()
     )]
@@ -69,7 +70,7 @@ pub enum PublishError {
         /// The file.
         path: PathBuf,
         /// The kind of file.
-        what: &'static str,
+        kind: Planted,
     },
     /// All numbers that `-m` allows belong to dumps of other programs.
     #[error("{path}: other dumps use all numbers from 0 to {last}", path = path.display())]
@@ -96,6 +97,28 @@ pub enum PublishError {
         #[source]
         source: io::Error,
     },
+}
+
+/// A kind of file that another user may have planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Planted {
+    /// A symbolic link.
+    Link,
+    /// A pipe of another user.
+    Pipe,
+    /// A device of another user.
+    Device,
+}
+
+impl fmt::Display for Planted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Link => "a symbolic link",
+            Self::Pipe => "a pipe of another user",
+            Self::Device => "a device of another user",
+        })
+    }
 }
 
 impl PublishError {

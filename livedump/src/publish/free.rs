@@ -25,7 +25,7 @@ pub(crate) fn bytes(directory: &Directory) -> io::Result<u64> {
 pub fn available(directory: impl AsRef<Path>) -> Result<u64, PublishError> {
     let opened = Directory::open(directory)?;
     let vfs = rustix::fs::fstatvfs(&*opened.fd)
-        .map_err(|e| PublishError::from_io("statvfs", &opened.path, e.into()))?;
+        .map_err(|e| PublishError::from_io("get the free space of", &opened.path, e.into()))?;
     Ok(blocks_for_users(&vfs).saturating_mul(vfs.f_frsize))
 }
 
@@ -123,8 +123,9 @@ impl FreeSpace {
     }
 
     fn need(&self, kib: u64) -> Result<(), PublishError> {
-        let vfs = rustix::fs::fstatvfs(&*self.directory.fd)
-            .map_err(|e| PublishError::from_io("statvfs", &self.directory.path, e.into()))?;
+        let vfs = rustix::fs::fstatvfs(&*self.directory.fd).map_err(|e| {
+            PublishError::from_io("get the free space of", &self.directory.path, e.into())
+        })?;
         // Without minfree, root may use the file system's reserve.
         let blocks = if self.minfree == 0 {
             vfs.f_bfree

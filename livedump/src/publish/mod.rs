@@ -35,7 +35,7 @@ mod watcher;
 pub use cleanup::{Passing, watch_signals};
 pub use destination::Destination;
 pub use directory::Directory;
-pub use error::{PublishError, is_full};
+pub use error::{Planted, PublishError, is_full};
 pub use output::{Output, Sink, WriteError};
 pub use pending::{Options, Pending, Published};
 pub use private::PrivateDirectory;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::PublishError;
 use super::directory::{Directory, is_own};
+use super::{Planted, PublishError};
 
 /// The interval of attempts to open a pipe without a reader.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -34,9 +34,9 @@ pub(super) fn kind(directory: &Directory, name: &OsStr) -> Option<FileType> {
 pub(super) fn open(directory: &Directory, name: &OsStr, path: &Path) -> Result<File, PublishError> {
     let trusted = directory.is_trusted();
     let failed = |errno: Errno| PublishError::from_io("open", path, errno.into());
-    let untrusted = |what| PublishError::Untrusted {
+    let untrusted = |kind| PublishError::Untrusted {
         path: path.into(),
-        what,
+        kind,
     };
     let mut flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let mut look = AtFlags::empty();
@@ -45,12 +45,10 @@ pub(super) fn open(directory: &Directory, name: &OsStr, path: &Path) -> Result<F
         look = AtFlags::SYMLINK_NOFOLLOW;
     }
     let judge = |stat: &Stat| match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Symlink => Err(untrusted("a symbolic link")),
-        FileType::Fifo if !trusted && !is_own(stat.st_uid) => {
-            Err(untrusted("a pipe of another user"))
-        }
+        FileType::Symlink => Err(untrusted(Planted::Link)),
+        FileType::Fifo if !trusted && !is_own(stat.st_uid) => Err(untrusted(Planted::Pipe)),
         FileType::CharacterDevice if !trusted && !is_own(stat.st_uid) => {
-            Err(untrusted("a device of another user"))
+            Err(untrusted(Planted::Device))
         }
         FileType::Fifo | FileType::CharacterDevice => Ok(()),
         _ => Err(PublishError::Exists { path: path.into() }),
@@ -68,7 +66,7 @@ pub(super) fn open(directory: &Directory, name: &OsStr, path: &Path) -> Result<F
             // The pipe has no reader yet.
             Err(Errno::NXIO) => std::thread::sleep(AGAIN),
             Err(Errno::INTR) => {}
-            Err(Errno::LOOP | Errno::MLINK) => return Err(untrusted("a symbolic link")),
+            Err(Errno::LOOP | Errno::MLINK) => return Err(untrusted(Planted::Link)),
             Err(errno) => return Err(failed(errno)),
         }
     }
@@ -79,6 +77,7 @@ mod tests {
     use super::*;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::path::PathBuf;
     use std::process::Command;
 
     /// A directory that all users can write.
@@ -87,6 +86,14 @@ mod tests {
         fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
         let directory = Directory::open(dir.path()).unwrap();
         (dir, directory)
+    }
+
+    /// The file that may have been planted, and its kind.
+    fn planted(error: PublishError) -> (PathBuf, Planted) {
+        match error {
+            PublishError::Untrusted { path, kind } => (path, kind),
+            other => panic!("{other}"),
+        }
     }
 
     fn fifo(path: &Path) {
@@ -103,7 +110,7 @@ mod tests {
         fs::rename(&path, dir.path().join("other")).unwrap();
         symlink("other", &path).unwrap();
         let error = open(&directory, "out".as_ref(), &path).unwrap_err();
-        assert!(matches!(error, PublishError::Untrusted { .. }), "{error}");
+        assert_eq!(planted(error), (path, Planted::Link));
         assert_eq!(fs::read(dir.path().join("other")).unwrap(), b"precious");
     }
 
@@ -113,8 +120,7 @@ mod tests {
         let path = dir.path().join("out");
         symlink("/dev/null", &path).unwrap();
         let error = open(&directory, "out".as_ref(), &path).unwrap_err();
-        let is_untrusted = matches!(&error, PublishError::Untrusted { path: p, .. } if *p == path);
-        assert!(is_untrusted, "{error}");
+        assert_eq!(planted(error), (path.clone(), Planted::Link));
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         open(&directory, "out".as_ref(), &path).unwrap();
     }
@@ -129,7 +135,7 @@ mod tests {
             return;
         }
         let error = open(&directory, "out".as_ref(), &path).unwrap_err();
-        assert!(matches!(error, PublishError::Untrusted { .. }), "{error}");
+        assert_eq!(planted(error), (path.clone(), Planted::Pipe));
         chown(&path, Some(0), None).unwrap();
         let reader = std::thread::spawn({
             let path = path.clone();

@@ -135,8 +135,9 @@ impl Temporary {
         };
         // The umask was applied at creation.
         let mode = Mode::from_raw_mode(mode as rustix::fs::RawMode);
-        rustix::fs::fchmod(temporary.file(), mode)
-            .map_err(|e| PublishError::from_io("chmod", temporary.target(), e.into()))?;
+        rustix::fs::fchmod(temporary.file(), mode).map_err(|e| {
+            PublishError::from_io("change the mode of", temporary.target(), e.into())
+        })?;
         Ok(temporary)
     }
 
@@ -207,7 +208,7 @@ impl Temporary {
             match unnamed::name(&*self.file, &self.directory.fd, name.as_ref()) {
                 Ok(()) => break name,
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(PublishError::from_io("name", self.target(), e)),
+                Err(e) => return Err(PublishError::from_io("link to", self.target(), e)),
             }
         };
         unfinished.add(&self.directory, &name);

@@ -33,7 +33,7 @@ pub enum QmpError {
         during: String,
     },
     /// There was no answer in time. QEMU serves only one client at a time.
-    #[error("no answer to {command} within {} s", waited.as_secs_f32())]
+    #[error("QEMU did not answer {command} within {} s", waited.as_secs_f32())]
     Timeout {
         /// The command.
         command: String,

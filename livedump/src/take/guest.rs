@@ -21,6 +21,7 @@ use livecore_minidump::provenance::{Pause, PauseHow};
 use livecore_minidump::{Error, KernelElf};
 
 use super::error::TakeError;
+use super::note::Note;
 use super::observer::{Observer, Stage};
 use super::options::RunOptions;
 use super::plan::{PlanOptions, plan, plan_machine};
@@ -159,9 +160,7 @@ impl Job<'_> {
                 if self.options.cpu.is_some() {
                     return Err(TakeError::RunningCpu);
                 }
-                observer.say(
-                    "the guest runs while it is dumped; use --pause for a consistent snapshot",
-                );
+                observer.say(&Note::GuestRuns);
                 Ok(Prepared {
                     taken: self.planned(ram, &[])?,
                     changing: true,
@@ -235,11 +234,12 @@ impl Job<'_> {
             new,
             ..pause(PauseHow::Compared, start, length)
         };
-        observer.say(&format!(
-            "the guest was paused for {:.3} s; {changed} of {compared} pages had changed since they were \
-             copied, {new} were new",
-            pause.seconds()
-        ));
+        observer.say(&Note::PausedToCompare {
+            seconds: pause.seconds(),
+            compared,
+            changed,
+            new,
+        });
         taken.paused(pause);
         taken.read_from(snapshot.into_memory());
         Ok(taken)
@@ -260,9 +260,7 @@ impl Job<'_> {
         drop(progress);
         if running {
             let seconds = took.as_secs_f64();
-            observer.say(&format!(
-                "QEMU paused the guest for {seconds:.3} s to write its memory"
-            ));
+            observer.say(&Note::PausedByQemu { seconds });
         }
         let options = image::Options {
             spool_dir: Some(self.spool().into()),

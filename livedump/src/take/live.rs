@@ -19,6 +19,7 @@ use livecore_minidump::Magic;
 use livecore_minidump::{Bitmap, Container, Dump, Error, KernelDumpHeader, KernelElf, OpenOptions};
 
 use super::error::TakeError;
+use super::note::Note;
 use super::plan::{PlanOptions, plan_machine};
 use super::running::{marked_pages, running};
 use crate::mem4::freebsd::dump_error;
@@ -86,7 +87,7 @@ pub struct Live {
     pub lacking: Option<Lacking>,
     bitmap: Bitmap,
     /// Messages for the user.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 impl Live {
@@ -118,7 +119,7 @@ impl Live {
                 }),
             }),
             header,
-            notes,
+            notes: notes.into_iter().map(Note::Directory).collect(),
         })
     }
 
@@ -134,9 +135,9 @@ impl Live {
             Ok((before, after)) => {
                 self.lacking = Lacking::compare(&self.bitmap, &before, &after);
             }
-            Err(error) => self.notes.push(format!(
-                "did not compare the dump with the pages that the kernel has marked: {error}"
-            )),
+            Err(error) => self.notes.push(Note::NotCompared {
+                why: error.to_string(),
+            }),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use livecore_compress::{NoProgress, Progress};
 
+use super::note::Note;
+
 /// A long part of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,8 +42,8 @@ pub trait Observer {
     /// it is dropped when the stage ends.
     fn begin(&mut self, stage: Stage, total: Option<u64>) -> Box<dyn Progress>;
 
-    /// A message of one line for the user.
-    fn say(&mut self, note: &str);
+    /// A note of one line for the user.
+    fn say(&mut self, note: &Note);
 }
 
 /// Ignores progress and messages.
@@ -53,5 +55,5 @@ impl Observer for NoObserver {
         Box::new(NoProgress)
     }
 
-    fn say(&mut self, _: &str) {}
+    fn say(&mut self, _: &Note) {}
 }

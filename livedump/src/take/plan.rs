@@ -8,6 +8,7 @@ use livecore_minidump::{KernelElf, PhysMemory};
 use super::error::TakeError;
 use super::filter::{Filter, Filtered};
 use super::mark::mark;
+use super::note::Note;
 use super::sections::{self, Form};
 use super::state::KernelState;
 use super::taken::Taken;
@@ -55,19 +56,11 @@ pub fn plan_machine(
     let Filtered { outside, unread } = filter.keep(&mut marks, &state.avail);
     let plan = sections::lay_out(&machine, &state, &form, marks, (pmap, pmap_pages))?;
     let mut notes = state.notes;
-    for (count, what) in [
-        (
-            lost_tables,
-            "page tables are outside of the memory; treated as empty",
-        ),
-        (
-            unread,
-            "pages have an unreadable struct vm_page; treated as dumpable",
-        ),
-    ] {
-        if count > 0 {
-            notes.push(format!("{count} {what}"));
-        }
+    if lost_tables > 0 {
+        notes.push(Note::TablesOutside { count: lost_tables });
+    }
+    if unread > 0 {
+        notes.push(Note::VmPagesUnreadable { count: unread });
     }
     Ok(Taken::new(plan, state.facts, machine, outside, notes))
 }

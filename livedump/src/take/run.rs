@@ -19,6 +19,7 @@ use livecore_minidump::{Error, KernelDumpHeader, KernelElf, PhysMemory, Provenan
 use super::error::TakeError;
 use super::guest::{self, GuestSource, OpenPause, Prepared};
 use super::live::{Lacking, LiveKernel};
+use super::note::Note;
 use super::observer::{Observer, Stage};
 use super::options::RunOptions;
 use super::plan::{plan, plan_machine};
@@ -88,7 +89,7 @@ pub struct Done {
     /// The time for writing.
     pub took: Duration,
     /// Messages for the user: about the machine, then about the directory.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// Takes a dump of `source`.
@@ -147,7 +148,7 @@ struct Content<'a> {
     header: KernelDumpHeader,
     len: u64,
     pages: u64,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 /// A run with an open output.
@@ -203,10 +204,8 @@ impl Run<'_, '_> {
             return Err(error.into());
         }
         if let Some(pause) = paused.take() {
-            self.observer.say(&format!(
-                "the guest was paused for {:.3} s to read its memory",
-                pause.seconds()
-            ));
+            let seconds = pause.seconds();
+            self.observer.say(&Note::Paused { seconds });
         }
         let done = self.publish(written, took, Some(content.pages), content.notes)?;
         Ok(Done { missing, ..done })
@@ -214,8 +213,7 @@ impl Run<'_, '_> {
 
     /// Makes the running kernel write its dump, and stores it.
     fn by_kernel(mut self, kernel: &LiveKernel, compress: bool) -> Result<Done, TakeError> {
-        self.observer
-            .say("the kernel writes its dump and cannot be interrupted; progress is an estimate");
+        self.observer.say(&Note::KernelDumps);
         let begun = Instant::now();
         let estimate = kernel.estimate();
         let expected = (estimate.bytes > 0).then_some(estimate.bytes);
@@ -296,10 +294,10 @@ impl Run<'_, '_> {
         written: Written,
         took: Duration,
         pages: Option<u64>,
-        mut notes: Vec<String>,
+        mut notes: Vec<Note>,
     ) -> Result<Done, TakeError> {
         let published = self.sink.publish(&written, &self.options.device)?;
-        notes.extend(published.notes.iter().cloned());
+        notes.extend(published.notes.iter().cloned().map(Note::Directory));
         Ok(Done {
             published,
             written,

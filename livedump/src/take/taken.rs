@@ -9,6 +9,7 @@ use livecore_minidump::provenance::{Cpu, Pause};
 use livecore_minidump::{KernelDumpHeader, KernelElf, Payload, PhysMemory, Plan, Provenance};
 
 use super::error::TakeError;
+use super::note::Note;
 use super::pages::Pages;
 use super::patch::Patches;
 use super::registers;
@@ -26,8 +27,8 @@ pub struct Taken {
     pub machine: Machine,
     /// Pages that the kernel would have dumped and that the memory does not contain.
     pub missing: u64,
-    /// Messages for the user about missing data.
-    pub notes: Vec<String>,
+    /// Notes for the user about missing data.
+    pub notes: Vec<Note>,
     edits: Edits,
     /// The memory for reading pages, if not the machine's.
     copy: Option<Arc<dyn PhysMemory>>,
@@ -64,7 +65,7 @@ impl Taken {
         facts: Facts,
         machine: Machine,
         missing: u64,
-        notes: Vec<String>,
+        notes: Vec<Note>,
     ) -> Self {
         Self {
             plan,

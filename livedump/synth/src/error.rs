@@ -39,7 +39,7 @@ pub enum Error {
         why: String,
     },
     /// The kernel differs from what the builder expects.
-    #[error("kernel: {0}")]
+    #[error("cannot build the kernel: {0}")]
     Kernel(String),
     /// A file could not be read or written.
     #[error("{path}: {source}")]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use livecore_compress::{Codec, Encoding, NoProgress, Progress, ReadAt};
 use livecore_kernel::{Context, Kernel};
 use livecore_livedump::image::{Control, CpuState, Segment, Segments, X86};
-use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
+use livecore_livedump::take::{Left, Note, PlanOptions, TakeError, Taken, plan};
 use livecore_minidump::PhysMemory;
 use livecore_minidump::convert::{Target, finish_with};
 use livecore_minidump::provenance::{CpuPlace, Provenance};
@@ -270,23 +270,18 @@ fn cpu_that_has_left_the_kernel_is_ignored() {
         ..registers(0)
     };
     for (registers, why) in [
-        (reset, "paging is off"),
-        (in_firmware, "the program counter is not in the kernel"),
-        (without_tables, "CR3 is 0"),
-        (nowhere, "the program counter is not in the kernel"),
-        (X86::default(), "all registers are zero"),
+        (reset, Left::PagingOff),
+        (in_firmware, Left::Outside),
+        (without_tables, Left::NoTables),
+        (nowhere, Left::Outside),
+        (X86::default(), Left::Zero),
     ] {
         let cpus = [0, 1].map(|number| CpuState::new(number, registers));
         for chosen in [None, Some(0)] {
             let mut taken = planned(machine.memory(), &elf);
             taken.put_cpus(&elf, &cpus, chosen).unwrap();
             let record = taken.notes.split_off(notes.len());
-            assert_eq!(record.len(), 2, "{record:?}");
-            for (number, line) in record.iter().enumerate() {
-                let start =
-                    format!("ignoring registers of CPU {number}: it has left the kernel ({why}");
-                assert!(line.starts_with(&start), "{line}");
-            }
+            assert_eq!(record, [0, 1].map(|cpu| Note::LeftKernel { cpu, why }));
             assert!(taken.provenance_record().provenance().cpus.is_empty());
             assert!(differing(&plain, &dump(&taken)).is_empty(), "{why}");
         }
@@ -340,8 +335,9 @@ fn cpu_in_the_kernel_debugger_is_the_dumping_one_with_its_entry_registers() {
                 assert_eq!(registers.get(name), Some(*value), "{name}");
             }
         }
-        let printed = taken.notes.iter().filter(|n| n.contains("kernel debugger"));
-        assert_eq!(printed.count(), 1, "{:?}", taken.notes);
+        let is_in_debugger = |n: &&Note| matches!(n, Note::InDebugger { .. });
+        let notes = taken.notes.iter().filter(is_in_debugger);
+        assert_eq!(notes.count(), 1, "{:?}", taken.notes);
     }
 }
 

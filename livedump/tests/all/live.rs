@@ -503,7 +503,7 @@ fn dump_is_estimated_by_the_pages_that_the_kernel_maps() {
         let [note] = &live.notes[..] else {
             panic!("{:?}", live.notes);
         };
-        assert!(note.contains(by), "{note}");
+        assert!(note.to_string().contains(by), "{note}");
     }
 }
 

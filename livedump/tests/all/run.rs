@@ -10,7 +10,7 @@ use livecore_compress::{Codec, Encoding, Progress, ReadAt};
 use livecore_livedump::image;
 use livecore_livedump::publish::{Destination, Output, PublishError};
 use livecore_livedump::take::{
-    Done, Observer, PlanOptions, RunOptions, Source, Stage, TakeError, plan, run,
+    Done, Note, Observer, PlanOptions, RunOptions, Source, Stage, TakeError, plan, run,
 };
 use livecore_minidump::convert::Target;
 use livecore_minidump::{Container, Dump, KernelElf, OpenOptions};
@@ -41,7 +41,7 @@ fn options(container: Container, codec: Codec) -> RunOptions {
 struct Listener {
     limit: Option<u64>,
     stages: Vec<Stage>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Observer for Listener {
@@ -53,8 +53,8 @@ impl Observer for Listener {
         })
     }
 
-    fn say(&mut self, note: &str) {
-        self.notes.push(note.into());
+    fn say(&mut self, note: &Note) {
+        self.notes.push(note.clone());
     }
 }
 

@@ -149,7 +149,7 @@ fn of_full(
         Err(error) => return Err(Failure::from(error).about(&args.input)),
     };
     for note in &taken.notes {
-        session.voice.say(note);
+        session.voice.say_id(Id::of_note(note), note);
     }
     output::warn_missing_pages(taken.missing, &args.input, session);
     let header = dump

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use livecore_minidump::AnyDump;
 
 use crate::crash_directory::{self, Entry, Search};
-use crate::describe::id_of_warning;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
@@ -114,7 +113,7 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
         return Ok(());
     }
     let of_dump = dump.envelope().warnings().iter();
-    let of_dump = of_dump.map(|warning| (id_of_warning(warning), warning.to_string()));
+    let of_dump = of_dump.map(|warning| (Id::of_warning(warning), warning.to_string()));
     let warnings = of_dump.chain(checked.warnings).collect();
     session.out.write_all(before.as_bytes())?;
     match &dump {

@@ -146,10 +146,13 @@ impl Source {
             settle(&mut image, elf).map_err(|e| Failure::from(e).about(path))?;
         }
         // Missing memory matters only where it is read.
-        let shortage = image.memory.shortage();
-        for note in image.notes.iter().map(String::as_str).chain(shortage) {
-            let line = format_args!("{}: {note}", path.display());
-            session.voice.say(line);
+        let name = path.display();
+        for note in &image.notes {
+            session.voice.say(format_args!("{name}: {note}"));
+        }
+        if let Some(what) = image.memory.shortage() {
+            let line = format_args!("{name}: {what}");
+            session.voice.say_id(Id::MemoryMissing, line);
         }
         if let Some(what) = image.memory.contradiction() {
             session.warn(path, Id::ImageContradiction, what);

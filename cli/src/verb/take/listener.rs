@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use livecore_compress::Progress;
-use livecore_livedump::take::{Observer, Stage};
+use livecore_livedump::take::{Note, Observer, Stage};
 
+use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::progress::{Bar, Show};
 use crate::session::Voice;
@@ -24,8 +25,9 @@ impl Observer for Listener<'_, '_> {
         Box::new(bar)
     }
 
-    fn say(&mut self, note: &str) {
+    fn say(&mut self, note: &Note) {
         let name = self.name.display();
-        self.voice.say(format_args!("{name}: {note}"));
+        self.voice
+            .say_id(Id::of_note(note), format_args!("{name}: {note}"));
     }
 }

@@ -27,6 +27,7 @@ use livecore_minidump::VirtAddr;
 use livecore_minidump::provenance::{Cpu, CpuPlace};
 
 use super::error::TakeError;
+use super::note::Note;
 use super::patch::Patches;
 use crate::image::CpuState;
 use livecore_minidump::mmu::MachineView;
@@ -36,7 +37,7 @@ use livecore_minidump::mmu::MachineView;
 pub(super) struct CpuPatches {
     pub(super) patches: Patches,
     pub(super) cpus: Vec<Cpu>,
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Note>,
 }
 
 /// Adds the registers of `cpus` to a dump. The thread on CPU `chosen` (its number in the image)
@@ -62,20 +63,15 @@ pub(super) fn patch(
         .iter()
         .partition(|cpu| processor::is_of(&cpu.registers, elf.machine()));
     if !others.is_empty() {
-        let numbers = others.iter().map(|cpu| cpu.number.to_string());
-        let numbers = numbers.collect::<Vec<_>>().join(", ");
-        patched.notes.push(format!(
-            "cannot add registers of CPU {numbers}: unsupported register format"
-        ));
+        let cpus = others.iter().map(|cpu| cpu.number).collect();
+        patched.notes.push(Note::UnknownRegisters { cpus });
     }
     let mut others_left = false;
     known.retain(|cpu| {
         let why = processor::left(&cpu.registers, elf.is_64(), view.memory().ranges());
         if let Some(why) = why {
-            let number = cpu.number;
-            patched.notes.push(format!(
-                "ignoring registers of CPU {number}: it has left the kernel ({why})"
-            ));
+            let cpu = cpu.number;
+            patched.notes.push(Note::LeftKernel { cpu, why });
         }
         others_left |= why.is_some();
         why.is_none()
@@ -85,15 +81,15 @@ pub(super) fn patch(
     }
     let kernel = Kernel::new(view, elf);
     let Some(layout) = kernel.pcb_layout() else {
-        let what = "cannot add registers: unknown layout of struct pcb";
-        patched.notes.push(what.into());
+        let why = "unknown layout of struct pcb".into();
+        patched.notes.push(Note::NoRegisters { why });
         return Ok(patched);
     };
     let threads = match kernel.threads() {
         Ok(threads) => threads,
         Err(error) => {
-            let what = format!("cannot add registers: no threads: {error}");
-            patched.notes.push(what);
+            let why = format!("no threads: {error}");
+            patched.notes.push(Note::NoRegisters { why });
             return Ok(patched);
         }
     };
@@ -101,19 +97,14 @@ pub(super) fn patch(
     let first = choose(&kernel, &found, chosen, others_left);
     for (index, on) in found.iter().enumerate() {
         if on.in_debugger {
-            let number = on.state.number;
-            let own = match on.entry {
-                Some(_) => "those on entry",
-                None => "its current ones, since those on entry are a user program's",
-            };
-            let what = format!("CPU {number} is in the kernel debugger: using registers: {own}");
-            patched.notes.push(what);
+            patched.notes.push(Note::InDebugger {
+                cpu: on.state.number,
+                on_entry: on.entry.is_some(),
+            });
         }
         if Some(index) != first && waits_stopped(&kernel, layout, on) {
-            let number = on.state.number;
-            let what =
-                format!("keeping the kernel's registers of CPU {number}, which it had stopped");
-            patched.notes.push(what);
+            let cpu = on.state.number;
+            patched.notes.push(Note::StoppedByKernel { cpu });
             continue;
         }
         let place = if Some(index) == first {
@@ -122,9 +113,8 @@ pub(super) fn patch(
             stopped(&kernel, layout, on, &mut patched.patches)
         };
         let place = place.unwrap_or_else(|why| {
-            let number = on.state.number;
-            let what = format!("cannot add registers of CPU {number}: {why}");
-            patched.notes.push(what);
+            let cpu = on.state.number;
+            patched.notes.push(Note::RegistersNotAdded { cpu, why });
             CpuPlace::Nowhere
         });
         patched.cpus.push(Cpu {
@@ -136,9 +126,7 @@ pub(super) fn patch(
     }
     let bits = stopped_cpus(&kernel, &patched.cpus, &mut patched.patches);
     if let Err(why) = bits {
-        patched
-            .notes
-            .push(format!("cannot change stopped_cpus: {why}"));
+        patched.notes.push(Note::StoppedCpus { why });
     }
     Ok(patched)
 }

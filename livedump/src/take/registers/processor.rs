@@ -15,6 +15,7 @@ use livecore_defs::pcb::PcbFields;
 use livecore_defs::{Architecture, ElfMachine, PhysAddr, amd64};
 
 use crate::image::{Registers, X86};
+use crate::take::note::Left;
 
 /// Whether the registers are of a processor of ELF `machine`.
 pub(super) fn is_of(registers: &Registers, machine: ElfMachine) -> bool {
@@ -28,26 +29,20 @@ pub(super) fn is_of(registers: &Registers, machine: ElfMachine) -> bool {
 /// Why a CPU does not run the kernel any more, if its registers show that: it was reset, it runs
 /// firmware, or the image has zeros for it. `is_64` is whether the kernel is 64-bit; `memory` is
 /// the machine's RAM.
-pub(super) fn left(
-    registers: &Registers,
-    is_64: bool,
-    memory: &[Range<PhysAddr>],
-) -> Option<&'static str> {
-    const OFF: &str = "paging is off";
-    const OUTSIDE: &str = "the program counter is not in the kernel or a user program";
+pub(super) fn left(registers: &Registers, is_64: bool, memory: &[Range<PhysAddr>]) -> Option<Left> {
     let (pc, sp) = registers.place()?;
     if (pc, sp) == (0, 0) {
-        return Some("all registers are zero");
+        return Some(Left::Zero);
     }
     let (is_upper, is_lower) = (pc >> 63 == 1, pc >> 63 == 0);
     match registers {
         Registers::X86(r) => {
             if let Some(control) = r.control {
                 if !control.paging() {
-                    return Some(OFF);
+                    return Some(Left::PagingOff);
                 }
                 if control.root() == 0 {
-                    return Some("CR3 is 0");
+                    return Some(Left::NoTables);
                 }
             }
             // A selector of 0 means that the format does not have it.
@@ -62,17 +57,17 @@ pub(super) fn left(
             } else {
                 pc >> 56 != 0xff
             };
-            (is_64 && outside).then_some(OUTSIDE)
+            (is_64 && outside).then_some(Left::Outside)
         }
         Registers::Named(r) if r.fields().user_mode.is_some() => match r.is_user() {
-            true => is_upper.then_some(OUTSIDE),
+            true => is_upper.then_some(Left::Outside),
             // Kernel addresses are in the upper half; others are physical.
-            false => is_lower.then_some("the MMU is off"),
+            false => is_lower.then_some(Left::MmuOff),
         },
         Registers::Named(_) => {
             // The mode is unknown. A user program's stack is at an address without RAM.
             let is_ram = |at: u64| memory.iter().any(|range| range.contains(&PhysAddr(at)));
-            (is_lower && (sp == 0 || is_ram(pc) && is_ram(sp))).then_some("the MMU is off")
+            (is_lower && (sp == 0 || is_ram(pc) && is_ram(sp))).then_some(Left::MmuOff)
         }
         Registers::Unknown => None,
     }

@@ -4,6 +4,8 @@ use livecore_kernel::Kernel;
 use livecore_kernel::locate::LocateError;
 use livecore_minidump::{Address, VirtAddr};
 
+use crate::take::note::Note;
+
 /// The longest string that is read from a kernel, bytes.
 const STRING_LIMIT: usize = 4096;
 /// `MAXHOSTNAMELEN`, the size of `pr_name` and `pr_hostname`.
@@ -30,7 +32,7 @@ pub struct Facts {
 
 impl Facts {
     /// Reads the data. Adds notes about missing data.
-    pub(super) fn read(kernel: &Kernel<'_>, notes: &mut Vec<String>) -> Result<Self, LocateError> {
+    pub(super) fn read(kernel: &Kernel<'_>, notes: &mut Vec<Note>) -> Result<Self, LocateError> {
         let version = kernel.address("version").ok();
         let time = kernel.address("time_second").ok();
         let panic = kernel
@@ -50,10 +52,10 @@ impl Facts {
             osreldate: osreldate.unwrap_or(0) as u32, // four bytes were read
         };
         if facts.hostname.is_empty() {
-            notes.push("host name not found; the header has none".into());
+            notes.push(Note::NoHostname);
         }
         if time.is_none() {
-            notes.push("kernel has no symbol `time_second`: the header's time is 0".into());
+            notes.push(Note::NoTime);
         }
         Ok(facts)
     }

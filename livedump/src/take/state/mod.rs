@@ -15,6 +15,7 @@ use livecore_minidump::{DumpAvail, KernelElf, PhysAddr, VirtAddr};
 
 use super::error::TakeError;
 use super::marks::Marks;
+use super::note::Note;
 use super::port::{self, Port};
 use facts::Facts;
 use msgbuf::Ring;
@@ -40,8 +41,8 @@ pub(super) struct KernelState {
     pub(super) crashdumpmap: Option<VirtAddr>,
     /// The message buffer.
     pub(super) msgbuf: Ring,
-    /// Messages for the user about missing data.
-    pub(super) notes: Vec<String>,
+    /// Notes for the user about missing data.
+    pub(super) notes: Vec<Note>,
 }
 
 impl KernelState {

@@ -5,6 +5,8 @@ use livecore_kernel::Kernel;
 use livecore_kernel::locate::LocateError;
 use livecore_minidump::{ByteOrder, VirtAddr};
 
+use crate::take::note::Note;
+
 /// The largest ring (`kern.msgbufsize`) that is accepted; a larger size means a wrong pointer.
 const LIMIT: u64 = 64 << 20;
 /// Bytes for one read.
@@ -25,18 +27,16 @@ pub(super) fn read(
     kernel: &Kernel<'_>,
     page_size: u64,
     is_partial: bool,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Note>,
 ) -> Result<Ring, LocateError> {
     let Ok(pointer) = kernel.address("msgbufp") else {
-        notes.push("kernel has no symbol `msgbufp`: the dump has no message buffer".into());
+        notes.push(Note::NoMsgbuf);
         return Ok(Ring::default());
     };
     let at = kernel.pointer_at("msgbufp", pointer)?;
     let mut head = [0; 40];
     if at == VirtAddr(0) || kernel.bytes_at("struct msgbuf", at, &mut head).is_err() {
-        notes.push(format!(
-            "msgbufp points to unreadable address {at:#x}: the dump has no message buffer"
-        ));
+        notes.push(Note::MsgbufUnreadable { at });
         return Ok(Ring::default());
     }
     let fields = if kernel.elf().is_64() { LP64 } else { ILP32 };
@@ -48,9 +48,7 @@ pub(super) fn read(
         field(fields.msg_size),
     );
     if magic != u64::from(MSG_MAGIC) || size > LIMIT {
-        notes.push(format!(
-            "invalid message buffer at {at:#x} (magic {magic:#x}, {size:#x} bytes)"
-        ));
+        notes.push(Note::MsgbufInvalid { at, magic, size });
         return Ok(Ring::default());
     }
     // Grow with what can be read, since the size is not trusted.
@@ -61,7 +59,7 @@ pub(super) fn read(
         let at = ring.saturating_add(done as u64);
         let read = kernel.bytes_at("message buffer", at, &mut bytes[done..]);
         if is_partial && read.is_err() {
-            notes.push("the message buffer is missing in this memory and in the dump".into());
+            notes.push(Note::MsgbufMissing);
             return Ok(Ring::default());
         }
         read?;

@@ -6,6 +6,7 @@ use livecore_minidump::{DumpAvail, VirtAddr};
 
 use crate::take::error::TakeError;
 use crate::take::marks::Marks;
+use crate::take::note::Note;
 
 /// Bytes for one read.
 const CHUNK: usize = 64 << 10;
@@ -17,7 +18,7 @@ pub(in crate::take) fn read(
     avail: &DumpAvail,
     page: u64,
     is_partial: bool,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Note>,
 ) -> Result<Marks, TakeError> {
     let ranges = if bitmap_follows_dump_avail(kernel.elf()) {
         let pages = kernel.long("vm_page_dump_pages")?;
@@ -71,10 +72,7 @@ pub(in crate::take) fn read(
         marks.load(offset as usize / 8, words);
     }
     if missing > 0 {
-        notes.push(format!(
-            "{missing} pages of vm_page_dump are missing in this memory: dumping all pages that they \
-             describe"
-        ));
+        notes.push(Note::BitmapPagesMissing { count: missing });
     }
     Ok(marks)
 }

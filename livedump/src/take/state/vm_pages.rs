@@ -14,6 +14,7 @@ use livecore_kernel::Types;
 use livecore_minidump::{ByteOrder, KernelMemory, VirtAddr};
 
 use crate::take::marks::Marks;
+use crate::take::note::Note;
 
 /// The segments of the array, and the layout of its elements.
 #[derive(Debug)]
@@ -43,14 +44,11 @@ impl VmPages {
         model: Model,
         osreldate: u32,
         in_use: &Marks,
-        notes: &mut Vec<String>,
+        notes: &mut Vec<Note>,
     ) -> Option<Self> {
         let array = kernel.pointer("vm_page_array").ok();
         if array.is_none_or(|array| array == VirtAddr(0)) {
-            notes.push(
-                "kernel has no symbol `vm_page_array`: treating all of dump_avail as dumpable"
-                    .into(),
-            );
+            notes.push(Note::NoVmPageArray);
             return None;
         }
         let (Some(segs), Some(count)) = (
@@ -58,10 +56,7 @@ impl VmPages {
             (kernel.variable("vm_phys_nsegs", 4).ok())
                 .filter(|count| *count <= u64::from(VM_PHYSSEG_LIMIT)),
         ) else {
-            notes.push(
-                "kernel has no symbol `vm_phys_segs`: the dump includes pages marked PG_NODUMP"
-                    .into(),
-            );
+            notes.push(Note::NoVmPhysSegs);
             return None;
         };
         // Try the kernel's type information, then known releases.
@@ -88,11 +83,7 @@ impl VmPages {
                 });
             }
         }
-        notes.push(
-            "unknown layout of struct vm_page: the dump includes pages marked PG_NODUMP (neither the kernel's \
-             type information nor a known release fits)"
-                .into(),
-        );
+        notes.push(Note::UnknownVmPage);
         None
     }
 
