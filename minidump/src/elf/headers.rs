@@ -168,7 +168,7 @@ impl Head {
 
     /// Returns the number of program headers, if necessary from section header 0. `what` names the
     /// file in errors.
-    pub(super) fn segment_count(&self, file: &dyn ReadAt, what: &str) -> Result<u64, Error> {
+    pub(crate) fn segment_count(&self, file: &dyn ReadAt, what: &str) -> Result<u64, Error> {
         if self.phnum != PN_XNUM {
             return Ok(self.phnum.into());
         }
