@@ -32,6 +32,12 @@ pub struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    if args.out.exists() && !args.out.is_dir() {
+        let failure = Failure::could_not("not a directory: synth creates several files")
+            .id_is(Id::Exists)
+            .about(&args.out);
+        return Err(failure.next("give --out a directory"));
+    }
     if !args.force
         && let Some(there) = ["ram", "kernel", "machine.json"]
             .map(|name| args.out.join(name))
