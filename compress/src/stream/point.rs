@@ -5,6 +5,10 @@ use crate::table::Entry;
 
 /// Maximum window of a frame that gets restart points.
 pub(super) const WINDOW_MAX: u64 = 8 << 20;
+/// Maximum size of a state: tables of a few hundred bytes, and a window.
+pub(super) const STATE_MAX: u64 = WINDOW_MAX + (4 << 10);
+/// Maximum size of a compressed state. zstd adds less than 1/128 and 1 KiB.
+pub(super) const STORED_STATE_MAX: u64 = STATE_MAX + STATE_MAX / 128 + (1 << 10);
 /// Maximum distance of restart points. Content further from the last one must be kept.
 pub(super) const SEGMENT_MAX: u64 = 64 << 20;
 

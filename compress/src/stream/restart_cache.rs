@@ -29,7 +29,7 @@ use std::time::UNIX_EPOCH;
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::point::{Point, SEGMENT_MAX, WINDOW_MAX, entry};
+use super::point::{Point, SEGMENT_MAX, STORED_STATE_MAX, WINDOW_MAX, entry};
 use crate::decode::Place;
 use crate::table::FrameTable;
 use crate::{Codec, ReadAt};
@@ -330,6 +330,7 @@ fn parse_points(bytes: &[u8], stream: u64, content: u64, states_end: u64) -> Opt
             || !stated
             || window.is_some() != (point.len > 0)
             || end > states_end
+            || u64::from(point.len) > STORED_STATE_MAX
             || place.stored >= stream
             || place.content > content
         {

@@ -13,7 +13,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::cache::{Content, FrameCache};
 use super::options::OpenOptions;
-use super::point::{Point, SEGMENT_MAX, WINDOW_MAX, entry};
+use super::point::{Point, SEGMENT_MAX, STATE_MAX, WINDOW_MAX, entry};
 use super::reader::Find;
 use super::restart_cache::HEADER_LEN;
 use crate::decode::{Pass, Place};
@@ -21,8 +21,6 @@ use crate::table::Frame;
 use crate::zstd_format::FrameHeader;
 use crate::{Codec, Error, ReadAt};
 
-/// Maximum size of a state: tables of a few hundred bytes, and a window.
-const STATE_MAX: u64 = WINDOW_MAX + (4 << 10);
 /// Least distance of restart points.
 const DISTANCE_MIN: u64 = 1 << 20;
 /// Usual maximum distance of restart points, which limits the time of a read.
