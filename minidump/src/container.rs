@@ -12,6 +12,7 @@ use std::sync::Arc;
 use livecore_compress::seal::format::PART_UNPROVEN;
 use livecore_compress::{Codec, ReadAt, Stream, StreamKind, Window};
 
+use crate::elf::headers::Head;
 use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, MinidumpHeader, SealRecord};
 use livecore_defs::kerneldump::SIZE;
@@ -77,7 +78,8 @@ pub(crate) fn open(
     if let Some((header, at)) = trailing_header(&*source, file_len)? {
         return open_under_header(source, file_len, header, at, options);
     }
-    let stream = Stream::from_source(source, options)?;
+    let options = stream_options(&*source, options)?;
+    let stream = Stream::from_source(source, &options)?;
     let mut opened = Opened {
         container: match stream.kind() {
             StreamKind::Sealed => Container::Sealed,
@@ -110,6 +112,26 @@ pub(crate) fn open(
         }
     }
     Ok(opened)
+}
+
+/// Whether an uncompressed payload begins with `head`, of at least 64 bytes if the payload has them.
+pub(crate) fn is_uncompressed(head: &[u8]) -> bool {
+    MinidumpHeader::probe(head) || Head::parse(head).is_some_and(|head| head.is_core())
+}
+
+/// Returns `options` for the stream at the beginning of `source`. The magic of a payload shows that the
+/// stream is uncompressed, whatever follows it.
+pub(crate) fn stream_options(
+    source: &dyn ReadAt,
+    options: &livecore_compress::OpenOptions,
+) -> Result<livecore_compress::OpenOptions, Error> {
+    let mut head = [0; 64];
+    let got = source.read_full_at(&mut head, 0)?;
+    let options = options.clone();
+    Ok(match is_uncompressed(&head[..got]) {
+        true => options.codec(Codec::None),
+        false => options,
+    })
 }
 
 /// Finds the header at the end of the file, or at the start of its last block of 4096 bytes.
@@ -188,7 +210,11 @@ fn open_under_header(
     }
     Ok(Opened {
         container,
-        stream: Stream::from_source(window, options)?,
+        // Such a file has no seal.
+        stream: match codec {
+            Codec::None => Stream::plain(window, options)?,
+            _ => Stream::from_source(window, options)?,
+        },
         file_len,
         header: Some((header, at)),
         seal: None,

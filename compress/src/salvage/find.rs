@@ -21,20 +21,19 @@ pub(super) struct Found {
     pub(super) table: Option<FrameTable>,
 }
 
-/// The codec of a stream without a seal, by its first bytes.
-pub(super) fn codec(source: &dyn ReadAt) -> Result<Codec, Error> {
-    let mut head = [0; 64];
-    let n = source.read_full_at(&mut head, 0).map_err(Error::Read)?;
-    Ok(Codec::sniff(&head[..n]))
-}
-
 /// The seal of a stream of `len` bytes: the one that its footer points to, otherwise the last one with
-/// a valid header.
-pub(super) fn seal(source: &dyn ReadAt, len: u64) -> Result<Option<Found>, Error> {
+/// a valid header. `begins` is the codec by the beginning of the stream, if that determines it; a seal
+/// of another codec is not that of this stream.
+pub(super) fn seal(
+    source: &dyn ReadAt,
+    len: u64,
+    begins: Option<Codec>,
+) -> Result<Option<Found>, Error> {
     if let Tail::Seal {
         codec,
         start: Ok(start),
     } = read::tail(source, len)?
+        && begins.is_none_or(|begins| begins == codec)
         && let Some(found) = parsed(source, codec, start, len)?
     {
         return Ok(Some(found));
@@ -49,7 +48,9 @@ pub(super) fn seal(source: &dyn ReadAt, len: u64) -> Result<Option<Found>, Error
         let got = source.read_full_at(piece, from).map_err(Error::Read)?;
         let mut rest = &piece[..got];
         while let Some(at) = rest.windows(MAGIC.len()).rposition(|w| w == MAGIC) {
-            if let Some(found) = around(source, from + at as u64, len)? {
+            if let Some(found) = around(source, from + at as u64, len)?
+                && begins.is_none_or(|begins| begins == found.codec)
+            {
                 return Ok(Some(found));
             }
             rest = &rest[..at + MAGIC.len() - 1];

@@ -75,7 +75,7 @@ pub struct Salvage {
 /// [`Error::Read`].
 pub fn has_seal(source: &dyn ReadAt) -> Result<bool, Error> {
     let len = source.size().map_err(Error::Read)?;
-    let found = find::seal(source, len)?;
+    let found = find::seal(source, len, None)?;
     Ok(found.is_some_and(|seal| seal.parsed.header.seal_start() == Some(seal.start)))
 }
 
@@ -95,8 +95,9 @@ impl Salvage {
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
         let len = source.size().map_err(Error::Read)?;
+        let begins = options.codec_of(&source)?;
         let mut salvage = Self {
-            codec: find::codec(&*source)?,
+            codec: begins.unwrap_or(Codec::None),
             attachment: None,
             sealed: false,
             stated_len: None,
@@ -109,7 +110,7 @@ impl Salvage {
             source,
             options: options.clone(),
         };
-        let sealed = match find::seal(&*salvage.source, len)? {
+        let sealed = match find::seal(&*salvage.source, len, begins)? {
             Some(found) => salvage.sealed(found, progress)?,
             None => false,
         };

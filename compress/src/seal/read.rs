@@ -32,6 +32,17 @@ pub(crate) enum Tail {
     SeekTable(Error),
 }
 
+impl Tail {
+    /// The codec of the stream that ends so.
+    pub(crate) fn codec(&self) -> Option<Codec> {
+        match self {
+            Self::Bare => None,
+            Self::Seal { codec, .. } => Some(*codec),
+            Self::SeekTable(_) => Some(Codec::Zstd),
+        }
+    }
+}
+
 /// A seal, read completely or in part.
 #[derive(Debug)]
 pub(crate) struct Parsed {

@@ -81,6 +81,9 @@ impl Stream {
     /// Opens all of `source`. Reads the beginning, the end and the index of a seal, and does not
     /// decode. An uncompressed source is [`StreamKind::Plain`].
     ///
+    /// The beginning determines the codec ([`OpenOptions::codec`]). A seal of another codec at the end
+    /// is not a seal of this stream. If the beginning has no magic, the end determines the codec.
+    ///
     /// A damaged seal is not an error: a walk over the stream finds the frames, and
     /// [`Self::seal_damage`] returns the damage.
     ///
@@ -90,9 +93,8 @@ impl Stream {
     /// of the content.
     pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
         let len = source.size().map_err(Error::Read)?;
-        let mut head = [0; 64];
-        let n = source.read_full_at(&mut head, 0).map_err(Error::Read)?;
-        let sniffed = Codec::sniff(&head[..n]);
+        let begins = options.codec_of(&source)?;
+        let codec = begins.unwrap_or(Codec::None);
         let tail = read::tail(&source, len)?;
         let opening = |codec| Opening {
             source: Arc::clone(&source),
@@ -101,18 +103,34 @@ impl Stream {
             len,
         };
         match tail {
-            Tail::Bare => opening(sniffed).bare(),
+            Tail::Bare => opening(codec).bare(),
+            // The end of another stream: bytes after this one, or part of an uncompressed content.
+            tail if begins.is_some() && tail.codec() != begins => opening(codec).bare(),
             Tail::Seal { codec, start } => {
                 match start.and_then(|start| read::parse(&source, codec, start, len)) {
                     Ok(parsed) => Ok(opening(codec).sealed(parsed)),
                     Err(Error::Read(error)) => Err(Error::Read(error)),
-                    // A truncated stream may end like a sealed one of another codec.
-                    Err(_) if sniffed != Codec::None && codec != sniffed => opening(sniffed).bare(),
                     Err(damage) => opening(codec).damaged(damage),
                 }
             }
             Tail::SeekTable(damage) => opening(Codec::Zstd).damaged_or_foreign(damage),
         }
+    }
+
+    /// An uncompressed stream without a seal: all of `source` is content, even if it ends like a seal.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`].
+    pub fn plain(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
+        let len = source.size().map_err(Error::Read)?;
+        let opening = Opening {
+            source,
+            options,
+            codec: Codec::None,
+            len,
+        };
+        Ok(opening.plain(len, None))
     }
 
     /// The codec of the data frames.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::restart_cache::RestartCache;
-use crate::{Error, ReadAt};
+use crate::{Codec, Error, ReadAt};
 
 /// The window that every decoder of zstd should support (RFC 8878 3.1.1.1.2).
 const WINDOW_MIN: u64 = 8 << 20;
@@ -33,6 +33,9 @@ pub struct OpenOptions {
     /// Where the restart points of a foreign stream are kept, so that a second open need not decode
     /// the whole stream; by default they are not kept.
     pub restart_cache: Option<RestartCache>,
+    /// The codec, if the caller knows it from the beginning of the stream. By default the magic at the
+    /// beginning determines it, and without a magic the seal at the end.
+    pub codec: Option<Codec>,
     /// Whether to return the decodable content of a damaged frame of a foreign stream, for salvage.
     pub(crate) unproven: bool,
 }
@@ -48,6 +51,7 @@ impl OpenOptions {
             memory: Self::MEMORY,
             spool_dir: None,
             restart_cache: None,
+            codec: None,
             unproven: false,
         }
     }
@@ -78,6 +82,24 @@ impl OpenOptions {
     pub fn restart_cache(mut self, cache: RestartCache) -> Self {
         self.restart_cache = Some(cache);
         self
+    }
+
+    /// Sets [`Self::codec`].
+    #[must_use]
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = Some(codec);
+        self
+    }
+
+    /// The codec of `source` by its beginning; `None` if that does not determine it.
+    pub(crate) fn codec_of(&self, source: &dyn ReadAt) -> Result<Option<Codec>, Error> {
+        if self.codec.is_some() {
+            return Ok(self.codec);
+        }
+        let mut head = [0; 64];
+        let n = source.read_full_at(&mut head, 0).map_err(Error::Read)?;
+        let codec = Codec::sniff(&head[..n]);
+        Ok((codec != Codec::None).then_some(codec))
     }
 
     /// Size of the cache of decoded frames.

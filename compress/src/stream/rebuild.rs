@@ -137,8 +137,13 @@ impl Opening<'_> {
             }
             None => (self.len, None),
         };
+        Ok(self.plain(len, damage))
+    }
+
+    /// Opens the first `len` bytes as uncompressed content.
+    pub(super) fn plain(self, len: u64, damage: Option<Error>) -> Stream {
         let window = Window::new(Arc::clone(&self.source), 0, len);
-        Ok(self.stream(StreamKind::Plain, Content::Plain(Arc::new(window)), damage))
+        self.stream(StreamKind::Plain, Content::Plain(Arc::new(window)), damage)
     }
 
     /// End of the content before the parts and a truncated seal at `start`.

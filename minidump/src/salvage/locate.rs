@@ -10,7 +10,7 @@ use std::sync::Arc;
 use livecore_compress::{Codec, ReadAt, Window};
 
 use super::report::HeaderFrom;
-use crate::elf::headers::Head;
+use crate::container::is_uncompressed;
 use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, MinidumpHeader};
 use livecore_defs::kerneldump::SIZE;
@@ -168,8 +168,7 @@ fn begins_payload(source: &dyn ReadAt, at: u64) -> Result<bool, Error> {
 }
 
 fn is_payload(head: &[u8]) -> bool {
-    let core = || Head::parse(head).is_some_and(|head| head.is_core());
-    MinidumpHeader::probe(head) || Codec::sniff(head) != Codec::None || core()
+    is_uncompressed(head) || Codec::sniff(head) != Codec::None
 }
 
 /// Searches for the first header of a device, or else for a payload.

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use livecore_compress::salvage::Salvage as Stored;
 use livecore_compress::{Progress, ReadAt};
 
+use crate::container::stream_options;
 use crate::convert::{Target, Written, finish_record};
 use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, SealRecord, Unproven};
@@ -74,7 +75,8 @@ impl Salvage {
     ) -> Result<Self, Error> {
         let located = locate::locate(&source)?;
         let window = located.window(&source);
-        let stored = Stored::recover(window, &options.open.stream, progress)?;
+        let stream = stream_options(&*window, &options.open.stream)?;
+        let stored = Stored::recover(window, &stream, progress)?;
         let seal = stored
             .attachment()
             .and_then(|bytes| SealRecord::parse(bytes).ok());
