@@ -268,7 +268,7 @@ fn verify_agrees_with_the_other_verbs_on_a_seal_of_another_dump() {
             let what = format!("{form}, then {len} bytes of {seal_form}");
             check(what, &[&dump[..], &seal].concat());
         }
-        // A damaged seal of the dump could have been moved to the place of another uncompressed one.
+        // An uncompressed seal in memory is the open case of docs/verify.md.
         if !seal_form.contains("compress") {
             continue;
         }
