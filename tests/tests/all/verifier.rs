@@ -173,7 +173,13 @@ frame 16384
 const WITH_KERNEL: &[&str] = &["KRN-", "LIV-"];
 
 /// Rules whose dump is in `verify/tests/all/rules`, written byte by byte.
-const IN_VERIFY: &[&str] = &["FULL-", "SEAL-PARTS", "SEAL-RECORDS", "SEAL-UNPROVEN"];
+const IN_VERIFY: &[&str] = &[
+    "BM-EIGHTH",
+    "FULL-",
+    "SEAL-PARTS",
+    "SEAL-RECORDS",
+    "SEAL-UNPROVEN",
+];
 
 /// Rules without a recipe, and why.
 const WITHOUT_RECIPE: &[(&str, &str)] = &[
