@@ -181,13 +181,14 @@ fn registers_of_arm64_and_riscv64_guests_are_in_the_dump() {
         let threads = run(args).expect(0);
         let threads: Value = serde_json::from_slice(&threads.out).unwrap();
         let threads = threads["threads"].as_array().unwrap();
-        let crashed: Vec<_> = threads
+        // Some of the kernels have panicked, the others run.
+        let dumping: Vec<_> = threads
             .iter()
-            .filter(|t| t["context"] == "crashed")
+            .filter(|t| t["context"] == "crashed" || t["context"] == "on-cpu")
             .collect();
-        assert_eq!(crashed.len(), 1, "{name}");
+        assert_eq!(dumping.len(), 1, "{name}");
         let pc = format!("{:#x}", mkimage::register(1, "pc"));
-        assert_eq!(crashed[0]["registers"]["pc"], pc, "{name}: {}", crashed[0]);
+        assert_eq!(dumping[0]["registers"]["pc"], pc, "{name}: {}", dumping[0]);
         for file in ["dump", "guest.elf"] {
             fs::remove_file(dir.path().join(file)).unwrap();
         }
