@@ -7,7 +7,7 @@ use std::io;
 /// instead (UFS does), which frees nothing and is slow.
 #[cfg(target_os = "freebsd")]
 #[expect(unsafe_code, reason = "fpathconf(2) has no safe form")]
-pub fn is_real(file: &File) -> bool {
+pub(crate) fn is_real(file: &File) -> bool {
     use std::os::fd::AsRawFd;
 
     /// FreeBSD `sys/unistd.h`, since 14.0.
@@ -30,7 +30,7 @@ pub(crate) fn is_real(file: &File) -> bool {
 /// The system's error for the file; [`io::ErrorKind::Unsupported`] where no holes can be made.
 #[cfg(target_os = "freebsd")]
 #[expect(unsafe_code, reason = "fspacectl(2) has no safe form")]
-pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
+pub(crate) fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
     use std::os::fd::AsRawFd;
 
     let signed =

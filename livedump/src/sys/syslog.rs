@@ -11,7 +11,7 @@ pub enum Severity {
     Notice,
 }
 
-/// Writes `message` to the log as program `livecore`, facility `LOG_DAEMON`. NUL bytes end it. Other
+/// Writes `message` to the log under the program's name, facility `LOG_DAEMON`. NUL bytes end it. Other
 /// systems ignore it.
 pub fn log(severity: Severity, message: &str) {
     #[cfg(target_os = "freebsd")]
@@ -38,12 +38,9 @@ mod freebsd {
         let Ok(text) = CString::new(&message[..end]) else {
             return;
         };
-        // SAFETY: the name is static, as openlog(3) keeps it; the format has one `%s`, for which
-        // `text` is a NUL terminated string that outlives the call.
-        unsafe {
-            libc::openlog(c"livecore".as_ptr(), libc::LOG_PID, libc::LOG_DAEMON);
-            libc::syslog(priority, c"%s".as_ptr(), text.as_ptr());
-            libc::closelog();
-        }
+        let priority = priority | libc::LOG_DAEMON;
+        // SAFETY: the format has one `%s`, for which `text` is a NUL terminated string that
+        // outlives the call.
+        unsafe { libc::syslog(priority, c"%s".as_ptr(), text.as_ptr()) };
     }
 }
