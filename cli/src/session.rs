@@ -12,7 +12,7 @@ use livecore_compress::{OpenOptions, RestartCache, StreamKind};
 use livecore_kernel::Missing;
 use livecore_livedump::image;
 use livecore_livedump::sys::sandbox::close_paths;
-use livecore_minidump::{AnyDump, Warning};
+use livecore_minidump::{AnyDump, PhysMemory, Warning};
 
 use crate::env::Env;
 use crate::exit::Exit;
@@ -215,6 +215,19 @@ impl<'a> Session<'a> {
     /// Prints a warning of a dump, as [`Session::warn`] does.
     pub fn warn_of(&mut self, subject: &Path, warning: &Warning) {
         self.warn(subject, Id::of_warning(warning), warning);
+    }
+
+    /// Warns of what a memory image lacks, and of pieces of it that contradict each other.
+    pub fn warn_of_memory(&mut self, subject: &Path, memory: &dyn PhysMemory) {
+        let found = [
+            (Id::ImageContradiction, memory.contradiction()),
+            (Id::MemoryMissing, memory.shortage()),
+        ];
+        for (id, what) in found {
+            if let Some(what) = what {
+                self.warn(subject, id, what);
+            }
+        }
     }
 
     /// Prints the failure of one input. The run continues with the next.

@@ -9,7 +9,6 @@ use livecore_livedump::image::{self, CpuState, Format, Image, Named, Registers, 
 use serde::{Serialize, Serializer};
 
 use crate::failure::Failure;
-use crate::id::Id;
 use crate::json::Hex;
 use crate::session::Session;
 use crate::text::Bytes;
@@ -209,15 +208,7 @@ pub(super) fn of(path: &Path, session: &mut Session<'_>) -> Option<Result<ImageF
     match image::open(path, &options) {
         Ok(image) if image.format == Format::Raw => None,
         Ok(image) => {
-            let memory = &image.memory;
-            for (id, what) in [
-                (Id::ImageContradiction, memory.contradiction()),
-                (Id::MemoryMissing, memory.shortage()),
-            ] {
-                if let Some(what) = what {
-                    session.warn(path, id, what);
-                }
-            }
+            session.warn_of_memory(path, &image.memory);
             Some(Ok(ImageFacts::of(&image, path)))
         }
         // A file shorter than a page is not an image.

@@ -404,15 +404,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         let line = format_args!("{}: {note}", path.display());
         session.voice.say(line);
     }
-    let memory = &opened.memory;
-    for (id, what) in [
-        (Id::ImageContradiction, memory.contradiction()),
-        (Id::MemoryMissing, memory.shortage()),
-    ] {
-        if let Some(what) = what {
-            session.warn(path, id, what);
-        }
-    }
+    session.warn_of_memory(path, &opened.memory);
     let Some(elf) = elf else {
         return Err(without_kernel(&opened.memory).about(path));
     };
