@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_one_origin_overlap_without_a_word_and_other_bytes_are_a_contradiction() {
+    fn pieces_of_one_origin_may_overlap_and_different_bytes_are_a_contradiction() {
         let (source, options) = (source(0x5000), Options::default());
         let mut pieces = Pieces::new("piece", &source, &options);
         pieces.add(0x1000, 0x3000, 0x1000, 0).unwrap();
