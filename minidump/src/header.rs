@@ -284,6 +284,9 @@ impl MinidumpHeader {
             When::PaeMode => self.paemode != 0,
             When::MmuFormat(first, last) => (first..=last).contains(&self.mmuformat),
             When::Word(size) => self.pointer_size() == size,
+            When::PageSizeAndDmapPhys(size, first) => {
+                self.page_size() == size && self.dmapphys >= first
+            }
         }
     }
 

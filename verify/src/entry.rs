@@ -67,7 +67,7 @@ pub(crate) fn parse(header: &MinidumpHeader, entry: u64, va: u64) -> Entry {
             pa: entry & amd64::PG_FRAME,
         },
         "arm64" => match entry & arm64::ATTR_DESCR_MASK {
-            arm64::L3_PAGE => leaf((entry & arm64::ATTR_FRAME) / page * page),
+            arm64::L3_PAGE => leaf(arm64_frame(header, entry) / page * page),
             arm64::L3_RESERVED => Entry::Invalid("type 1, which is reserved at level 3"),
             _ => Entry::Absent,
         },
@@ -90,6 +90,21 @@ pub(crate) fn parse(header: &MinidumpHeader, entry: u64, va: u64) -> Entry {
         }
         _ => Entry::Absent,
     }
+}
+
+/// The physical address in a page descriptor. Only kernels that use LPA2 have memory beyond 48-bit
+/// addresses; their descriptors have bits 51 and 50 of the address in place of the shareability. In
+/// the descriptors of a block that the kernel split for the dump, these bits are in their own position.
+fn arm64_frame(header: &MinidumpHeader, entry: u64) -> u64 {
+    let frame = entry & arm64::ATTR_FRAME;
+    if header.dmapphys < arm64::PHYS_END_WITHOUT_LPA2 {
+        return frame;
+    }
+    let own = entry & 3 << 50;
+    if entry == frame | own | arm64::SYNTHETIC_L3_LPA2 {
+        return frame | own;
+    }
+    frame | (entry & arm64::ATTR_OA_51_50) << arm64::ATTR_OA_51_50_DELTA
 }
 
 fn arm(header: &MinidumpHeader, entry: u64, va: u64) -> Entry {

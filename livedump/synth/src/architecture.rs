@@ -88,6 +88,18 @@ const AARCH64: Row = Row {
     maps_pages: true,
 };
 
+/// Memory beyond the addresses of processors without LPA2, in the range of one direct map.
+const AARCH64_LPA2: Row = Row {
+    ram: LPA2_RAM + GIB,
+    ram2: LPA2_RAM + 128 * GIB,
+    reserved: LPA2_RAM + GIB,
+    unpaged: LPA2_RAM + GIB,
+    ..AARCH64
+};
+
+/// Bit 50, which only LPA2 has.
+const LPA2_RAM: u64 = 1 << 50;
+
 const RISCV64: Row = Row {
     name: "riscv64",
     elf_machine: EM_RISCV,
@@ -115,8 +127,10 @@ const I386: Row = Row {
 };
 
 impl Architecture {
-    pub(crate) fn row(self) -> &'static Row {
+    /// The row of the architecture; `lpa2` is `kernel.lpa2`.
+    pub(crate) fn row(self, lpa2: bool) -> &'static Row {
         match self {
+            Self::Aarch64 if lpa2 => &AARCH64_LPA2,
             Self::Amd64 => &AMD64,
             Self::Aarch64 => &AARCH64,
             Self::Riscv64 => &RISCV64,
@@ -127,7 +141,7 @@ impl Architecture {
     /// The names of the architectures whose row has `property`, for a message: `riscv64`.
     pub(crate) fn names_with(property: fn(&Row) -> bool) -> String {
         let all = [Self::Amd64, Self::Aarch64, Self::Riscv64, Self::I386];
-        let rows = all.map(Self::row).into_iter();
+        let rows = all.map(|architecture| architecture.row(false)).into_iter();
         let names: Vec<_> = rows
             .filter(|row| property(row))
             .map(|row| row.name)
@@ -137,7 +151,7 @@ impl Architecture {
 
     /// `MACHINE_ARCH`.
     pub fn name(self) -> &'static str {
-        self.row().name
+        self.row(false).name
     }
 }
 

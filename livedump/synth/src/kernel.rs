@@ -386,12 +386,7 @@ pub(crate) fn symbols(
         });
     }
 
-    let elf = elf::write(
-        description.architecture.row().elf_machine,
-        start,
-        &sections,
-        &symbols,
-    );
+    let elf = elf::write(description.row().elf_machine, start, &sections, &symbols);
     Kernel {
         elf,
         loads: sections

@@ -113,7 +113,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let port = port::of(description);
     let processor: &dyn processor::Processor = port;
     let layout = processor.layout(description.release());
-    let row = description.architecture.row();
+    let row = description.row();
     let ram = row.ram(description.memory.size.0, description.low());
     let space = processor.space(&ram, description);
     let firmware = processor.firmware(&ram);

@@ -31,7 +31,7 @@ pub(crate) struct Location {
 pub(crate) fn place(b: &mut Builder<'_>) -> Result<Location, Error> {
     let len = b.description.msgbuf.size.0;
     let pa = b.frames.block("msgbuf", len, b.space.page_size)?;
-    let va = if b.description.architecture.row().msgbuf_in_direct_map {
+    let va = if b.description.row().msgbuf_in_direct_map {
         b.bits.push(pa..pa + len);
         b.dmap(pa)
     } else {

@@ -122,7 +122,7 @@ pub(crate) fn place_pages(
     let direct = !b.space.dmap.is_empty()
         && (b.description.memory.vm_page_array_in_direct_map
             || b.description.release().is_old()
-            || !b.description.architecture.row().maps_pages
+            || !b.description.row().maps_pages
             || b.processor.large().is_none());
     let (at, va) = if direct {
         let at = b.frames.block("vm_page_array", len, b.space.page_size)?;

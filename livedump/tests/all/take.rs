@@ -422,8 +422,11 @@ fn check_port(text: &str, arch: &str, version: u32) {
 /// Dumps of the versions below `version` that can describe the machine.
 fn taken_versions(machine: &Machine, version: u32) -> Vec<Taken> {
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    let truth = machine.truth();
+    // The bitmap of version 1 starts at address 0: LPA2 came after it.
+    let older = truth.page_size == 4096 && truth.dmap_phys < 1 << 48;
     (1..version)
-        .filter(|_| machine.truth().page_size == 4096)
+        .filter(|_| older)
         .map(|version| {
             let version = Some(version);
             plan(machine.memory(), &elf, &PlanOptions { version }).unwrap()
@@ -441,6 +444,31 @@ fn dump_of_an_arm64_machine_has_its_pages() {
 fn dump_of_an_arm64_machine_with_16k_pages_has_its_pages() {
     let text = include_str!("../../../testdata/machines/arm64-16k.toml");
     check_port(text, "arm64", 3);
+}
+
+#[test]
+fn dump_of_an_arm64_machine_with_memory_above_2_to_50_has_its_pages() {
+    let text = include_str!("../../../testdata/machines/arm64-lpa2.toml");
+    check_port(text, "arm64", 3);
+    let text = include_str!("../../../testdata/machines/arm64-lpa2-16k.toml");
+    check_port(text, "arm64", 3);
+}
+
+/// With LPA2 and 16 KiB pages, the direct map has blocks of 64 GiB at level 1.
+#[test]
+fn block_of_64_gib_of_the_direct_map_is_read() {
+    let text = include_str!("../../../testdata/machines/arm64-lpa2-16k.toml");
+    let text = text.replace(
+        "\"96 MiB\"",
+        "\"65 GiB\"\nlow = \"1 GiB\"\nvm_page_array = false",
+    );
+    let machine = Machine::parse(&text).unwrap();
+    let taken = taken(&machine, None);
+    assert_eq!(taken.machine.located.paging, Paging::Arm64Lpa2Pages16K);
+    // 16 GiB into the second bank, which starts 128 GiB above 2^50.
+    let pa = PhysAddr((1 << 50) + (144 << 30));
+    let va = VirtAddr(0xffff_a000_0000_0000 + (144 << 30));
+    assert_eq!(taken.machine.view.translate(va).unwrap(), pa);
 }
 
 #[test]

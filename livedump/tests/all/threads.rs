@@ -234,6 +234,12 @@ fn threads_registers_and_backtraces_of_arm64_dumps_with_16k_pages() {
 }
 
 #[test]
+fn threads_registers_and_backtraces_of_arm64_dumps_with_lpa2() {
+    check_port(machine!("arm64-lpa2"));
+    check_port(machine!("arm64-lpa2-16k"));
+}
+
+#[test]
 fn threads_registers_and_backtraces_of_riscv64_dumps() {
     check_port(machine!("riscv64"));
     check_port(machine!("riscv64-sv48"));

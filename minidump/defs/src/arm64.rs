@@ -83,6 +83,15 @@ pub const ATTR_FRAME: u64 = !0xfffc_0000_0000_0fff;
 /// Bits that the kernel adds to the frame when it splits a block into L3 descriptors: accessed, inner
 /// shareable, page. The block's other bits are lost.
 pub const SYNTHETIC_L3: u64 = 0x703;
+/// [`SYNTHETIC_L3`] of kernels that use LPA2 (`pmap_sh_attr` is 0).
+pub const SYNTHETIC_L3_LPA2: u64 = 0x403;
+/// LPA2: bits 51 and 50 of the address, which replace the shareability of a descriptor
+/// (`ATTR_OA_51_50_MASK`; 15.0).
+pub const ATTR_OA_51_50: u64 = 3 << 8;
+/// Distance of these bits from their position in an address (`ATTR_OA_51_50_DELTA`).
+pub const ATTR_OA_51_50_DELTA: u32 = 50 - 8;
+/// End of the physical addresses of processors without LPA2.
+pub const PHYS_END_WITHOUT_LPA2: u64 = 1 << 48;
 
 /// L2 shift, 4 KiB pages.
 pub const L2_SHIFT_4K: u32 = 21;
@@ -138,7 +147,66 @@ pub static PAGING_16K: Geometry = Geometry {
         level(L2_SHIFT_16K, 2048, L2_INVALID, &[TABLE, BLOCK]),
         level(L3_SHIFT_16K, 2048, L3_INVALID, &[PAGE]),
     ],
-    frame: Frame::in_place(ATTR_FRAME & !((1 << L3_SHIFT_16K) - 1)),
+    frame: Frame::in_place(FRAME_16K),
+    ..PAGING
+};
+
+/// LPA2: bits 49 to 12 and 51 to 50 of an address.
+const fn lpa2(mask: u64) -> Frame {
+    Frame {
+        high: ATTR_OA_51_50,
+        high_up: ATTR_OA_51_50_DELTA,
+        ..Frame::in_place(mask)
+    }
+}
+
+/// `minidumpsys` splits a block without moving bits 51 and 50 of its address (15.0). Its descriptors
+/// have no attributes, as no descriptor of the kernel map has.
+const fn split_page(mask: u64) -> Rule {
+    rule(
+        !(mask | SPLIT_HIGH),
+        SYNTHETIC_L3_LPA2,
+        Means::LeafAt(Frame::in_place(mask | SPLIT_HIGH)),
+    )
+}
+
+/// Bits 51 and 50 of an address.
+const SPLIT_HIGH: u64 = 3 << 50;
+const FRAME_16K: u64 = ATTR_FRAME & !((1 << L3_SHIFT_16K) - 1);
+
+/// [`PAGING`] of kernels that use LPA2 (`pmap_lpa_enabled`).
+pub static PAGING_LPA2: Geometry = Geometry {
+    name: "arm64 with LPA2",
+    levels: &[
+        level(39, 512, L0_INVALID, &[TABLE]),
+        level(30, 512, L1_INVALID, &[TABLE, BLOCK]),
+        level(L2_SHIFT_4K, 512, L2_INVALID, &[TABLE, BLOCK]),
+        level(
+            L3_SHIFT_4K,
+            512,
+            L3_INVALID,
+            &[split_page(ATTR_FRAME), PAGE],
+        ),
+    ],
+    frame: lpa2(ATTR_FRAME),
+    ..PAGING
+};
+
+/// [`PAGING_16K`] of kernels that use LPA2, which has blocks at level 1.
+pub static PAGING_16K_LPA2: Geometry = Geometry {
+    name: "arm64 with LPA2 and pages of 16 KiB",
+    levels: &[
+        level(47, 2, L0_INVALID, &[TABLE]),
+        level(36, 2048, L1_INVALID, &[TABLE, BLOCK]),
+        level(L2_SHIFT_16K, 2048, L2_INVALID, &[TABLE, BLOCK]),
+        level(
+            L3_SHIFT_16K,
+            2048,
+            L3_INVALID,
+            &[split_page(FRAME_16K), PAGE],
+        ),
+    ],
+    frame: lpa2(FRAME_16K),
     ..PAGING
 };
 
@@ -394,6 +462,14 @@ pub static ARCHITECTURE: Architecture = Architecture {
     header: &HEADER,
     bitmap_words: &[],
     sections: &[
+        (
+            When::PageSizeAndDmapPhys(1 << L3_SHIFT_16K, PHYS_END_WITHOUT_LPA2),
+            Section::Pages(&PAGING_16K_LPA2),
+        ),
+        (
+            When::PageSizeAndDmapPhys(1 << L3_SHIFT_4K, PHYS_END_WITHOUT_LPA2),
+            Section::Pages(&PAGING_LPA2),
+        ),
         (
             When::PageSize(1 << L3_SHIFT_16K),
             Section::Pages(&PAGING_16K),

@@ -93,11 +93,7 @@ pub static PAGING_32: Geometry = Geometry {
         PT_INVALID,
         &[rule(PTE_V, PTE_V, Means::Leaf)],
     )],
-    frame: Frame {
-        mask: PTE_PFN_MASK_32,
-        down: PTE_PFN_SHIFT,
-        up: 12,
-    },
+    frame: Frame::shifted(PTE_PFN_MASK_32, PTE_PFN_SHIFT, 12),
     write: any_of(PTE_D),
     execute: Bits::ALWAYS,
     restricts: false,
@@ -114,11 +110,7 @@ pub static PAGING_64: Geometry = Geometry {
         PT_INVALID,
         &[rule(PTE_V, PTE_V, Means::Leaf)],
     )],
-    frame: Frame {
-        mask: PTE_PFN_MASK_64,
-        down: PTE_PFN_SHIFT,
-        up: 12,
-    },
+    frame: Frame::shifted(PTE_PFN_MASK_64, PTE_PFN_SHIFT, 12),
     ..PAGING_32
 };
 

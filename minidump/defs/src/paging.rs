@@ -60,6 +60,8 @@ pub enum Means {
     Leaf,
     /// The entry is one of several equal ones that together map a large page.
     Large(Large),
+    /// The entry maps a page or a block whose address is this frame, not that of the format.
+    LeafAt(Frame),
     /// The entry is of an unsupported kind; the text is for errors.
     Refused(&'static str),
 }
@@ -73,7 +75,8 @@ pub struct Large {
     pub execute: Bits,
 }
 
-/// The address in an entry: the bits in `mask`, shifted right by `down`, then left by `up`.
+/// The address in an entry: the bits in `mask`, shifted right by `down`, then left by `up`, and the bits
+/// in `high`, shifted left by `high_up`.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame {
     /// Mask of the entry's bits.
@@ -82,16 +85,32 @@ pub struct Frame {
     pub down: u32,
     /// Shift to the left.
     pub up: u32,
+    /// Mask of the entry's bits that are the highest bits of the address.
+    pub high: u64,
+    /// Shift of these bits to the left.
+    pub high_up: u32,
 }
 
 impl Frame {
     /// An address without shifts.
     pub(crate) const fn in_place(mask: u64) -> Self {
+        Self::shifted(mask, 0, 0)
+    }
+
+    /// An address with shifts.
+    pub(crate) const fn shifted(mask: u64, down: u32, up: u32) -> Self {
         Self {
             mask,
-            down: 0,
-            up: 0,
+            down,
+            up,
+            high: 0,
+            high_up: 0,
         }
+    }
+
+    /// The address in the entry `raw`.
+    pub const fn address(self, raw: u64) -> PhysAddr {
+        PhysAddr((raw & self.mask) >> self.down << self.up | (raw & self.high) << self.high_up)
     }
 }
 
@@ -201,6 +220,8 @@ pub enum When {
     MmuFormat(u32, u32),
     /// Minidumps of kernels with this pointer size in bytes.
     Word(usize),
+    /// Minidumps with this page size whose direct map starts at or above this physical address.
+    PageSizeAndDmapPhys(u64, u64),
 }
 
 /// The page-table section of a minidump.

@@ -107,11 +107,7 @@ pub static PAGING_SV39: Geometry = Geometry {
         level(L3_SHIFT, 512, L3_INVALID, PAGE),
     ],
     // Extensions use bits above the frame number; libkvm includes them in the frame number.
-    frame: Frame {
-        mask: PTE_PPN_MASK,
-        down: PTE_PPN0_S,
-        up: L3_SHIFT,
-    },
+    frame: Frame::shifted(PTE_PPN_MASK, PTE_PPN0_S, L3_SHIFT),
     write: any_of(PTE_W),
     execute: any_of(PTE_X),
     restricts: false,

@@ -38,22 +38,24 @@ pub fn decode(geometry: &Geometry, depth: usize, raw: u64) -> Entry {
         .get(depth)
         .and_then(|level| means(level, raw))
     {
-        Some(Means::Table) => Entry::Table(frame(geometry, raw)),
-        Some(Means::Leaf | Means::Large(_)) => Entry::Leaf(frame(geometry, raw)),
+        Some(Means::Table) => Entry::Table(geometry.frame.address(raw)),
+        Some(Means::Leaf | Means::Large(_)) => Entry::Leaf(geometry.frame.address(raw)),
+        Some(Means::LeafAt(frame)) => Entry::Leaf(frame.address(raw)),
         Some(Means::Refused(_)) | None => Entry::Invalid,
     }
 }
 
 /// Decodes the page that `raw`, an entry of `level`, maps. Returns the reason if it maps none.
 pub(super) fn leaf(geometry: &Geometry, level: &Level, raw: u64) -> Result<Leaf, &'static str> {
-    let (span, execute) = match means(level, raw) {
-        Some(Means::Leaf) => (level.span(), geometry.execute),
-        Some(Means::Large(large)) => (large.span, large.execute),
+    let (span, execute, frame) = match means(level, raw) {
+        Some(Means::Leaf) => (level.span(), geometry.execute, geometry.frame),
+        Some(Means::LeafAt(frame)) => (level.span(), geometry.execute, *frame),
+        Some(Means::Large(large)) => (large.span, large.execute, geometry.frame),
         Some(Means::Refused(why)) => return Err(why),
         Some(Means::Table) | None => return Err(level.missing),
     };
     Ok(Leaf {
-        frame: frame(geometry, raw),
+        frame: frame.address(raw),
         span,
         protection: Protection {
             write: allows(geometry.write, raw),
@@ -84,11 +86,6 @@ fn means(level: &Level, raw: u64) -> Option<&'static Means> {
     let mut rules = level.rules.iter();
     let rule = rules.find(|rule| raw & rule.mask == rule.value)?;
     Some(&rule.means)
-}
-
-fn frame(geometry: &Geometry, raw: u64) -> PhysAddr {
-    let frame = geometry.frame;
-    PhysAddr((raw & frame.mask) >> frame.down << frame.up)
 }
 
 fn allows(bits: Bits, raw: u64) -> bool {

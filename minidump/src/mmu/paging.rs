@@ -14,6 +14,10 @@ pub enum Paging {
     Arm64,
     /// arm64 with pages of 16 KiB.
     Arm64Pages16K,
+    /// arm64 with LPA2 and pages of 4 KiB.
+    Arm64Lpa2,
+    /// arm64 with LPA2 and pages of 16 KiB.
+    Arm64Lpa2Pages16K,
     /// riscv64, three levels.
     Sv39,
     /// riscv64, four levels.
@@ -34,6 +38,8 @@ impl Paging {
             Self::Amd64La57 => &amd64::PAGING_LA57,
             Self::Arm64 => &arm64::PAGING,
             Self::Arm64Pages16K => &arm64::PAGING_16K,
+            Self::Arm64Lpa2 => &arm64::PAGING_LPA2,
+            Self::Arm64Lpa2Pages16K => &arm64::PAGING_16K_LPA2,
             Self::Sv39 => &riscv::PAGING_SV39,
             Self::Sv48 => &riscv::PAGING_SV48,
             Self::I386 => &i386::PAGING,
@@ -61,6 +67,8 @@ mod tests {
             Paging::Amd64La57,
             Paging::Arm64,
             Paging::Arm64Pages16K,
+            Paging::Arm64Lpa2,
+            Paging::Arm64Lpa2Pages16K,
             Paging::Sv39,
             Paging::Sv48,
             Paging::I386,
@@ -92,6 +100,13 @@ mod tests {
         let wide = Paging::Arm64Pages16K.geometry();
         assert_eq!(decode(wide, 1, block), Entry::Invalid);
         assert_eq!(decode(wide, 2, block), Entry::Leaf(PhysAddr(0x4000_0000)));
+        let lpa2 = Paging::Arm64Lpa2Pages16K.geometry();
+        let high = PhysAddr(0x8_0000_4000_0000);
+        assert_eq!(decode(lpa2, 1, 0x4000_0609), Entry::Leaf(high));
+        assert_eq!(decode(lpa2, 2, 0x4000_060b), Entry::Table(high));
+        assert_eq!(decode(lpa2, 3, 0x4000_060b), Entry::Leaf(high));
+        let split = 0x8_0000_4000_0403;
+        assert_eq!(decode(lpa2, 3, split), Entry::Leaf(high));
         let amd64 = Paging::Amd64.geometry();
         assert_eq!(
             decode(amd64, 0, 0x40_0083),

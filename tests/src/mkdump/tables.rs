@@ -183,6 +183,15 @@ impl Walk<'_> {
             // A 2 MiB leaf, or one step of a 1 GiB leaf: PS set.
             Tables::Amd64 if self.version > 1 => pa | amd64_flags(m.prot) | 0x80,
             Tables::Amd64 => pa | amd64_flags(m.prot),
+            // LPA2: the kernel writes bits 51 and 50 of an address to bits 9 and 8, except in the pages
+            // of a block, which have no attributes but AF.
+            Tables::Arm64 if self.recipe.dmapphys() >= 1 << 48 => {
+                let attributes = 0x403 | bit(!write, 7) | bit(!execute, 53) | bit(!execute, 54);
+                match large {
+                    true => pa | 0x403,
+                    false => pa & !(3 << 50) | pa >> 42 & 0x300 | attributes | 2 << 2,
+                }
+            }
             // The attributes of a block are lost: AF, inner shareable, page.
             Tables::Arm64 if large => pa | 0x703,
             Tables::Arm64 => pa | 0x703 | bit(!write, 7) | bit(!execute, 53) | bit(!execute, 54),

@@ -17,7 +17,7 @@ use livecore_synth::Machine;
 use livecore_verify::render::{Format, Style};
 use livecore_verify::{Depth, Group, KernelFacts, Options, Report, Severity, Verdict};
 
-const MACHINES: [(&str, &str); 13] = [
+const MACHINES: [(&str, &str); 15] = [
     ("tiny", machine_text!("tiny")),
     ("small", machine_text!("small")),
     ("nodump", machine_text!("nodump")),
@@ -28,6 +28,8 @@ const MACHINES: [(&str, &str); 13] = [
     ("arm64-16k", machine_text!("arm64-16k")),
     ("riscv64", machine_text!("riscv64")),
     ("riscv64-sv48", machine_text!("riscv64-sv48")),
+    ("arm64-lpa2", machine_text!("arm64-lpa2")),
+    ("arm64-lpa2-16k", machine_text!("arm64-lpa2-16k")),
     ("la57", machine_text!("la57")),
     ("i386", machine_text!("i386")),
     ("i386-pae", machine_text!("i386-pae")),

@@ -6,7 +6,7 @@
 use std::ops::{Range, RangeInclusive};
 
 use livecore_defs::arm64;
-use livecore_defs::arm64::{FLAG_PS_16K, SYNTHETIC_L3};
+use livecore_defs::arm64::{FLAG_PS_4K, FLAG_PS_16K, SYNTHETIC_L3, SYNTHETIC_L3_LPA2};
 use livecore_kernel::locate::Machine;
 use livecore_minidump::mmu::Paging;
 use livecore_minidump::{Architecture, MinidumpHeader, VirtAddr};
@@ -28,14 +28,14 @@ impl Port for Arm64 {
 
     fn versions(&self, paging: Paging) -> RangeInclusive<u32> {
         // Only version 3 records 16 KiB pages.
-        match paging {
-            Paging::Arm64Pages16K => 3..=3,
-            _ => 1..=3,
+        match has_16_kib_pages(paging) {
+            true => 3..=3,
+            false => 1..=3,
         }
     }
 
     fn newest(&self, paging: Paging, osreldate: u32) -> u32 {
-        if paging == Paging::Arm64Pages16K || osreldate >= FLAGS_SINCE {
+        if has_16_kib_pages(paging) || osreldate >= FLAGS_SINCE {
             3
         } else {
             2
@@ -50,22 +50,31 @@ impl Port for Arm64 {
             dmapphys: machine.dmapphys.0,
             dmapbase: machine.dmap.start.0,
             dmapend: machine.dmap.end.0,
-            flags: match machine.located.paging {
-                Paging::Arm64Pages16K => FLAG_PS_16K,
-                _ => 0,
+            flags: match has_16_kib_pages(machine.located.paging) {
+                true => FLAG_PS_16K,
+                false => FLAG_PS_4K,
             },
             ..MinidumpHeader::default()
         }
     }
 
     fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<VirtAddr>) -> Result<(), TakeError> {
+        let geometry = walk.geometry();
+        let lpa2 = [&arm64::PAGING_LPA2, &arm64::PAGING_16K_LPA2].contains(&geometry);
         walk.flat(
             kva,
             &Flat {
-                synthetic: |_, frame| frame | SYNTHETIC_L3,
+                synthetic: match lpa2 {
+                    true => |_, frame| frame | SYNTHETIC_L3_LPA2,
+                    false => |_, frame| frame | SYNTHETIC_L3,
+                },
                 whole_blocks: true,
                 through_window: false,
             },
         )
     }
+}
+
+fn has_16_kib_pages(paging: Paging) -> bool {
+    matches!(paging, Paging::Arm64Pages16K | Paging::Arm64Lpa2Pages16K)
 }

@@ -15,7 +15,7 @@ impl Description {
     /// Checks the keys that only some architectures support.
     pub(super) fn check_architecture(&self) -> Result<(), Error> {
         let page = self.page_size();
-        let pages = self.architecture.row().page_sizes;
+        let pages = self.row().page_sizes;
         if !pages.contains(&page) {
             return Err(Error::value(
                 "memory.page_size",
@@ -47,9 +47,15 @@ impl Description {
             let expected = "true on amd64 with release 15.0 and kernel.kind symbols only";
             return Err(Error::value("kernel.la57", true, expected));
         }
-        if self.kernel.sv48 && !self.architecture.row().sv48 {
+        if self.kernel.sv48 && !self.row().sv48 {
             let expected = format!("true on {} only", Architecture::names_with(|row| row.sv48));
             return Err(Error::value("kernel.sv48", true, expected));
+        }
+        if self.kernel.lpa2
+            && (self.architecture != Architecture::Aarch64 || self.release() != Release::R15)
+        {
+            let expected = "true on aarch64 with release 15.0 only";
+            return Err(Error::value("kernel.lpa2", true, expected));
         }
         if self.architecture == Architecture::Amd64 {
             return Ok(());
@@ -85,7 +91,7 @@ impl Description {
                 "0 with pages of 16 KiB",
             ));
         }
-        let most = self.architecture.row().max_size;
+        let most = self.row().max_size;
         if self.memory.size.0 > most {
             return Err(Error::value(
                 "memory.size",

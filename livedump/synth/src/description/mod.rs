@@ -9,7 +9,7 @@ mod process;
 
 use serde::Deserialize;
 
-use super::architecture::Architecture;
+use super::architecture::{Architecture, Row};
 use super::error::Error;
 use super::i386_link;
 use super::layout::Release;
@@ -80,6 +80,8 @@ pub struct Kernel {
     pub la57: bool,
     /// Sv48: whether addresses have 48 bits instead of 39.
     pub sv48: bool,
+    /// aarch64 of 15.0: whether the kernel uses LPA2. RAM starts above 2^50.
+    pub lpa2: bool,
 }
 
 impl Default for Kernel {
@@ -96,6 +98,7 @@ impl Default for Kernel {
             pae: false,
             la57: false,
             sv48: false,
+            lpa2: false,
         }
     }
 }
@@ -292,6 +295,11 @@ impl Description {
         Ok(description)
     }
 
+    /// The facts about the machine's architecture.
+    pub(crate) fn row(&self) -> &'static Row {
+        self.architecture.row(self.kernel.lpa2)
+    }
+
     /// Returns the release that the machine emulates.
     pub fn release(&self) -> Release {
         match self.kernel.release.as_str() {
@@ -308,7 +316,7 @@ impl Description {
         match self.kernel.load {
             Some(load) => load.0,
             None => {
-                let row = self.architecture.row();
+                let row = self.row();
                 let usual = row.load.map(|above| row.ram + above);
                 usual.unwrap_or_else(|| i386_link::load(self.release(), self.kernel.pae))
             }

@@ -16,35 +16,58 @@ use crate::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
 use crate::tables::Format;
 use crate::truth::Prot;
 
-/// The architecture, with one page size.
+/// The architecture, with one page size, with or without LPA2.
 pub(crate) struct Arm64 {
     shifts: [u32; 4],
     index_bits: u32,
+    lpa2: bool,
 }
 
 /// Pages of 4 KiB.
-pub(crate) static ARM64_4K: Arm64 = Arm64 {
+static ARM64_4K: Arm64 = Arm64 {
     shifts: [39, 30, 21, 12],
     index_bits: 9,
+    lpa2: false,
 };
 /// Pages of 16 KiB.
-pub(crate) static ARM64_16K: Arm64 = Arm64 {
+static ARM64_16K: Arm64 = Arm64 {
     shifts: [47, 36, 25, 14],
     index_bits: 11,
+    lpa2: false,
 };
+static ARM64_4K_LPA2: Arm64 = Arm64 {
+    lpa2: true,
+    ..ARM64_4K
+};
+static ARM64_16K_LPA2: Arm64 = Arm64 {
+    lpa2: true,
+    ..ARM64_16K
+};
+
+/// Returns the port of a description's machine.
+pub(super) fn of(description: &Description) -> &'static Arm64 {
+    match (description.page_size(), description.kernel.lpa2) {
+        (4096, false) => &ARM64_4K,
+        (4096, true) => &ARM64_4K_LPA2,
+        (_, false) => &ARM64_16K,
+        (_, true) => &ARM64_16K_LPA2,
+    }
+}
 
 const TABLE: u64 = 3;
 const BLOCK: u64 = 1;
 const PAGE: u64 = 3;
-/// Access flag, inner shareable, normal memory.
-const ATTRS: u64 = AF | 3 << 8 | 2 << 2;
+/// Access flag, normal memory.
+const ATTRS: u64 = AF | 2 << 2;
+/// Inner shareable. With LPA2, these are bits 51 and 50 of the address.
+const SHARED: u64 = 3 << 8;
 const AF: u64 = 1 << 10;
 const AP_USER: u64 = 1 << 6;
 const AP_RO: u64 = 1 << 7;
 const NG: u64 = 1 << 11;
 const PXN: u64 = 1 << 53;
 const UXN: u64 = 1 << 54;
-const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+const ADDRESS: u64 = 0x0003_ffff_ffff_f000;
 
 const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_0000_0000_0000;
 const DMAP_MIN: u64 = 0xffff_a000_0000_0000;
@@ -61,11 +84,7 @@ const L3: usize = 3;
 
 impl Format for Arm64 {
     fn shifts(&self) -> &'static [u32] {
-        if self.index_bits == 9 {
-            &ARM64_4K.shifts
-        } else {
-            &ARM64_16K.shifts
-        }
+        &self.same().shifts
     }
 
     fn va_bits(&self) -> u32 {
@@ -77,11 +96,12 @@ impl Format for Arm64 {
     }
 
     fn table(&self, pa: u64) -> u64 {
-        pa | TABLE
+        self.address(pa) | TABLE
     }
 
     fn next(&self, level: usize, entry: u64) -> Option<u64> {
-        (level != L3 && entry & 3 == TABLE).then_some(entry & ADDRESS)
+        let high = if self.lpa2 { (entry & SHARED) << 42 } else { 0 };
+        (level != L3 && entry & 3 == TABLE).then_some(entry & ADDRESS | high)
     }
 
     fn user(&self, entry: u64) -> u64 {
@@ -94,7 +114,9 @@ impl Format for Arm64 {
     }
 
     fn leaf(&self, level: usize, pa: u64, prot: Prot) -> u64 {
-        let mut entry = pa | ATTRS | UXN | if level == L3 { PAGE } else { BLOCK };
+        let shared = if self.lpa2 { 0 } else { SHARED };
+        let kind = if level == L3 { PAGE } else { BLOCK };
+        let mut entry = self.address(pa) | ATTRS | shared | UXN | kind;
         if !prot.write {
             entry |= AP_RO;
         }
@@ -110,6 +132,21 @@ impl Arm64 {
         1 << self.shifts[L3]
     }
 
+    /// The static value that equals this one.
+    fn same(&self) -> &'static Self {
+        match (self.index_bits, self.lpa2) {
+            (9, false) => &ARM64_4K,
+            (9, true) => &ARM64_4K_LPA2,
+            (_, false) => &ARM64_16K,
+            (_, true) => &ARM64_16K_LPA2,
+        }
+    }
+
+    /// The address `pa` in an entry: bits 51 and 50 are in bits 9 and 8.
+    fn address(&self, pa: u64) -> u64 {
+        pa & ADDRESS | pa >> 42 & SHARED
+    }
+
     /// Returns the bytes that one entry of `level` maps.
     fn span(&self, level: usize) -> u64 {
         1 << self.shifts[level]
@@ -118,11 +155,7 @@ impl Arm64 {
 
 impl Processor for Arm64 {
     fn format(&self) -> &'static dyn Format {
-        if self.index_bits == 9 {
-            &ARM64_4K
-        } else {
-            &ARM64_16K
-        }
+        self.same()
     }
 
     fn code(&self) -> &'static Code {
@@ -168,15 +201,19 @@ impl Processor for Arm64 {
         }
     }
 
-    fn variables(&self, _description: &Description) -> Vec<Variable> {
-        vec![
+    fn variables(&self, description: &Description) -> Vec<Variable> {
+        let mut list = vec![
             Variable::absolute("kernbase", VM_MIN_KERNEL_ADDRESS),
             Variable::zero("pagetable_l0_ttbr1", self.page()),
             Variable::zero("dmap_phys_base", 8),
             Variable::zero("dmap_phys_max", 8),
             Variable::zero("dmap_max_addr", 8),
             Variable::zero("virtual_avail", 8),
-        ]
+        ];
+        if description.release() == Release::R15 {
+            list.push(Variable::zero("pmap_lpa_enabled", 1));
+        }
+        list
     }
 
     fn root(&self, kernel: &Kernel, load: u64) -> Result<Option<u64>, Error> {
@@ -260,8 +297,8 @@ impl Processor for Arm64 {
 
 impl Boot for Arm64 {
     fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
-        // 16 KiB granules have no blocks at level 1.
-        let levels: &[usize] = if self.index_bits == 9 {
+        // 16 KiB granules have no blocks at level 1 without LPA2.
+        let levels: &[usize] = if self.index_bits == 9 || self.lpa2 {
             &[L1, L2, L3]
         } else {
             &[L2, L3]
@@ -281,6 +318,9 @@ impl Boot for Arm64 {
         builder.set_u64("dmap_phys_base", builder.space.dmap_phys)?;
         builder.set_u64("dmap_phys_max", builder.space.dmaplimit)?;
         builder.set_u64("dmap_max_addr", builder.dmap(builder.space.dmaplimit))?;
+        if self.lpa2 {
+            builder.poke(builder.kernel.address("pmap_lpa_enabled")?, &[1])?;
+        }
         let pmap = builder.kernel.address("kernel_pmap_store")?;
         builder.pmap(pmap, builder.tables.root)?;
         let l0 = builder.kernel.address("pagetable_l0_ttbr1")?;

@@ -14,8 +14,7 @@ pub(crate) fn of(description: &Description) -> &'static dyn Boot {
     match description.architecture {
         Architecture::Amd64 if description.kernel.la57 => &amd64::AMD64_LA57,
         Architecture::Amd64 => &amd64::AMD64,
-        Architecture::Aarch64 if description.page_size() == 4096 => &arm64::ARM64_4K,
-        Architecture::Aarch64 => &arm64::ARM64_16K,
+        Architecture::Aarch64 => arm64::of(description),
         Architecture::Riscv64 if description.kernel.sv48 => &riscv::SV48,
         Architecture::Riscv64 => &riscv::SV39,
         Architecture::I386 if description.kernel.pae => &i386::I386_PAE,

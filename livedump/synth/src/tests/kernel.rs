@@ -235,7 +235,7 @@ fn without_a_compiler_an_automatic_kernel_has_symbols_and_a_note() {
     let kernel_by = |text: &str, compiler: &str| {
         let description = Description::parse(text).expect("a description");
         let processor = port::of(&description);
-        let row = description.architecture.row();
+        let row = description.row();
         let layout = processor.layout(description.release());
         let space = processor.space(
             &row.ram(description.memory.size.0, description.low()),

@@ -55,9 +55,12 @@ impl Port for Arm64 {
                     .any(|at| field(*at as u64) == Some(table.0))
             });
         let table = newer.or_else(|| image.pa(VirtAddr(field(PM_L0_12)?)))?;
-        let paging = match pages_of_16_kib(image) {
-            true => Paging::Arm64Pages16K,
-            false => Paging::Arm64,
+        let lpa2 = image.value("pmap_lpa_enabled", 0, 1) == Some(1);
+        let paging = match (pages_of_16_kib(image), lpa2) {
+            (false, false) => Paging::Arm64,
+            (false, true) => Paging::Arm64Lpa2,
+            (true, false) => Paging::Arm64Pages16K,
+            (true, true) => Paging::Arm64Lpa2Pages16K,
         };
         let is_valid =
             table.offset_in(paging.page_size()) == 0 && image.is_mapped_by(table, paging);
