@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use livecore_compress::{Codec, Encoding, Progress};
+use livecore_compress::{Codec, Encoding, Output, Progress};
 use livecore_livedump::publish::{self, Destination, Pending, Published, Sink};
 use livecore_livedump::sys::pipe;
 use livecore_minidump::Container;
@@ -144,7 +144,7 @@ pub(crate) struct Report {
 
 /// Writes a dump and reports progress.
 pub(crate) type Writer<'a> =
-    dyn FnMut(&mut dyn io::Write, &dyn Progress) -> Result<Written, livecore_minidump::Error> + 'a;
+    dyn FnMut(&mut dyn Output, &dyn Progress) -> Result<Written, livecore_minidump::Error> + 'a;
 
 /// Writes a dump to `destination` with `write`, and publishes it when it is complete.
 ///

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use livecore_compress::{Codec, Encoding, Progress};
+use livecore_compress::{Codec, Encoding, Output, Progress};
 use livecore_livedump::publish::{self, Destination, free};
 use livecore_minidump::convert::{self, Target};
 use livecore_minidump::dump::name_after_prefix;
@@ -73,7 +73,7 @@ pub(crate) fn write(
     };
     let destination = Destination::File(to.into());
     let bar = session.bar("unpack", false, Some(len(dump)));
-    let mut write = |out: &mut dyn Write, progress: &dyn Progress| {
+    let mut write = |out: &mut dyn Output, progress: &dyn Progress| {
         convert::convert_any(dump, &target, out, progress)
     };
     let written: Result<output::Report, Failure> = output::write(

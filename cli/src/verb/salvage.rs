@@ -102,7 +102,8 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         ..publish::Options::of_dump(target.encoding.codec, Some(payload))
     };
     let bar = session.bar("salvage: write", args.json, Some(payload));
-    let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {
+    let mut write = |out: &mut dyn livecore_compress::Output,
+                     progress: &dyn livecore_compress::Progress| {
         found.write(&target, out, progress)
     };
     let written = output::write(&destination, &place, &target, "", &bar, session, &mut write);

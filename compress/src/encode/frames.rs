@@ -1,7 +1,5 @@
 //! The encoder for [`Shape::Frames`](crate::Shape::Frames): independent frames, in parallel.
 
-use std::io::Write;
-
 use super::encoding::Encoding;
 use super::frame::FrameEncoder;
 use super::repeat::Repeats;
@@ -10,19 +8,40 @@ use super::stored::Stored;
 use crate::pipeline::{self, Job};
 use crate::seal::part::Copier;
 use crate::table::{self, Entry, FrameTable};
-use crate::{Error, Progress};
+use crate::{Codec, Error, Output, Progress, WriteAt};
 
 /// The job of [`Shape::Frames`].
 struct Frames<'a> {
     source: &'a dyn Source,
     encoding: &'a Encoding,
     repeats: Repeats<Entry>,
+    /// Where workers write their frames, instead of returning them.
+    at: Option<&'a dyn WriteAt>,
+}
+
+/// The result of a frame.
+struct Note {
+    /// Content length.
+    len: u32,
+    entry: Entry,
+    /// The content to copy into the seal.
+    copy: Vec<u8>,
+}
+
+impl<'a> Frames<'a> {
+    fn new(source: &'a dyn Source, encoding: &'a Encoding, at: Option<&'a dyn WriteAt>) -> Self {
+        Self {
+            source,
+            encoding,
+            repeats: Repeats::new(encoding.codec),
+            at,
+        }
+    }
 }
 
 impl Job for Frames<'_> {
     type Worker = Worker<FrameEncoder>;
-    /// Content length, the frame's entry, and the content to copy into the seal.
-    type Note = (u32, Entry, Vec<u8>);
+    type Note = Note;
 
     fn worker(&self) -> Result<Self::Worker, Error> {
         Ok(Worker::new(FrameEncoder::new(self.encoding)?))
@@ -51,36 +70,41 @@ impl Job for Frames<'_> {
         let entry = self.repeats.encode(zeros, content, out, |content, out| {
             engine.encode(content, out)
         })?;
-        Ok((len, entry, copy))
+        if let Some(at) = self.at {
+            at.write_at(out, begins).map_err(Error::Write)?;
+        }
+        Ok(Note { len, entry, copy })
     }
 }
 
 pub(super) fn frames(
     source: &dyn Source,
     encoding: &Encoding,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Stored, Error> {
-    let job = Frames {
-        source,
-        encoding,
-        repeats: Repeats::new(encoding.codec),
-    };
     let mut table = FrameTable::new(encoding.frame_size);
     let mut copier = Copier::new(encoding.copy);
-    pipeline::run(&job, encoding.threads, progress, &mut |_,
-                                                          bytes,
-                                                          (
-        len,
-        entry,
-        copy,
-    )| {
+    let mut add = |Note { len, entry, copy }: Note| {
         copier.push(&copy)?;
-        out.write_all(bytes).map_err(Error::Write)?;
         table.push(len, entry).ok_or_else(table::too_long)?;
-        progress.advance(len.into(), bytes.len() as u64);
+        progress.advance(len.into(), entry.stored_len.into());
         Ok(())
-    })?;
+    };
+    // Only the offsets of frames that are not compressed are known before those ahead of them.
+    let at = out.at().filter(|_| encoding.codec == Codec::None);
+    let threads = encoding.threads;
+    if at.is_some() {
+        let job = Frames::new(source, encoding, at);
+        pipeline::run(&job, threads, progress, &mut |_, _, note| add(note))?;
+        out.skip(table.stored_len());
+    } else {
+        let job = Frames::new(source, encoding, None);
+        pipeline::run(&job, threads, progress, &mut |_, bytes, note| {
+            out.write_all(bytes).map_err(Error::Write)?;
+            add(note)
+        })?;
+    }
     Ok(Stored {
         content_len: table.content_len(),
         stored_len: table.stored_len(),

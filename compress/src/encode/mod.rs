@@ -13,10 +13,10 @@ mod single;
 mod source;
 mod stored;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::Mutex;
 
-use crate::{Codec, Error, Progress, ReadAt};
+use crate::{Codec, Error, Output, Progress, ReadAt};
 
 pub use encoding::{Encoding, Shape};
 pub(crate) use frame::FrameEncoder;
@@ -27,7 +27,8 @@ use source::{At, Source, Turn};
 
 /// Stores all of `source`; workers read their frames at their offsets.
 ///
-/// The output is the same for any number of threads. The size of `source` is read once, at the
+/// Without compression, workers also write their frames at their offsets, if `out` has
+/// [`Output::at`]. The output is the same for any number of threads. The size of `source` is read once, at the
 /// beginning.
 ///
 /// # Errors
@@ -38,7 +39,7 @@ pub fn encode_at(
     source: &dyn ReadAt,
     encoding: &Encoding,
     shape: Shape,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Stored, Error> {
     encoding.check(shape)?;
@@ -57,7 +58,7 @@ pub fn encode_read(
     source: &mut (dyn Read + Send),
     encoding: &Encoding,
     shape: Shape,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Stored, Error> {
     encoding.check(shape)?;
@@ -69,7 +70,7 @@ fn encode(
     source: &dyn Source,
     encoding: &Encoding,
     shape: Shape,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Stored, Error> {
     match (shape, encoding.codec) {

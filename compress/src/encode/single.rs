@@ -11,8 +11,6 @@
 //! number of workers. There is always at least one worker, because without workers the library
 //! produces other bytes. The calling thread reads the content.
 
-use std::io::Write;
-
 use flate2::{Compress, Compression, FlushCompress, Status};
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective::{ZSTD_e_continue, ZSTD_e_end};
 use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer};
@@ -25,7 +23,7 @@ use super::stored::Stored;
 use crate::gzip_format::{EMPTY_DEFLATE, HEADER_LEN, PLAIN_HEADER, TRAILER_LEN};
 use crate::pipeline::{self, Job};
 use crate::table::too_long;
-use crate::{Error, Progress};
+use crate::{Error, Output, Progress};
 
 /// Content size of a zstd job. The library's minimum is 512 KiB.
 const ZSTD_JOB: u32 = 2 << 20;
@@ -92,7 +90,7 @@ fn deflate(engine: &mut Compress, content: &[u8], out: &mut Vec<u8>) -> Result<(
 pub(super) fn gzip(
     source: &dyn Source,
     encoding: &Encoding,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Stored, Error> {
     let job = Deflate {
@@ -134,7 +132,7 @@ pub(super) fn gzip(
 pub(super) fn zstd(
     source: &dyn Source,
     encoding: &Encoding,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Stored, Error> {
     let mut context = CCtx::create();

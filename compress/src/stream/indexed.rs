@@ -9,7 +9,7 @@ use super::reader::FrameReader;
 use crate::decode::frame::{FrameDecoder, Kind};
 use crate::pipeline::{self, Job};
 use crate::table::{Frame, FrameTable};
-use crate::{Error, Progress, ReadAt};
+use crate::{Error, Progress, ReadAt, WriteAt};
 
 /// A stream and its frames.
 pub(super) struct Indexed {
@@ -71,10 +71,62 @@ impl Indexed {
             progress.advance(bytes.len() as u64, frame.entry.stored_len.into());
             Ok(())
         })?;
+        self.decoded()
+    }
+
+    /// Decodes all frames in parallel; the worker that decoded a frame writes it to `out`.
+    pub(super) fn decode_at(
+        &self,
+        threads: NonZeroUsize,
+        out: &dyn WriteAt,
+        progress: &dyn Progress,
+    ) -> Result<u64, Error> {
+        let job = Writing { indexed: self, out };
+        pipeline::run(&job, threads, progress, &mut |_, _, frame: Frame| {
+            progress.advance(frame.content_len.into(), frame.entry.stored_len.into());
+            Ok(())
+        })?;
+        self.decoded()
+    }
+
+    /// The length of the content after all frames were decoded.
+    fn decoded(&self) -> Result<u64, Error> {
         match &self.tail {
             Some(error) => Err(error.again()),
             None => Ok(self.table.content_len()),
         }
+    }
+}
+
+/// The job that also writes the frames.
+struct Writing<'a> {
+    indexed: &'a Indexed,
+    out: &'a dyn WriteAt,
+}
+
+impl Job for Writing<'_> {
+    type Worker = FrameDecoder;
+    type Note = Frame;
+
+    fn worker(&self) -> Result<FrameDecoder, Error> {
+        self.indexed.worker()
+    }
+
+    fn claim(&self, decoder: &mut FrameDecoder, number: u64) -> Result<bool, Error> {
+        self.indexed.claim(decoder, number)
+    }
+
+    fn work(
+        &self,
+        decoder: &mut FrameDecoder,
+        number: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Frame, Error> {
+        let frame = self.indexed.work(decoder, number, bytes)?;
+        self.out
+            .write_at(bytes, frame.content_offset)
+            .map_err(Error::Write)?;
+        Ok(frame)
     }
 }
 

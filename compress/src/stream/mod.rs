@@ -22,7 +22,7 @@ use std::sync::Arc;
 use crate::seal::part::{self, PartAt};
 use crate::seal::read::{self, Tail};
 use crate::table::FrameTable;
-use crate::{Codec, Error, Progress, ReadAt, Window};
+use crate::{Codec, Error, Output, Progress, ReadAt, Window};
 
 pub use options::{OpenOptions, Sink};
 pub use restart_cache::RestartCache;
@@ -307,6 +307,24 @@ impl Stream {
             Content::Indexed(indexed) => indexed.decode(self.threads, sink, progress),
             Content::Foreign(foreign) => foreign.decode(sink, progress),
         }
+    }
+
+    /// Decodes all content, like [`Self::decode`], and writes it to `out`. If the frames are known and
+    /// `out` has [`Output::at`], each worker writes the frames that it decoded. Returns the length of
+    /// the content.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::decode`]; [`Error::Write`]. After an error, the output may also contain frames after
+    /// the damaged one.
+    pub fn decode_to(&self, out: &mut dyn Output, progress: &dyn Progress) -> Result<u64, Error> {
+        if let (Content::Indexed(indexed), Some(at)) = (&self.content, out.at()) {
+            let len = indexed.decode_at(self.threads, at, progress)?;
+            out.skip(len);
+            return Ok(len);
+        }
+        let mut sink = |_: u64, piece: &[u8]| out.write_all(piece).map_err(Error::Write);
+        self.decode(&mut sink, progress)
     }
 
     /// Checks every byte: the seal if there is one, all frames and checksums, and that there are no

@@ -30,6 +30,8 @@ impl Write for Full {
     }
 }
 
+impl Output for Full {}
+
 /// A source with a bad block.
 struct Bad<'a>(&'a [u8], u64);
 

@@ -6,6 +6,7 @@ mod failures;
 mod forged;
 mod fuzz;
 mod interop;
+mod outputs;
 mod parts;
 mod restarts;
 mod round_trip;

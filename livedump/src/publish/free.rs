@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::StatVfs;
 
@@ -75,7 +76,7 @@ pub(crate) fn check_estimate(
 pub(super) struct FreeSpace {
     directory: Directory,
     minfree: u64,
-    unchecked: u64,
+    unchecked: AtomicU64,
 }
 
 impl FreeSpace {
@@ -100,19 +101,19 @@ impl FreeSpace {
         let space = Self {
             directory: directory.clone(),
             minfree,
-            unchecked: 0,
+            unchecked: AtomicU64::new(0),
         };
         space.fits(needed)?;
         Ok(space)
     }
 
     /// Records that `written` more bytes were written; checks from time to time.
-    pub(super) fn wrote(&mut self, written: u64) -> Result<(), PublishError> {
-        self.unchecked += written;
-        if self.minfree == 0 || self.unchecked < EVERY {
+    pub(super) fn wrote(&self, written: u64) -> Result<(), PublishError> {
+        let unchecked = self.unchecked.fetch_add(written, Ordering::Relaxed) + written;
+        if self.minfree == 0 || unchecked < EVERY {
             return Ok(());
         }
-        self.unchecked = 0;
+        self.unchecked.store(0, Ordering::Relaxed);
         self.need(0)
     }
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use livecore_compress::InOrder;
 use livecore_minidump::Error;
 use livecore_minidump::convert::Written;
 
@@ -70,14 +71,14 @@ impl Sink<'_> {
     /// other error of `write`.
     pub fn write(
         &mut self,
-        write: impl FnOnce(&mut dyn Write) -> Result<Written, Error>,
+        write: impl FnOnce(&mut dyn livecore_compress::Output) -> Result<Written, Error>,
     ) -> Result<Written, WriteError> {
         let path = self.path();
-        let sink: &mut dyn Write = match self {
-            Self::Pending(pending) => pending,
-            Self::Stream(stream) => *stream,
+        let written = match self {
+            Self::Pending(pending) => write(pending),
+            Self::Stream(stream) => write(&mut InOrder(stream)),
         };
-        write(sink).map_err(|error| match error {
+        written.map_err(|error| match error {
             Error::Io { what, source } if what == "write" => {
                 WriteError::Publish(PublishError::of_write(path, source))
             }

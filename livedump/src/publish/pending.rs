@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use livecore_compress::Codec;
+use livecore_compress::{Codec, Output, WriteAt};
 use rustix::fs::FileType;
 
 use super::cleanup::publishing;
@@ -408,30 +408,46 @@ impl Write for Pending {
             self.written += n as u64;
             return Ok(n);
         }
-        match &mut self.target {
-            Target::Stream { file, .. } => {
-                let n = file.write(buf)?;
-                self.written += n as u64;
-                return Ok(n);
+        let n = match &mut self.target {
+            Target::Stream { file, .. } => file.write(buf)?,
+            Target::Numbered { .. } | Target::Named { .. } => {
+                self.write_at(buf, 0)?;
+                buf.len()
             }
-            Target::Numbered {
-                temporary, space, ..
-            } => {
-                put(temporary.file(), buf, self.written, self.options.sparse)?;
-                space
-                    .wrote(buf.len() as u64)
-                    .map_err(|e| io::Error::new(io::ErrorKind::StorageFull, e))?;
-            }
-            Target::Named { temporary, .. } => {
-                put(temporary.file(), buf, self.written, self.options.sparse)?;
-            }
-        }
-        self.written += buf.len() as u64;
-        Ok(buf.len())
+        };
+        self.written += n as u64;
+        Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Output for Pending {
+    fn at(&self) -> Option<&dyn WriteAt> {
+        (self.temporary().is_some() && self.stored == 0).then_some(self)
+    }
+
+    fn skip(&mut self, len: u64) {
+        self.written += len;
+    }
+}
+
+/// Offsets are from the end of what was written.
+impl WriteAt for Pending {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let offset = self.written.saturating_add(offset);
+        let (temporary, space) = match &self.target {
+            Target::Numbered { temporary, space } => (temporary, Some(space)),
+            Target::Named { temporary } => (temporary, None),
+            Target::Stream { .. } => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        put(temporary.file(), bytes, offset, self.options.sparse)?;
+        match space.map(|space| space.wrote(bytes.len() as u64)) {
+            Some(Err(error)) => Err(io::Error::new(io::ErrorKind::StorageFull, error)),
+            _ => Ok(()),
+        }
     }
 }
 

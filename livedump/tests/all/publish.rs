@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use livecore_compress::Codec;
+use livecore_compress::{Codec, Output};
 use livecore_livedump::publish::{Destination, Options, PublishError, Published, watch_signals};
 
 fn zstd() -> Options {
@@ -262,6 +262,43 @@ fn sparse_dumps_keep_their_length() {
     assert_eq!(file.metadata().unwrap().len(), published.len);
     let blocks = std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap());
     assert!(blocks * 512 < 1 << 19, "{blocks} blocks");
+}
+
+#[test]
+fn workers_write_at_offsets_after_what_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    for sparse in [false, true] {
+        let options = Options {
+            sparse,
+            ..Options::default()
+        };
+        let mut pending = Destination::parse(dir.path()).begin(&options).unwrap();
+        pending.write_all(b"head").unwrap();
+        let at = pending.at().unwrap();
+        std::thread::scope(|scope| {
+            for number in (0..16_u8).rev() {
+                let piece = vec![number; 10_000];
+                scope.spawn(move || at.write_at(&piece, u64::from(number) * 10_000).unwrap());
+            }
+        });
+        pending.skip(160_000);
+        pending.write_all(b"tail").unwrap();
+        let published = pending.publish(&info).unwrap();
+        let mut expected = b"head".to_vec();
+        for number in 0..16 {
+            expected.extend([number; 10_000]);
+        }
+        expected.extend(b"tail");
+        assert_eq!(published.len, expected.len() as u64);
+        assert!(fs::read(published.path).unwrap() == expected);
+    }
+    // The bytes that another writer has stored are only skipped.
+    let mut pending = Destination::parse(dir.path()).begin(&zstd()).unwrap();
+    pending.keep(6);
+    assert!(pending.at().is_none());
+    // A device takes bytes in order only.
+    let pending = Destination::parse("/dev/null").begin(&zstd()).unwrap();
+    assert!(pending.at().is_none());
 }
 
 #[test]
@@ -549,6 +586,14 @@ fn full_disk_is_an_error_and_keeps_the_old_dump_and_bounds() {
     let mut pending = Destination::parse(dir.path()).begin(&zstd()).unwrap();
     let error = pending.write_all(&vec![1; 2 << 20]).unwrap_err();
     let error = PublishError::from_io("write", pending.path(), error);
+    assert!(matches!(error, PublishError::NoSpace { .. }), "{error}");
+    drop(pending);
+    assert_eq!(listing(dir.path()), before);
+    wait_for_space(dir.path());
+    // The same for a worker.
+    let pending = Destination::parse(dir.path()).begin(&zstd()).unwrap();
+    let error = pending.at().unwrap().write_at(&vec![1; 2 << 20], 1 << 20);
+    let error = PublishError::from_io("write", pending.path(), error.unwrap_err());
     assert!(matches!(error, PublishError::NoSpace { .. }), "{error}");
     drop(pending);
     assert_eq!(listing(dir.path()), before);

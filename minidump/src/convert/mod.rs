@@ -9,18 +9,18 @@
 //!
 //! The lengths, the compression and the parity of the header are computed here from the bytes
 //! written. A stream without an index is decoded in order by one thread and encoded by the others.
-//! A compressed stream that becomes uncompressed bytes is decoded in order, by all threads if it
-//! has frames, and written as it is decoded. Everything else is read by the encoder's workers, each
-//! at its own offset.
+//! A compressed stream that becomes uncompressed bytes is written as it is decoded, by all threads if
+//! it has frames. Everything else is read by the encoder's workers, each at its own offset. The
+//! threads write uncompressed bytes to a file at their offsets, and any other output in order.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use livecore_compress::seal::format::PART_UNPROVEN;
 use livecore_compress::{
-    Codec, Encoding, NoProgress, Progress, ReadAt, Shape, Stored, Stream, StreamKind, encode_at,
-    encode_read, write_seal,
+    Codec, Encoding, NoProgress, Output, Progress, ReadAt, Shape, Stored, Stream, StreamKind,
+    encode_at, encode_read, write_seal,
 };
 
 use crate::container::Container;
@@ -109,7 +109,7 @@ pub fn finish(
     payload: &dyn ReadAt,
     header: KernelDumpHeader,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     finish_with(payload, header, &Provenance::default, target, out, progress)
@@ -126,7 +126,7 @@ pub fn finish_with(
     header: KernelDumpHeader,
     provenance: &dyn Fn() -> Provenance,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
@@ -149,7 +149,7 @@ pub(crate) fn finish_record(
     record: impl FnOnce() -> SealRecord,
     page_size: u64,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
@@ -171,7 +171,7 @@ pub(crate) fn finish_record(
 pub fn convert(
     dump: &Dump,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
@@ -199,7 +199,7 @@ pub fn convert(
 pub fn convert_full(
     dump: &FullDump,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
@@ -224,7 +224,7 @@ pub fn full_to_elf(
     dump: &FullDump,
     export: &Export,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     let record = |len| Ok(record_of_full(dump, len));
@@ -256,7 +256,7 @@ fn record_of_full(dump: &FullDump, content_len: u64) -> SealRecord {
 pub fn convert_any(
     dump: &AnyDump,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     match dump {
@@ -279,7 +279,7 @@ pub fn convert_any(
 pub fn to_full(
     dump: &Dump,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
@@ -312,7 +312,7 @@ pub fn to_elf(
     dump: &Dump,
     export: &Export,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     let page = dump.layout().page_size();
@@ -327,7 +327,7 @@ fn store_export(
     record: &dyn Fn(u64) -> Result<SealRecord, Error>,
     page_size: u64,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
@@ -349,7 +349,7 @@ fn store(
     splice: Splice,
     end: u64,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Stored, Error> {
     let stream = envelope.stream();
@@ -436,7 +436,7 @@ fn close(
     mut record: SealRecord,
     page_size: u64,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
 ) -> Result<Written, Error> {
     let header = &mut record.header;
     header.magic = Magic::Kernel;
@@ -489,7 +489,7 @@ fn store_decoded(
     stream: &Stream,
     splice: Splice,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Stored, Error> {
     if target.is_plain() {
@@ -516,18 +516,13 @@ impl Progress for Copied<'_> {
 fn copy_decoded(
     stream: &Stream,
     splice: Splice,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Stored, Error> {
-    let mut len = 0_u64;
-    let mut put = |bytes: &[u8]| {
-        len += bytes.len() as u64;
-        out.write_all(bytes)
-            .map_err(livecore_compress::Error::Write)
-    };
-    put(&splice.head)?;
-    let mut sink = |_: u64, piece: &[u8]| put(piece);
-    stream.decode(&mut sink, &Copied(progress))?;
+    out.write_all(&splice.head)
+        .map_err(livecore_compress::Error::Write)?;
+    let decoded = stream.decode_to(out, &Copied(progress))?;
+    let mut len = splice.head.len() as u64 + decoded;
     let zeros = vec![0; PADDING];
     while len < splice.pad_to {
         if progress.cancelled() {
@@ -564,7 +559,7 @@ fn encode_decoded(
     stream: &Stream,
     splice: Splice,
     target: &Target,
-    out: &mut dyn Write,
+    out: &mut dyn Output,
     progress: &dyn Progress,
 ) -> Result<Stored, Error> {
     std::thread::scope(|scope| {

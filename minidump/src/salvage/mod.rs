@@ -30,11 +30,10 @@ mod payload;
 mod report;
 mod survey;
 
-use std::io::Write;
 use std::sync::Arc;
 
 use livecore_compress::salvage::Salvage as Stored;
-use livecore_compress::{Progress, ReadAt};
+use livecore_compress::{Output, Progress, ReadAt};
 
 use crate::container::stream_options;
 use crate::convert::{Target, Written, finish_record};
@@ -196,7 +195,7 @@ impl Salvage {
     pub fn write(
         &self,
         target: &Target,
-        out: &mut dyn Write,
+        out: &mut dyn Output,
         progress: &dyn Progress,
     ) -> Result<Written, Error> {
         finish_record(

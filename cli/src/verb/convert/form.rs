@@ -1,10 +1,9 @@
 //! Plans a conversion from one kind of dump to another.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use livecore_compress::{Progress, ReadAt};
+use livecore_compress::{Output, Progress, ReadAt};
 use livecore_kernel::Kernel;
 use livecore_kernel::thread_notes;
 use livecore_livedump::take::{self, PlanOptions};
@@ -74,7 +73,7 @@ impl Work {
     pub(super) fn write(
         &self,
         target: &Target,
-        out: &mut dyn Write,
+        out: &mut dyn Output,
         progress: &dyn Progress,
     ) -> Result<Written, Error> {
         match self {

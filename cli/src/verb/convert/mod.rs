@@ -145,7 +145,8 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         ..publish::Options::of_dump(target.encoding.codec, len)
     };
     let bar = session.bar("convert", args.json, len);
-    let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {
+    let mut write = |out: &mut dyn livecore_compress::Output,
+                     progress: &dyn livecore_compress::Progress| {
         work.write(&target, out, progress)
     };
     let written = output::write(
