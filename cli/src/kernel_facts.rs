@@ -1,9 +1,13 @@
 //! Implements [`KernelFacts`], the verifier's view of a kernel, with [`KernelElf`] and
 //! `livecore-kernel`.
 
-use livecore_kernel::{Context, Kernel, STRUCTURES, Types};
+use livecore_defs::vm_page::{ILP32, ILP32_NO_PAE, LP64};
+use livecore_kernel::{Context, Kernel, STRUCTURES, Types, VmPages};
 use livecore_minidump::{ElfMachine, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
-use livecore_verify::{DumpedMemory, KernelFacts, SleepingThread, Symbol, Threads};
+use livecore_verify::{DumpedMemory, KernelFacts, NoDump, SleepingThread, Symbol, Threads};
+
+/// The number of pages by which a layout of `struct vm_page` is checked, in each segment.
+const SAMPLES: u64 = 16;
 
 /// A kernel's ELF file as the verifier's [`KernelFacts`].
 pub(crate) struct ElfFacts<'a>(pub &'a KernelElf);
@@ -35,6 +39,23 @@ impl KernelFacts for ElfFacts<'_> {
     fn contents(&self, at: VirtAddr, len: usize) -> Option<Vec<u8>> {
         let contents = self.0.bytes_at(at, len)?;
         contents.in_file.then_some(contents.bytes)
+    }
+
+    fn nodump<'m>(&'m self, memory: &'m dyn DumpedMemory) -> Option<NoDump<'m>> {
+        let kernel = Kernel::new(Memory(memory), self.0).displaced(memory.displacement());
+        let osreldate = kernel.variable("osreldate", 4).unwrap_or(0);
+        let models = match self.0.is_64() {
+            true => &[LP64][..],
+            false => &[ILP32, ILP32_NO_PAE],
+        };
+        let in_use = |pages| memory.sample(pages, SAMPLES);
+        let pages = models.iter().find_map(|model| {
+            // Four bytes were read.
+            VmPages::find(&kernel, *model, osreldate as u32, &in_use).ok()
+        })?;
+        Some(Box::new(move |pa| {
+            pages.is_nodump(&Memory(memory), pa) == Some(true)
+        }))
     }
 
     fn threads(&self, memory: &dyn DumpedMemory) -> Option<Threads> {

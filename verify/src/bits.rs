@@ -103,6 +103,18 @@ impl Marks {
         }
     }
 
+    /// The marked bits that are clear in `bits`, ascending.
+    pub(crate) fn absent<'a>(&'a self, bits: &'a Bits) -> impl Iterator<Item = u64> + 'a {
+        self.words.iter().enumerate().flat_map(|(i, word)| {
+            let mut left = word & !bits.words.get(i).copied().unwrap_or(0);
+            std::iter::from_fn(move || {
+                let bit = i as u64 * 64 + u64::from(left.trailing_zeros());
+                (left != 0).then(|| left &= left - 1)?;
+                Some(bit)
+            })
+        })
+    }
+
     /// Number of set bits of `bits` in `range` that are not marked.
     pub(crate) fn unmarked(&self, bits: &Bits, range: std::ops::Range<u64>) -> u64 {
         let mut marked = 0;
@@ -142,6 +154,8 @@ mod tests {
             let expected = expected.count() as u64;
             assert_eq!(marks.unmarked(&bits, range.clone()), expected, "{range:?}");
         }
+        marks.set(130, 131);
+        assert_eq!(marks.absent(&bits).collect::<Vec<_>>(), [130]);
     }
 
     #[test]

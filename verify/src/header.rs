@@ -181,6 +181,12 @@ impl MinidumpHeader {
         }
     }
 
+    /// `bits`, rounded up to whole words of the kernel.
+    pub(crate) fn whole_words(&self, bits: u64) -> u64 {
+        let word = self.word_bits();
+        bits.div_ceil(word).saturating_mul(word)
+    }
+
     /// Bits per word of the bitmap: those of the kernel's `long`, except for mips before version 2.
     pub(crate) fn word_bits(&self) -> u64 {
         match self.architecture() {

@@ -75,4 +75,4 @@ pub use options::{Depth, Options};
 pub use report::{Report, Verdict};
 pub use rule::{Group, Rule, Severity};
 pub use run::verify;
-pub use symbols::{DumpedMemory, KernelFacts, SleepingThread, Symbol, Threads};
+pub use symbols::{DumpedMemory, KernelFacts, NoDump, SleepingThread, Symbol, Threads};

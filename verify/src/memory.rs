@@ -7,6 +7,7 @@
 //! are at low addresses; [`Memory::is_random`] returns whether it is fast enough for more.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use livecore_compress::Codec;
@@ -390,6 +391,23 @@ impl DumpedMemory for Memory<'_> {
 
     fn translate(&self, at: VirtAddr) -> Option<PhysAddr> {
         Memory::translate(self, at.0).ok().map(PhysAddr)
+    }
+
+    fn sample(&self, range: Range<PhysAddr>, count: u64) -> Vec<PhysAddr> {
+        let len = range.end.0.saturating_sub(range.start.0);
+        let (from, to) = self.avail.bits_of(range.start.0, len);
+        let step = (to.saturating_sub(from) / count.max(1)).max(1);
+        let starts = (from..to).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+        let found = starts.filter_map(|bit| {
+            let bit = self
+                .bits
+                .next(bit)
+                .filter(|found| *found < bit.saturating_add(step))?;
+            self.avail.address(bit).map(PhysAddr)
+        });
+        found
+            .take(usize::try_from(count).unwrap_or(usize::MAX))
+            .collect()
     }
 
     fn displacement(&self) -> u64 {

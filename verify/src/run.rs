@@ -239,6 +239,11 @@ impl Run<'_> {
             });
         }
         intake.finish(walked.content_len, walked.is_measured(), stated, self.sink)?;
+        let kernel = self.options.kernel.filter(|_| walked.complete);
+        let tables = intake.tables();
+        if let (Some((tables, lookup)), None) = (&tables, kernel) {
+            tables.check_absent(lookup, None, self.sink);
+        }
         if walked.seal.is_none() && walked.complete {
             self.check_trailing(input, layout, walked, intake)?;
         }
@@ -255,8 +260,11 @@ impl Run<'_> {
         let producer = producer.map(|(producer, _)| producer).unwrap_or_default();
         *self.live = ran_on(layout.container, header.as_ref(), producer);
         // Salvage drops the bits of lost pages, often all after a cut.
-        if *self.live != Some(false) && !self.sink.broke(&rules::SEAL_SALVAGED) {
-            intake.check_eighth(self.sink);
+        if let Some((tables, lookup)) = &tables
+            && *self.live != Some(false)
+            && !self.sink.broke(&rules::SEAL_SALVAGED)
+        {
+            tables.check_eighth(lookup, self.sink);
         }
         if let Some(header) = &header {
             check_lengths(header, layout, walked, stored, self.sink);
@@ -274,14 +282,26 @@ impl Run<'_> {
                 info.check(self.facts, len, walked, header.as_ref(), self.sink);
             }
         }
-        if let Some(kernel) = self.options.kernel.filter(|_| walked.complete) {
+        if let Some(kernel) = kernel {
             match Memory::new(input, layout, walked, intake, self.options.memory) {
                 Some(memory) => {
                     let deep = self.options.depth == Depth::Deep;
                     let ring = intake.ring_sum();
                     kernel::check(kernel, &memory, header.as_ref(), ring, deep, self.sink);
+                    let nodump = match memory.is_random() && !self.sink.broke(&rules::KRN_VERSION) {
+                        true => kernel.nodump(&memory),
+                        false => None,
+                    };
+                    if let Some((tables, lookup)) = &tables {
+                        tables.check_absent(lookup, nodump.as_deref(), self.sink);
+                    }
                 }
-                None => kernel::check_file(kernel, intake.port(), header.as_ref(), self.sink),
+                None => {
+                    kernel::check_file(kernel, intake.port(), header.as_ref(), self.sink);
+                    if let Some((tables, lookup)) = &tables {
+                        tables.check_absent(lookup, None, self.sink);
+                    }
+                }
             }
         }
         Ok(())

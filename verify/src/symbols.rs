@@ -34,9 +34,16 @@ pub trait KernelFacts: Sync {
     /// The `len` bytes at link-time address `at`; `None` unless the file contains all of them.
     fn contents(&self, at: VirtAddr, len: usize) -> Option<Vec<u8>>;
 
+    /// Whether the kernel in `memory` set PG_NODUMP of a page; `None` if the file or the memory lacks
+    /// what is needed.
+    fn nodump<'m>(&'m self, memory: &'m dyn DumpedMemory) -> Option<NoDump<'m>>;
+
     /// The threads of the kernel in `memory`; `None` if the file lacks what is needed to list them.
     fn threads(&self, memory: &dyn DumpedMemory) -> Option<Threads>;
 }
+
+/// Whether the kernel set PG_NODUMP of the page at an address; false if the page has no flags.
+pub type NoDump<'m> = Box<dyn Fn(PhysAddr) -> bool + 'm>;
 
 /// The memory of a dumped kernel.
 pub trait DumpedMemory: Send + Sync {
@@ -52,6 +59,9 @@ pub trait DumpedMemory: Send + Sync {
 
     /// The physical address that kernel address `at` is mapped to.
     fn translate(&self, at: VirtAddr) -> Option<PhysAddr>;
+
+    /// Some pages of `range` that are in the dump, evenly spread: at most `count`.
+    fn sample(&self, range: Range<PhysAddr>, count: u64) -> Vec<PhysAddr>;
 
     /// The kernel's load address minus its link-time address, modulo 2^64.
     fn displacement(&self) -> u64;

@@ -8,11 +8,11 @@
 //!
 //! A leaf table must be in the dump, since the kernel adds it while it walks the tables. A mapped
 //! page within `dump_avail` that is not in the dump was allocated with `M_NODUMP`, as buffers are,
-//! or is lost; the dump does not show which. A mapped page outside of `dump_avail` is a device or
+//! or is lost; the kernel's `struct vm_page` shows which. A mapped page outside of `dump_avail` is a device or
 //! the hole below 1 MiB, which is normal.
 
 use livecore_defs::powerpc64::{LPTE_SIZE, LPTEG_ENTRIES};
-use livecore_defs::{amd64, arm};
+use livecore_defs::{PhysAddr, amd64, arm};
 
 use crate::avail::Avail;
 use crate::bits::{Bits, Marks};
@@ -32,6 +32,10 @@ pub(crate) struct Table {
     /// The first virtual address that it maps.
     pub(crate) va: u64,
 }
+
+/// Minimum number of pages outside of the kernel map for [`Tables::check_eighth`]: with fewer, all of
+/// them may be in the first eighth by chance.
+const EIGHTH_LEAST: u64 = 16;
 
 /// The result of walking the tables.
 #[derive(Debug, Default)]
@@ -301,6 +305,74 @@ impl Tables {
         }
     }
 
+    /// Checks that the mapped pages of `dump_avail` are in the dump. `is_nodump` returns whether the
+    /// kernel set PG_NODUMP of a page; without it, all pages may have the flag.
+    pub(crate) fn check_absent(
+        &self,
+        lookup: &Lookup<'_>,
+        is_nodump: Option<&dyn Fn(PhysAddr) -> bool>,
+        sink: &mut Sink,
+    ) {
+        if !lookup.is_walked() {
+            return;
+        }
+        let (va, offset) = self
+            .first_absent
+            .unwrap_or((0, lookup.header.sections()[4].start));
+        let place = Location::payload(Region::For("page-table entry", va), offset);
+        let Some(is_nodump) = is_nodump.filter(|_| self.absent > 0) else {
+            sink.check(&rules::PT_PAGE_ABSENT, self.absent == 0, &place, |f| {
+                f.found(format!(
+                    "{} within dump_avail not in the dump, the first at {va:#x}",
+                    count(self.absent, "mapped page")
+                ))
+                .expected("only pages allocated with M_NODUMP")
+            });
+            return;
+        };
+        let absent = self.reached.absent(lookup.bits);
+        let mut others = absent
+            .filter_map(|bit| lookup.avail.address(bit))
+            .filter(|pa| !is_nodump(PhysAddr(*pa)));
+        let first = others.next();
+        let place = Location::dump("page tables");
+        sink.check(&rules::PT_PAGE_ABSENT, first.is_none(), &place, |f| {
+            f.found(format!(
+                "{} without PG_NODUMP not in the dump, the first at physical address {:#x}",
+                count(1 + others.count() as u64, "mapped page"),
+                first.unwrap_or(0)
+            ))
+            .expected("only pages with PG_NODUMP")
+        });
+    }
+
+    /// Checks that not only the first eighth of the kernel's bitmap was copied to the dump: some
+    /// page after it is reached through the direct map alone.
+    pub(crate) fn check_eighth(&self, lookup: &Lookup<'_>, sink: &mut Sink) {
+        let header = lookup.header;
+        if !header.has_avail() || !header.has_direct_map() {
+            return;
+        }
+        let bits = lookup.avail.bits();
+        // BIT_COPY_STORE_REL copied as many bits as the bitmap has bytes, in whole words.
+        let bytes = header.whole_words(bits) / 8;
+        let copied = header.whole_words(bytes);
+        let before = self.reached.unmarked(lookup.bits, 0..copied);
+        let after = self.reached.unmarked(lookup.bits, copied..bits);
+        if before + after < EIGHTH_LEAST {
+            return;
+        }
+        let start = header.sections()[3].start;
+        let place = Location::payload("page bitmap", start.saturating_add(copied / 8));
+        sink.check(&rules::BM_EIGHTH, after > 0, &place, |f| {
+            f.found(format!(
+                "{} outside of the kernel map, all below bit {copied} of {bits}",
+                count(before, "page")
+            ))
+            .expected("some after it, such as those of vm_page_dump")
+        });
+    }
+
     /// Applies the rules about the tables as a whole.
     pub(crate) fn finish(&self, lookup: &Lookup<'_>, sink: &mut Sink) {
         if !lookup.is_walked() {
@@ -324,15 +396,6 @@ impl Tables {
         sink.check(&rules::PT_EMPTY, self.valid > 0, &place, |f| {
             f.found("no valid entry")
                 .expected("entries of the kernel map")
-        });
-        let (va, offset) = self.first_absent.unwrap_or((0, start));
-        let place = Location::payload(Region::For("page-table entry", va), offset);
-        sink.check(&rules::PT_PAGE_ABSENT, self.absent == 0, &place, |f| {
-            f.found(format!(
-                "{} within dump_avail not in the dump, the first at {va:#x}",
-                count(self.absent, "mapped page")
-            ))
-            .expected("only pages allocated with M_NODUMP")
         });
         if self.image.is_none() && self.valid > 0 && lookup.maps_image() {
             let place = Location::payload("page directory of KERNBASE", start);

@@ -6,12 +6,12 @@
 
 use std::ops::Range;
 
+use livecore_kernel::VmPages;
 use livecore_kernel::locate::Machine;
 use livecore_minidump::mmu::MachineView;
 use livecore_minidump::{DumpAvail, KernelMemory, PhysAddr, VirtAddr};
 
 use super::marks::Marks;
-use super::state::vm_pages::VmPages;
 
 /// Decides whether a page may be dumped.
 pub(super) struct Filter<'a> {
@@ -53,7 +53,7 @@ impl<'a> Filter<'a> {
         }
         let Some((flags, nodump)) = self
             .pages
-            .and_then(|pages| Some((pages.flags(pa)?, pages.nodump())))
+            .and_then(|pages| Some((pages.flags(PhysAddr(pa))?, pages.nodump())))
         else {
             return true;
         };
@@ -72,7 +72,8 @@ impl<'a> Filter<'a> {
         if let Some(pages) = self.pages {
             marks.retain(|page| {
                 self.allows(page)
-                    && (pages.flags(page).is_some() || avail.bit_of(PhysAddr(page)).is_some())
+                    && (pages.flags(PhysAddr(page)).is_some()
+                        || avail.bit_of(PhysAddr(page)).is_some())
             });
         } else if !marks.ranges().is_known() {
             let ranges = avail.ranges().iter().map(|s| s.start..s.end);
@@ -87,15 +88,15 @@ impl<'a> Filter<'a> {
     }
 
     /// The byte at virtual address `at` in `vm_page_array`.
-    fn byte(&mut self, at: u64) -> Option<u8> {
+    fn byte(&mut self, at: VirtAddr) -> Option<u8> {
         let page_size = self.view.page_size();
-        let number = at / page_size;
+        let number = at.0 / page_size;
         if self.cached.as_ref().is_none_or(|(n, _)| *n != number) {
             let mut page = vec![0; page_size as usize];
             let read = self.view.read_virt(VirtAddr(number * page_size), &mut page);
             self.cached = Some((number, read.is_ok().then(|| page.into())));
         }
         let (_, page) = self.cached.as_ref()?;
-        Some(page.as_ref()?[(at % page_size) as usize])
+        Some(page.as_ref()?[at.offset_in(page_size) as usize])
     }
 }

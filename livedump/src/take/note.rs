@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use livecore_kernel::NoVmPages;
 use livecore_minidump::VirtAddr;
 
 /// A note for the user about a dump: what it lacks, or how it was taken.
@@ -152,6 +153,16 @@ impl fmt::Display for Left {
             Self::MmuOff => "the MMU is off",
             Self::Outside => "the program counter is not in the kernel or a user program",
         })
+    }
+}
+
+impl From<NoVmPages> for Note {
+    fn from(why: NoVmPages) -> Self {
+        match why {
+            NoVmPages::Array => Self::NoVmPageArray,
+            NoVmPages::Segments => Self::NoVmPhysSegs,
+            NoVmPages::Layout => Self::UnknownVmPage,
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use livecore_compress::ReadAt;
 use livecore_kernel::locate::LocateError;
 use livecore_livedump::image::{self, Image, Options, RawLayout};
 use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan, settle};
-use livecore_minidump::KernelElf;
+use livecore_minidump::mmu::Paging;
+use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
 use livecore_synth::Machine;
 
 const MIB: u64 = 1 << 20;
@@ -185,4 +186,21 @@ fn several_banks_are_an_error_that_differs_from_another_kernels() {
         );
         assert!(absent, "{error}");
     }
+}
+
+/// With LPA2 and 16 KiB pages, the direct map has blocks of 64 GiB at level 1.
+#[test]
+fn block_of_64_gib_of_the_direct_map_is_read() {
+    let text = include_str!("../../../testdata/machines/arm64-lpa2-16k.toml");
+    let text = text.replace(
+        "\"96 MiB\"",
+        "\"65 GiB\"\nlow = \"1 GiB\"\nvm_page_array = false",
+    );
+    let (machine, elf) = machine(&text);
+    let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
+    assert_eq!(taken.machine.located.paging, Paging::Arm64Lpa2Pages16K);
+    // 16 GiB into the second bank, which starts 128 GiB above 2^50.
+    let pa = PhysAddr((1 << 50) + (144 << 30));
+    let va = VirtAddr(0xffff_a000_0000_0000 + (144 << 30));
+    assert_eq!(taken.machine.view.translate(va).unwrap(), pa);
 }

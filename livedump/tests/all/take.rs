@@ -454,23 +454,6 @@ fn dump_of_an_arm64_machine_with_memory_above_2_to_50_has_its_pages() {
     check_port(text, "arm64", 3);
 }
 
-/// With LPA2 and 16 KiB pages, the direct map has blocks of 64 GiB at level 1.
-#[test]
-fn block_of_64_gib_of_the_direct_map_is_read() {
-    let text = include_str!("../../../testdata/machines/arm64-lpa2-16k.toml");
-    let text = text.replace(
-        "\"96 MiB\"",
-        "\"65 GiB\"\nlow = \"1 GiB\"\nvm_page_array = false",
-    );
-    let machine = Machine::parse(&text).unwrap();
-    let taken = taken(&machine, None);
-    assert_eq!(taken.machine.located.paging, Paging::Arm64Lpa2Pages16K);
-    // 16 GiB into the second bank, which starts 128 GiB above 2^50.
-    let pa = PhysAddr((1 << 50) + (144 << 30));
-    let va = VirtAddr(0xffff_a000_0000_0000 + (144 << 30));
-    assert_eq!(taken.machine.view.translate(va).unwrap(), pa);
-}
-
 #[test]
 fn dump_of_a_riscv64_machine_has_its_pages() {
     let text = include_str!("../../../testdata/machines/riscv64.toml");

@@ -83,6 +83,7 @@ mod thread;
 mod trap;
 mod types;
 mod value;
+mod vm_pages;
 
 pub use agree::Agreement;
 pub use core_notes::thread_notes;
@@ -107,3 +108,4 @@ pub use thread::{Context, Thread};
 pub use trap::Trap;
 pub use types::{STRUCTURES, Types};
 pub use value::Value;
+pub use vm_pages::{NoVmPages, VmPages};

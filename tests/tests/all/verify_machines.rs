@@ -6,16 +6,20 @@ use crate::kernel_facts::ElfFacts;
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use livecore_compress::{Codec, Encoding, NoProgress};
+use livecore_defs::vm_page::LP64;
+use livecore_kernel::{Kernel, VmPages};
 use livecore_livedump::take::{PlanOptions, Taken, plan};
 use livecore_minidump::convert::{Target, finish};
-use livecore_minidump::{Container, KernelElf, PhysAddr, PhysMemory};
+use livecore_minidump::{
+    Container, Dump, KernelElf, KernelMemory, OpenOptions, PhysAddr, PhysMemory,
+};
 use livecore_synth::Machine;
 use livecore_verify::render::{Format, Style};
-use livecore_verify::{Depth, Group, KernelFacts, Options, Report, Severity, Verdict};
+use livecore_verify::{Depth, Finding, Group, KernelFacts, Options, Report, Severity, Verdict};
 
 const MACHINES: [(&str, &str); 15] = [
     ("tiny", machine_text!("tiny")),
@@ -219,4 +223,53 @@ fn an_eighth_of_the_kernels_bitmap_is_reported_with_and_without_the_kernel() {
             }
         }
     }
+}
+
+/// With a kernel file, a mapped page that is not in the dump is reported unless its `struct vm_page`
+/// has PG_NODUMP.
+#[test]
+fn absent_pages_are_reported_unless_the_kernel_marked_them_nodump() {
+    let (machine, elf) = machine(machine_text!("nodump"));
+    let facts = ElfFacts(&elf);
+    let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
+    let mut bytes = written(&taken, Container::Saved, Codec::None);
+    let absent = |bytes: &[u8], kernel| {
+        let options = Options {
+            kernel,
+            ..Options::default()
+        };
+        let report = livecore_verify::verify(Arc::new(bytes.to_vec()), &options, &NoProgress);
+        assert_eq!(report.verdict, Verdict::Sound, "{}", rendered(&report));
+        let of_rule = |f: &&Finding| f.rule.id == "PT-PAGE-ABSENT";
+        let found = report.findings.iter().find(of_rule);
+        found.map(|finding| finding.found.clone())
+    };
+    let kernel = Some(&facts as &dyn KernelFacts);
+    assert!(absent(&bytes, None).is_some());
+    assert_eq!(absent(&bytes, kernel), None);
+
+    // Clear the flag of a mapped page.
+    let dump = Dump::from_source(Arc::new(bytes.clone()), &OpenOptions::default()).unwrap();
+    let view = Kernel::new(&dump, &elf);
+    let pages = VmPages::find(&view, LP64, 1_400_097, &|_| Vec::new()).unwrap();
+    let mut mapped = Vec::new();
+    let sink = &mut |mapping: livecore_minidump::mmu::Mapping| {
+        mapped.push(mapping.pa);
+        ControlFlow::Continue(())
+    };
+    dump.walk(sink).unwrap();
+    let page = mapped
+        .into_iter()
+        .find(|pa| pages.is_nodump(&dump, *pa) == Some(true))
+        .unwrap();
+    let flags = dump.translate(pages.flags(page).unwrap()).unwrap();
+    let at = dump.offset_of(flags).unwrap() as usize;
+    bytes[at] &= !pages.nodump();
+    let found = absent(&bytes, kernel).unwrap();
+    assert_eq!(
+        found,
+        format!(
+            "1 mapped page without PG_NODUMP not in the dump, the first at physical address {page}"
+        )
+    );
 }

@@ -428,7 +428,7 @@ impl Mini {
             header.check_dmap_phys(start, end, sink);
         }
         let pages = self.avail.bits();
-        let size = (whole_words(pages, header) / 8)
+        let size = (header.whole_words(pages) / 8)
             .div_ceil(page)
             .saturating_mul(page);
         let field = Location::payload("minidump header", header.fields.bitmapsize.offset as u64);
@@ -456,7 +456,7 @@ impl Mini {
                 .expected(format!("none, since dump_avail has {pages} pages"))
             });
             let all = self.pages;
-            self.pages = self.bits.below(whole_words(pages, header));
+            self.pages = self.bits.below(header.whole_words(pages));
             let stray = self.pages.min(all) - self.bits.below(pages);
             sink.check(&rules::BM_BEYOND_PAGES, stray == 0, &place, |f| {
                 f.found(format!("{stray} pages for bits at or above bit {pages}"))
@@ -545,13 +545,8 @@ impl Mini {
             }
             return;
         };
-        if self.sections_done && self.walk_tables {
-            let lookup = Lookup {
-                header,
-                avail: &self.avail,
-                bits: &self.bits,
-            };
-            self.tables.finish(&lookup, sink);
+        if let Some((tables, lookup)) = self.tables() {
+            tables.finish(&lookup, sink);
         }
         if !whole {
             return;
@@ -622,34 +617,15 @@ impl Mini {
         }
     }
 
-    /// Checks that not only the first eighth of the kernel's bitmap was copied to the dump: some
-    /// page after it is reached through the direct map alone.
-    pub(super) fn check_eighth(&self, sink: &mut Sink) {
-        let Some(header) = self.header.as_ref().filter(|_| self.sections_done) else {
-            return;
+    /// The page tables and what their entries are compared with, if they were walked.
+    pub(super) fn tables(&self) -> Option<(&Tables, Lookup<'_>)> {
+        let header = self.header.as_ref().filter(|_| self.sections_done)?;
+        let lookup = Lookup {
+            header,
+            avail: &self.avail,
+            bits: &self.bits,
         };
-        if !self.walk_tables || !header.has_avail() || !header.has_direct_map() {
-            return;
-        }
-        let bits = self.avail.bits();
-        // BIT_COPY_STORE_REL copied as many bits as the bitmap has bytes, in whole words.
-        let bytes = whole_words(bits, header) / 8;
-        let copied = whole_words(bytes, header);
-        let reached = &self.tables.reached;
-        let before = reached.unmarked(&self.bits, 0..copied);
-        let after = reached.unmarked(&self.bits, copied..bits);
-        if before + after < EIGHTH_LEAST {
-            return;
-        }
-        let start = header.sections()[3].start;
-        let place = Location::payload("page bitmap", start.saturating_add(copied / 8));
-        sink.check(&rules::BM_EIGHTH, after > 0, &place, |f| {
-            f.found(format!(
-                "{} outside of the kernel map, all below bit {copied} of {bits}",
-                count(before, "page")
-            ))
-            .expected("some after it, such as those of vm_page_dump")
-        });
+        self.walk_tables.then_some((&self.tables, lookup))
     }
 
     /// Whether the payload is shorter than header and bitmap require.
@@ -665,21 +641,10 @@ impl Mini {
         // A bit after the last page of dump_avail represents no page.
         let pages = self.bits.below(self.avail.bits());
         facts.pages = self.bitmap_done.then_some(pages);
-        if self.sections_done && self.walk_tables {
-            let tables = &self.tables;
+        if let Some((tables, _)) = self.tables() {
             facts.mapped = Some((tables.present, tables.absent + tables.outside));
         }
     }
-}
-
-/// Minimum number of pages outside of the kernel map for [`Mini::check_eighth`]: with fewer, all of
-/// them may be in the first eighth by chance.
-const EIGHTH_LEAST: u64 = 16;
-
-/// `bits`, rounded up to whole words of the kernel.
-fn whole_words(bits: u64, header: &MinidumpHeader) -> u64 {
-    let word = header.word_bits();
-    bits.div_ceil(word).saturating_mul(word)
 }
 
 /// 64 bits of the bitmap, with the lowest bit number as the lowest bit.

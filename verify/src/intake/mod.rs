@@ -19,6 +19,7 @@ use crate::header::{HEAD, MinidumpHeader, Refusal};
 use crate::overlap::Overlaps;
 use crate::report::Stop;
 use crate::rules;
+use crate::tables::{Lookup, Tables};
 use mini::Mini;
 
 /// A stated length of the payload, and its source.
@@ -317,9 +318,9 @@ impl Intake {
         self.mini.ring_sum()
     }
 
-    /// Applies the rule about dumps with an eighth of the kernel's bitmap.
-    pub(crate) fn check_eighth(&self, sink: &mut Sink) {
-        self.mini.check_eighth(sink);
+    /// The page tables and what their entries are compared with, if they were walked.
+    pub(crate) fn tables(&self) -> Option<(&Tables, Lookup<'_>)> {
+        self.mini.tables()
     }
 
     /// The page bitmap, once it is complete.

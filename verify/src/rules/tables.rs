@@ -18,9 +18,9 @@ rules! { PageTables, PAGE_TABLES:
         "the entry or dump_avail is damaged: addresses below this entry cannot be translated";
     PT_PAGE_ABSENT = "PT-PAGE-ABSENT", Note,
         "every mapped page of dump_avail is in the dump",
-        "the pages that leaf entries point to with the bitmap",
+        "the pages that leaf entries point to with the bitmap; with a kernel file, the others with PG_NODUMP",
         "FreeBSD sys/vm/vm_phys.c, vm_phys_is_dumpable; seen on 14",
-        "normal for buffers allocated with M_NODUMP; a page lost from the bitmap looks the same";
+        "without a kernel file: normal for buffers allocated with M_NODUMP; a page lost from the bitmap looks the same";
     PT_RESERVED = "PT-RESERVED", Warning,
         "the reserved bits of a 2 MiB leaf entry are zero",
         "bits 13 to 20 of the entry with zeros",

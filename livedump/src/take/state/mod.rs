@@ -4,11 +4,11 @@ pub(super) mod avail;
 pub(super) mod facts;
 mod msgbuf;
 pub(super) mod page_dump;
-pub(super) mod vm_pages;
 
 use std::ops::Range;
 
 use livecore_defs::vm_page::Model;
+use livecore_kernel::VmPages;
 use livecore_kernel::locate::{Machine, bitmap_follows_dump_avail};
 use livecore_minidump::mmu::Root;
 use livecore_minidump::{DumpAvail, KernelElf, PhysAddr, VirtAddr};
@@ -19,7 +19,9 @@ use super::note::Note;
 use super::port::{self, Port};
 use facts::Facts;
 use msgbuf::Ring;
-use vm_pages::VmPages;
+
+/// The number of pages in use by which a layout of `struct vm_page` is checked, in each segment.
+const SAMPLES: u64 = 16;
 
 /// The kernel's variables.
 pub(super) struct KernelState {
@@ -73,7 +75,13 @@ impl KernelState {
             paddr,
         };
         let vm_pages = if port.asks_pages(follows_avail) {
-            VmPages::find(kernel, model, facts.osreldate, &marks, &mut notes)
+            let in_use = |pages: Range<PhysAddr>| {
+                let sample = marks.sample(pages.start.0..pages.end.0, SAMPLES);
+                sample.into_iter().map(PhysAddr).collect()
+            };
+            VmPages::find(kernel, model, facts.osreldate, &in_use)
+                .map_err(|why| notes.push(why.into()))
+                .ok()
         } else {
             None
         };

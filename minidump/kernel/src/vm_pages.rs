@@ -9,24 +9,30 @@ use std::ops::Range;
 use livecore_defs::vm_page::{
     Model, PG_NODUMP_8, PG_NODUMP_16, VM_PAGES, VM_PHYS_SEGS, VM_PHYSSEG_LIMIT, VmPage, VmPhysSeg,
 };
-use livecore_kernel::Kernel;
-use livecore_kernel::Types;
-use livecore_minidump::{ByteOrder, KernelMemory, VirtAddr};
+use livecore_minidump::{ByteOrder, KernelMemory, PhysAddr, VirtAddr};
 
-use crate::take::marks::Marks;
-use crate::take::note::Note;
+use crate::kernel::Kernel;
+use crate::types::Types;
 
 /// The segments of the array, and the layout of its elements.
 #[derive(Debug)]
-pub(in crate::take) struct VmPages {
+pub struct VmPages {
     /// Sorted.
     segs: Vec<Seg>,
     layout: VmPage,
     page_size: u64,
 }
 
-/// The number of pages in use that are checked in each segment.
-const SAMPLES: u64 = 16;
+/// Why the flags of pages are not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoVmPages {
+    /// The kernel has no `vm_page_array`.
+    Array,
+    /// The kernel has no `vm_phys_segs`.
+    Segments,
+    /// The layout of `struct vm_page` is unknown.
+    Layout,
+}
 
 /// A `struct vm_phys_seg`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,27 +43,29 @@ struct Seg {
 }
 
 impl VmPages {
-    /// Reads `vm_phys_segs` and finds the layout; `in_use` are the pages of the kernel's bitmap.
-    /// Adds notes about missing data; without it all pages count as dumpable.
-    pub(super) fn find(
+    /// Reads `vm_phys_segs` and finds the layout, for a kernel with the version `osreldate`; 0 if it
+    /// is not known. `in_use` returns some pages of a range that the kernel uses: a page that is
+    /// mapped, or in the kernel's bitmap.
+    ///
+    /// # Errors
+    ///
+    /// What is missing.
+    pub fn find(
         kernel: &Kernel<'_>,
         model: Model,
         osreldate: u32,
-        in_use: &Marks,
-        notes: &mut Vec<Note>,
-    ) -> Option<Self> {
+        in_use: &dyn Fn(Range<PhysAddr>) -> Vec<PhysAddr>,
+    ) -> Result<Self, NoVmPages> {
         let array = kernel.pointer("vm_page_array").ok();
         if array.is_none_or(|array| array == VirtAddr(0)) {
-            notes.push(Note::NoVmPageArray);
-            return None;
+            return Err(NoVmPages::Array);
         }
         let (Some(segs), Some(count)) = (
             kernel.address("vm_phys_segs").ok(),
             (kernel.variable("vm_phys_nsegs", 4).ok())
                 .filter(|count| *count <= u64::from(VM_PHYSSEG_LIMIT)),
         ) else {
-            notes.push(Note::NoVmPhysSegs);
-            return None;
+            return Err(NoVmPages::Segments);
         };
         // Try the kernel's type information, then known releases.
         let types = Types::read(kernel.elf(), &["vm_page", "vm_phys_seg"]);
@@ -76,27 +84,36 @@ impl VmPages {
             if let Some(layout) =
                 layouts.find(|layout| fits(kernel.memory(), &segs, layout, model, in_use))
             {
-                return Some(Self {
+                return Ok(Self {
                     segs,
                     layout: *layout,
                     page_size: kernel.memory().page_size(),
                 });
             }
         }
-        notes.push(Note::UnknownVmPage);
-        None
+        Err(NoVmPages::Layout)
     }
 
     /// The address of the flags of the page at `pa`; `None` if it has no `struct vm_page`.
-    pub(in crate::take) fn flags(&self, pa: u64) -> Option<u64> {
+    pub fn flags(&self, pa: PhysAddr) -> Option<VirtAddr> {
+        let pa = pa.0;
         let after = self.segs.partition_point(|seg| seg.pages.end <= pa);
         let seg = self.segs.get(after).filter(|seg| seg.pages.contains(&pa))?;
         let index = (pa - seg.pages.start) / self.page_size;
-        Some(element(seg, index, &self.layout).wrapping_add(self.layout.flags))
+        let at = element(seg, index, &self.layout).wrapping_add(self.layout.flags);
+        Some(VirtAddr(at))
+    }
+
+    /// Whether the kernel set `PG_NODUMP` of the page at `pa`; `None` if it has no `struct vm_page` or
+    /// that is not in `memory`.
+    pub fn is_nodump(&self, memory: &dyn KernelMemory, pa: PhysAddr) -> Option<bool> {
+        let mut flags = [0];
+        memory.read_virt(self.flags(pa)?, &mut flags).ok()?;
+        Some(flags[0] & self.nodump() != 0)
     }
 
     /// `PG_NODUMP`, in the first byte of a page's flags.
-    pub(in crate::take) fn nodump(&self) -> u8 {
+    pub fn nodump(&self) -> u8 {
         self.layout.nodump
     }
 }
@@ -166,7 +183,7 @@ fn fits(
     segs: &[Seg],
     layout: &VmPage,
     model: Model,
-    in_use: &Marks,
+    in_use: &dyn Fn(Range<PhysAddr>) -> Vec<PhysAddr>,
 ) -> bool {
     let page = memory.page_size();
     let address_in = |seg: &Seg, index: u64| {
@@ -193,8 +210,9 @@ fn fits(
         if address_in(seg, 0) != PageAddress::Right {
             return false;
         }
-        let used = in_use.sample(seg.pages.clone(), SAMPLES);
-        let used = used.into_iter().map(|pa| (pa - seg.pages.start) / page);
+        let used = in_use(PhysAddr(seg.pages.start)..PhysAddr(seg.pages.end));
+        let used = used.into_iter().filter(|pa| seg.pages.contains(&pa.0));
+        let used = used.map(|pa| (pa.0 - seg.pages.start) / page);
         let others = [1, count / 3, count / 2, count - 1];
         let others = others
             .into_iter()
