@@ -19,6 +19,8 @@ pub(super) struct Found {
     pub(super) start: u64,
     /// The frames in the seek table after a zstd seal, if the index is damaged.
     pub(super) table: Option<FrameTable>,
+    /// Whether the stream ends with its footer.
+    pub(super) ends_stream: bool,
 }
 
 /// The seal of a stream of `len` bytes: the one that its footer points to, otherwise the last one with
@@ -36,7 +38,10 @@ pub(super) fn seal(
         && begins.is_none_or(|begins| begins == codec)
         && let Some(found) = parsed(source, codec, start, len)?
     {
-        return Ok(Some(found));
+        return Ok(Some(Found {
+            ends_stream: true,
+            ..found
+        }));
     }
     let mut end = len;
     let mut bytes = vec![0; PIECE + MAGIC.len() - 1];
@@ -98,6 +103,7 @@ fn parsed(source: &dyn ReadAt, codec: Codec, start: u64, len: u64) -> Result<Opt
         start,
         parsed,
         table,
+        ends_stream: false,
     }))
 }
 

@@ -54,6 +54,7 @@ pub struct Salvage {
     codec: Codec,
     attachment: Option<Vec<u8>>,
     sealed: bool,
+    seal_in_place: bool,
     stated_len: Option<u64>,
     damage: Vec<Damage>,
     /// Frames found by walking, between gaps.
@@ -63,6 +64,8 @@ pub struct Salvage {
     pieces: Vec<Piece>,
     /// Valid parts of the seal.
     parts: Vec<PartAt>,
+    /// End in the stream of what decodes without error, of a stream that is not walked.
+    decoded: u64,
     content: Arc<dyn ReadAt>,
     source: Arc<dyn ReadAt>,
     options: OpenOptions,
@@ -78,6 +81,9 @@ pub fn has_seal(source: &dyn ReadAt) -> Result<bool, Error> {
     let found = find::seal(source, len, None)?;
     Ok(found.is_some_and(|seal| seal.parsed.header.seal_start() == Some(seal.start)))
 }
+
+/// The verifier searches this many bytes at the end of an uncompressed stream for a seal.
+const END: u64 = 1 << 20;
 
 /// Maximum number of entries of damage; one more entry represents the rest.
 const DAMAGE_MAX: usize = 4096;
@@ -96,21 +102,20 @@ impl Salvage {
     ) -> Result<Self, Error> {
         let len = source.size().map_err(Error::Read)?;
         let begins = options.codec_of(&source)?;
-        let mut salvage = Self {
-            codec: begins.unwrap_or(Codec::None),
-            attachment: None,
-            sealed: false,
-            stated_len: None,
-            damage: Vec::new(),
-            runs: Vec::new(),
-            unplaced: 0,
-            pieces: Vec::new(),
-            parts: Vec::new(),
-            content: Arc::new(Vec::new()),
-            source,
-            options: options.clone(),
-        };
-        let sealed = match find::seal(&*salvage.source, len, begins)? {
+        let mut salvage = Self::new(source, begins.unwrap_or(Codec::None), options);
+        let found = find::seal(&*salvage.source, len, begins)?;
+        if let Some(found) = &found
+            && !found.ends_stream
+            && salvage.codec != Codec::None
+        {
+            // The memory in a dump may contain a seal, which some codecs store as it is.
+            let mut unsealed = Self::new(Arc::clone(&salvage.source), salvage.codec, options);
+            unsealed.unsealed(len, progress)?;
+            if unsealed.has_frame_around(found.start) {
+                return Ok(unsealed);
+            }
+        }
+        let sealed = match found {
             Some(found) => salvage.sealed(found, progress)?,
             None => false,
         };
@@ -118,6 +123,43 @@ impl Salvage {
             salvage.unsealed(len, progress)?;
         }
         Ok(salvage)
+    }
+
+    /// Whether the byte at offset `at` of the stream is within a frame that decodes.
+    fn has_frame_around(&self, at: u64) -> bool {
+        let mut frames = self.runs.iter().flat_map(|run| &run.frames);
+        frames.any(|f| f.good && f.offset < at && at < f.end()) || at < self.decoded
+    }
+
+    /// An uncompressed stream without a seal: all of its bytes, which no checksum proves.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`].
+    pub fn unproven(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
+        let len = source.size().map_err(Error::Read)?;
+        let mut salvage = Self::new(source, Codec::None, options);
+        salvage.plain(len);
+        Ok(salvage)
+    }
+
+    fn new(source: Arc<dyn ReadAt>, codec: Codec, options: &OpenOptions) -> Self {
+        Self {
+            codec,
+            attachment: None,
+            sealed: false,
+            seal_in_place: false,
+            stated_len: None,
+            damage: Vec::new(),
+            runs: Vec::new(),
+            unplaced: 0,
+            pieces: Vec::new(),
+            parts: Vec::new(),
+            decoded: 0,
+            content: Arc::new(Vec::new()),
+            source,
+            options: options.clone(),
+        }
     }
 
     /// The codec.
@@ -128,6 +170,13 @@ impl Salvage {
     /// Whether the stream has a seal, or a remnant of one.
     pub fn is_sealed(&self) -> bool {
         self.sealed
+    }
+
+    /// Whether the stream ends with its seal, or its last bytes have the header of a seal at the offset
+    /// that it states. Otherwise, the seal of an uncompressed stream may be that of another stream
+    /// within its content.
+    pub fn is_seal_in_place(&self) -> bool {
+        self.seal_in_place
     }
 
     /// The attachment of the seal, if it matches its digest.
@@ -178,6 +227,7 @@ impl Salvage {
             parsed,
             start,
             table,
+            ends_stream,
         } = found;
         let (header, threads) = (parsed.header, self.options.threads);
         let Some(own_start) = header.seal_start() else {
@@ -225,6 +275,8 @@ impl Salvage {
         }
         self.codec = codec;
         self.sealed = true;
+        let len = self.source.size().map_err(Error::Read)?;
+        self.seal_in_place = ends_stream || !moved && len - start <= END;
         self.attachment = parsed.attachment;
         let parts_start = header.stored_len.wrapping_add(shift);
         self.parts = part::search(&*self.source, parts_start, start, shift)?;
@@ -294,18 +346,9 @@ impl Salvage {
             return Ok(());
         };
         let mut wide = Self {
-            codec: self.codec,
-            attachment: None,
             sealed: self.sealed,
-            stated_len: None,
-            damage: Vec::new(),
-            runs: Vec::new(),
-            unplaced: 0,
-            pieces: Vec::new(),
             parts: self.parts.clone(),
-            content: Arc::new(Vec::new()),
-            source,
-            options: self.options.clone(),
+            ..Self::new(source, self.codec, &self.options)
         };
         wide.compressed(len, progress)?;
         if wide.recovered() > self.recovered() {
@@ -353,6 +396,11 @@ impl Salvage {
             // The stream is not damaged.
             return Err(limit);
         }
+        self.decoded = match (&error, stream.trailing()) {
+            (None, None) => self.source.size().map_err(Error::Read)?,
+            (None, Some(Error::Broken { offset, .. })) => *offset,
+            _ => 0,
+        };
         if let Some(error) = error.as_ref().or(stream.trailing()) {
             self.note_error("stream", error);
         }

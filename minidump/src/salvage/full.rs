@@ -77,6 +77,16 @@ pub(super) fn examine(left: &mut Left, options: &Options, known: Known) -> Resul
     of_ranges(&core, left, options, known, place.as_ref())
 }
 
+/// Size of the payload by its own headers.
+pub(super) fn len(left: &Left, options: &Options) -> Result<Option<u64>, Error> {
+    let core = ElfCore::parse(left.content())?;
+    if let Some(place) = carried::find(&core)? {
+        return Ok(place.offset.checked_add(place.len));
+    }
+    let limit = options.open.bitmap_limit / size_of::<MemoryRange>() as u64;
+    Ok(Some(read_segments(&core, limit)?.end))
+}
+
 fn headers_lost(error: Error) -> Error {
     match error {
         Error::Io { source, .. } => Error::broken(

@@ -26,6 +26,7 @@ mod left;
 mod locate;
 
 mod options;
+mod own;
 mod payload;
 mod report;
 mod survey;
@@ -33,7 +34,7 @@ mod survey;
 use std::sync::Arc;
 
 use livecore_compress::salvage::Salvage as Stored;
-use livecore_compress::{Output, Progress, ReadAt};
+use livecore_compress::{Codec, Output, Progress, ReadAt};
 
 use crate::container::stream_options;
 use crate::convert::{Target, Written, finish_record};
@@ -75,7 +76,17 @@ impl Salvage {
         let located = locate::locate(&source)?;
         let window = located.window(&source);
         let stream = stream_options(&*window, &options.open.stream)?;
-        let stored = Stored::recover(window, &stream, progress)?;
+        let mut stored = Stored::recover(Arc::clone(&window), &stream, progress)?;
+        // Memory may contain seals of other dumps.
+        let is_last = located.container() == "saved" && stored.is_seal_in_place();
+        let has_doubt = stored.is_sealed() || !stored.damage().is_empty();
+        if stored.codec() == Codec::None
+            && has_doubt
+            && !is_last
+            && let Some(plain) = own::without_seal(&window, &stored, options)?
+        {
+            stored = plain;
+        }
         let seal = stored
             .attachment()
             .and_then(|bytes| SealRecord::parse(bytes).ok());

@@ -309,6 +309,19 @@ fn lost(region: &'static str, offset: u64, len: u64) -> Error {
     )
 }
 
+/// Size of the payload by its own sections; `None` if they do not agree, or some are lost.
+pub(super) fn len(stored: &Left, options: &Options) -> Result<Option<u64>, Error> {
+    let known = Known {
+        len: None,
+        short: false,
+        filled_from: None,
+    };
+    let stated = header(stored, options)?;
+    let reading = Reading::of(stored, options, known, &stated)?;
+    let agrees = reading.header == stated && reading.found.lost.is_none();
+    Ok(agrees.then(|| reading.end()))
+}
+
 fn header(stored: &Left, options: &Options) -> Result<MinidumpHeader, Error> {
     let pieces = good(stored, options);
     let len = HEADER_BYTES as u64;

@@ -1,6 +1,7 @@
 //! Consistency of the verifier and the other verbs on damaged dumps of every format.
 
 mod check;
+mod nested;
 
 use std::path::Path;
 
@@ -233,55 +234,4 @@ fn verify_agrees_with_the_other_verbs_on_damaged_dumps() {
         wrong.len(),
         wrong.join("\n")
     );
-}
-
-/// The sealed dumps among the formats, and their seals without the frames.
-fn seals() -> Vec<(&'static str, Vec<u8>)> {
-    let mut seals = Vec::new();
-    for form in FORMS.iter().filter(|form| form.contains("sealed")) {
-        let dump = mkdump::build(&format!("{MACHINE}{form}")).unwrap();
-        let magic = dump.windows(8).rposition(|w| w == b"LVCRSEAL").unwrap();
-        // 16 bytes: the header of a gzip member or a zstd frame.
-        seals.push((*form, dump[magic - 16..].to_vec()));
-        seals.push((*form, dump));
-    }
-    seals
-}
-
-/// A dump may be followed by the end of another one, and the memory in it may contain another one.
-#[test]
-fn verify_agrees_with_the_other_verbs_on_a_seal_of_another_dump() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut wrong = Vec::new();
-    let mut check = |what: String, bytes: &[u8]| {
-        if let Err(why) = check::check(bytes, dir.path(), None) {
-            wrong.push(format!("{what}: {why}"));
-        }
-    };
-    let large = MACHINE
-        .replace("0x20a000", "0x280000")
-        .replace("pages 0x200000 4", "pages 0x200000 128");
-    for (seal_form, seal) in seals() {
-        let len = seal.len();
-        for form in FORMS {
-            let dump = mkdump::build(&format!("{MACHINE}{form}")).unwrap();
-            let what = format!("{form}, then {len} bytes of {seal_form}");
-            check(what, &[&dump[..], &seal].concat());
-        }
-        // An uncompressed seal in memory is the open case of docs/verify.md.
-        if !seal_form.contains("compress") {
-            continue;
-        }
-        for form in ["", "container live\n", "container sealed\nframe 8192\n"] {
-            let dump = mkdump::build(&format!("{large}{form}")).unwrap();
-            let payload = mkdump::build(&large).unwrap().len();
-            for at in [payload - 0x6_0000, payload - len] {
-                let mut dump = dump.clone();
-                dump[at..at + len].copy_from_slice(&seal);
-                let what = format!("{form}, with {len} bytes of {seal_form} at {at:#x}");
-                check(what, &dump);
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
