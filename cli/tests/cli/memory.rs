@@ -5,6 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use livecore_tests::corpus::recipes;
+use livecore_tests::mkdump;
+use livecore_tests::random::Random;
+
 use crate::harness::{machine, run, run_within};
 
 /// The address space of a run.
@@ -42,46 +46,100 @@ fn hostile(dir: &Path) -> Vec<String> {
 #[test]
 fn no_verb_aborts_in_a_small_address_space() {
     let dir = tempfile::tempdir().unwrap();
-    let kernel = dir.path().join("machine");
+    let kernel = kernel(dir.path());
+    for dump in hostile(dir.path()) {
+        for line in LINES {
+            run_line(line, &dump, &kernel, dir.path());
+        }
+    }
+}
+
+/// Runs `LIVECORE_LINES` command lines with each recipe [2]. `LIVECORE_SEED` selects them.
+#[expect(clippy::print_stderr, reason = "the seed of a failure")]
+#[test]
+fn no_verb_aborts_on_a_recipe_in_a_small_address_space() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    let seed = number("LIVECORE_SEED").unwrap_or(20_261_130);
+    let lines = number("LIVECORE_LINES").unwrap_or(2) as usize;
+    eprintln!("seed {seed}");
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel(dir.path());
+    let mut random = Random::new(seed);
+    for recipe in recipes().unwrap() {
+        let path = dir.path().join(&recipe.name);
+        fs::write(&path, mkdump::build(&recipe.text).unwrap()).unwrap();
+        let mut left = LINES.to_vec();
+        for _ in 0..lines.min(left.len()) {
+            let line = left.swap_remove(random.index(left.len()));
+            run_line(line, path.to_str().unwrap(), &kernel, dir.path());
+        }
+        fs::remove_file(path).unwrap();
+    }
+}
+
+/// Command lines of the verbs that read files. `serve` ends with its input, which is empty.
+const LINES: [&str; 24] = [
+    "info FILE",
+    "verify FILE",
+    "verify --deep --verbose --kernel KERNEL FILE",
+    "compare FILE FILE",
+    "convert --none FILE OUT",
+    "convert --zstd FILE OUT",
+    "convert --to elf --kernel KERNEL FILE OUT",
+    "convert --to full --kernel KERNEL FILE OUT",
+    "salvage FILE OUT",
+    "salvage --proven FILE OUT",
+    "read FILE 0x1000 16 --phys",
+    "read FILE hz 4 --force-kernel --kernel KERNEL",
+    "dmesg FILE",
+    "ps FILE --force-kernel --kernel KERNEL",
+    "threads FILE --force-kernel --kernel KERNEL",
+    "triage FILE --force-kernel --kernel KERNEL",
+    "export FILE OUT",
+    "serve --stdio FILE --force-kernel --kernel KERNEL",
+    "mem ranges --image FILE",
+    "mem read --image FILE 0x1000 16",
+    "take -q --image FILE --kernel KERNEL -o OUT",
+    "synth -q FILE -o OUT",
+    "verify --deep --kernel FILE FILE",
+    "ps FILE --kernel FILE",
+];
+
+/// The kernel of a machine, written to `dir`.
+fn kernel(dir: &Path) -> String {
+    let out = dir.join("machine");
     let tiny = machine("tiny");
     run([
         "synth",
         "-q",
         tiny.to_str().unwrap(),
         "-o",
-        kernel.to_str().unwrap(),
+        out.to_str().unwrap(),
     ])
     .expect(0);
-    let kernel = kernel.join("kernel");
-    let kernel = kernel.to_str().unwrap();
-    let out = dir.path().join("out");
-    let out = out.to_str().unwrap();
-    for dump in hostile(dir.path()) {
-        let verbs: [&[&str]; 11] = [
-            &["info", &dump],
-            &["verify", &dump],
-            &["compare", &dump, &dump],
-            &["convert", "--none", &dump, out],
-            &["salvage", &dump, out],
-            &["read", &dump, "0x1000", "16", "--phys"],
-            &["dmesg", &dump],
-            &["ps", &dump, "--kernel", kernel],
-            &["threads", &dump, "--kernel", kernel],
-            &["triage", &dump, "--kernel", kernel],
-            &["export", &dump, out],
-        ];
-        for args in verbs {
-            let run = run_within(MIB, args);
-            let is_code = matches!(run.code, 0..=4 | 63);
-            assert!(is_code, "{args:?}: {} {}", run.code, run.err);
-            assert!(
-                run.out.len() < 16 << 20,
-                "{args:?}: {} bytes",
-                run.out.len()
-            );
-            let _ = fs::remove_file(out);
-        }
-    }
+    out.join("kernel").to_str().unwrap().to_owned()
+}
+
+/// Runs a command line in the small address space. It must end with a documented exit code.
+#[track_caller]
+fn run_line(line: &str, file: &str, kernel: &str, dir: &Path) {
+    let out = dir.join("out");
+    let args = line.split(' ').map(|word| match word {
+        "FILE" => file,
+        "KERNEL" => kernel,
+        "OUT" => out.to_str().unwrap(),
+        word => word,
+    });
+    let run = run_within(MIB, args);
+    let is_code = matches!(run.code, 0..=4 | 63 | 64);
+    assert!(is_code, "{line}, {file}: {} {}", run.code, run.err);
+    assert!(
+        run.out.len() < 16 << 20,
+        "{line}, {file}: {} bytes",
+        run.out.len()
+    );
+    let _ = fs::remove_file(&out);
+    let _ = fs::remove_dir_all(&out);
 }
 
 #[test]
