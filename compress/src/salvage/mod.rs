@@ -9,9 +9,11 @@
 //! A single stream, as kernels and savecore(8) write it, cannot be decoded from its middle: only the
 //! content before the damage can be recovered.
 //!
-//! Memory is 48 bytes for each frame and a few frames for each thread. Salvage stores only whether a
+//! Memory is at most 256 bytes for each frame, within [`OpenOptions::memory`], and a few frames for each
+//! thread. Salvage stores only whether a
 //! frame is good; reading decodes it again.
 
+mod budget;
 mod find;
 mod mosaic;
 mod piece;
@@ -238,6 +240,7 @@ impl Salvage {
         let checked = parsed.table.is_some();
         let mut by_table = None;
         if let Some(table) = parsed.table.or(table) {
+            budget::check_memory(table.count(), self.options.memory)?;
             let mut frames: Vec<_> = (0..table.count()).filter_map(|n| table.get(n)).collect();
             let source = &self.source;
             let mut good = walk::check(source, codec, checked, &frames, threads, progress)?;
@@ -300,7 +303,8 @@ impl Salvage {
             return Ok(true);
         }
         // The index may be that of another stream; the walk then finds more content.
-        let runs = walk::walk(&self.source, codec, header.stored_len, threads, progress)?;
+        let (source, options) = (&self.source, &self.options);
+        let runs = walk::walk(source, codec, header.stored_len, options, progress)?;
         let walked: u64 = runs.iter().map(Run::content_len).sum();
         match by_table {
             Some((frames, good)) if content_of(&frames, &good) >= walked => {
@@ -368,13 +372,7 @@ impl Salvage {
     /// Recovers a compressed stream without a seal.
     fn compressed(&mut self, len: u64, progress: &dyn Progress) -> Result<(), Error> {
         if walk::begins_with_small_frame(&*self.source, self.codec, len)? {
-            let runs = walk::walk(
-                &self.source,
-                self.codec,
-                len,
-                self.options.threads,
-                progress,
-            )?;
+            let runs = walk::walk(&self.source, self.codec, len, &self.options, progress)?;
             if runs.iter().any(|run| run.frames.iter().any(|f| f.good)) {
                 self.by_walk(runs)?;
                 return Ok(());

@@ -4,14 +4,17 @@
 //! decoded in parallel. A frame that does not decode but is followed by others has lost its content,
 //! and its length is still right. Frames at the end of a run that do not decode are ignored, since
 //! their lengths may be wrong. The next run begins at the next frame that decodes and has the usual
-//! content length. It is found by the first bytes of a frame:
+//! content length. The search ends when it has done more work on frames that do not decode than the
+//! stream's size justifies ([`Budget`]). A frame is found by its first bytes:
 //!
 //! * zstd: the magic;
 //! * gzip: the 16 bytes of a member's header before the stated lengths.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::budget::{Budget, Counted};
 use super::place::{Run, WalkedFrame};
 use crate::decode::frame::{FrameDecoder, Kind};
 use crate::decode::input::PADDING_MAX;
@@ -20,6 +23,7 @@ use crate::gzip_format::EXTRA_HEADER;
 use crate::pipeline::{self, Job};
 use crate::seal::format::{FRAME_MAX, GZIP_DATA, ZSTD_SEAL_MAGIC};
 use crate::seal::read::longest_frame;
+use crate::stream::OpenOptions;
 use crate::table::{Entry, Frame};
 use crate::zero::is_zero;
 use crate::zstd_format::MAGIC;
@@ -63,13 +67,17 @@ pub(super) fn walk(
     source: &Arc<dyn ReadAt>,
     codec: Codec,
     limit: u64,
-    threads: NonZeroUsize,
+    options: &OpenOptions,
     progress: &dyn Progress,
 ) -> Result<Vec<Run>, Error> {
-    let mut runs = Vec::new();
+    let (threads, mut budget) = (options.threads, Budget::new(limit, options.memory));
+    let mut runs: Vec<Run> = Vec::new();
     let (mut at, mut number, mut usual) = (0, 0, None);
     loop {
-        let (mut frames, stop) = structure(&**source, codec, at, limit, number)?;
+        let counted = Counted::new(&**source);
+        let (mut frames, stop) = structure(&counted, codec, at, limit, number, &budget)?;
+        let needed = frames.iter().map(|f| 8 + u64::from(f.content_len >> 14));
+        budget.spend(counted.reads().saturating_sub(needed.sum()), 0);
         let listed: Vec<_> = frames.iter().map(WalkedFrame::listed).collect();
         let good = check(source, codec, false, &listed, threads, progress)?;
         for (frame, good) in frames.iter_mut().zip(good) {
@@ -79,6 +87,7 @@ pub(super) fn walk(
         if let Stop::Broken(_) = stop {
             while let Some(last) = frames.pop_if(|last| !last.good) {
                 resume = last.offset + 1;
+                budget.spend(1, last.content_len.into());
             }
         }
         usual = usual.or(frames.iter().find(|f| f.good).map(|f| f.content_len));
@@ -96,7 +105,14 @@ pub(super) fn walk(
         if ended {
             return Ok(runs);
         }
-        match next(source, codec, resume, limit, usual, progress)? {
+        let next = next(source, codec, resume..limit, usual, &mut budget, progress)?;
+        if budget.is_spent()
+            && let Some(last) = runs.last_mut()
+        {
+            last.stopped = Some("too many damaged frames to search the rest".into());
+            return Ok(runs);
+        }
+        match next {
             Some(found) => at = found,
             None => return Ok(runs),
         }
@@ -112,6 +128,7 @@ fn structure(
     at: u64,
     limit: u64,
     first: u64,
+    budget: &Budget,
 ) -> Result<(Vec<WalkedFrame>, Stop), Error> {
     let mut found = Frames::starting(source, codec, at, limit);
     let mut frames = Vec::new();
@@ -130,13 +147,12 @@ fn structure(
             }
             Some(Err(other)) => return Ok((frames, Stop::Broken(other.to_string()))),
         };
-        match found.kind {
-            FoundKind::Seal(_) | FoundKind::Skippable(ZSTD_SEAL_MAGIC) => {
-                return Ok((frames, Stop::End));
-            }
-            // A skippable frame of another program.
-            FoundKind::Skippable(_) => continue,
-            FoundKind::Data => {}
+        if is_seal(found.kind) {
+            return Ok((frames, Stop::End));
+        }
+        // A skippable frame of another program.
+        if found.kind != FoundKind::Data {
+            continue;
         }
         let lens = found
             .content_len
@@ -148,6 +164,7 @@ fn structure(
             let what = "a frame that does not state its content length, or is too large";
             return Ok((frames, Stop::Broken(what.into())));
         };
+        budget.check(first + frames.len() as u64)?;
         frames.push(WalkedFrame {
             number: first + frames.len() as u64,
             offset: found.offset,
@@ -156,6 +173,14 @@ fn structure(
             good: false,
         });
     }
+}
+
+/// Whether a frame is part of a seal.
+fn is_seal(kind: FoundKind) -> bool {
+    matches!(
+        kind,
+        FoundKind::Seal(_) | FoundKind::Skippable(ZSTD_SEAL_MAGIC)
+    )
 }
 
 /// Whether everything from `from` is padding.
@@ -174,9 +199,12 @@ fn is_padding(source: &dyn ReadAt, from: u64, limit: u64) -> Result<bool, Error>
 fn next(
     source: &Arc<dyn ReadAt>,
     codec: Codec,
-    from: u64,
-    limit: u64,
+    Range {
+        start: from,
+        end: limit,
+    }: Range<u64>,
     usual: Option<u32>,
+    budget: &mut Budget,
     progress: &dyn Progress,
 ) -> Result<Option<u64>, Error> {
     let gzip = gzip_signature();
@@ -198,18 +226,28 @@ fn next(
         let hits = (0..got.saturating_sub(signature.len() - 1))
             .filter(|i| piece[*i] == signature[0] && piece[*i..].starts_with(signature));
         for hit in hits {
+            if budget.is_spent() {
+                return Ok(None);
+            }
             let offset = at + hit as u64;
-            let Some(frame) = one(&**source, codec, offset, limit)? else {
-                continue;
-            };
+            let counted = Counted::new(&**source);
+            let frame = one(&counted, codec, offset, limit)?;
+            budget.spend(counted.reads(), 0);
+            let Some(frame) = frame else { continue };
             let fits = match usual {
                 Some(usual) if frame.content_len == usual => true,
-                Some(usual) => frame.content_len < usual && ends(&**source, codec, &frame, limit)?,
+                Some(usual) => {
+                    let counted = Counted::new(&**source);
+                    let ends = frame.content_len < usual && ends(&counted, codec, &frame, limit)?;
+                    budget.spend(counted.reads(), 0);
+                    ends
+                }
                 None => true,
             };
             if fits && decodes(&mut decoder, source, codec, &frame, &mut content)? {
                 return Ok(Some(offset));
             }
+            budget.spend(0, if fits { frame.content_len.into() } else { 0 });
         }
         if got < want || got < signature.len() {
             break;
@@ -252,8 +290,17 @@ fn ends(source: &dyn ReadAt, codec: Codec, frame: &WalkedFrame, limit: u64) -> R
     if frame.end() >= limit {
         return Ok(true);
     }
-    let (frames, stop) = structure(source, codec, frame.end(), limit, 0)?;
-    Ok(frames.is_empty() && matches!(stop, Stop::End))
+    for found in Frames::starting(source, codec, frame.end(), limit) {
+        match found {
+            Ok(found) if is_seal(found.kind) => return Ok(true),
+            Ok(found) if found.kind == FoundKind::Data => return Ok(false),
+            // A skippable frame of another program.
+            Ok(_) => {}
+            Err(Error::Read(error)) => return Err(Error::Read(error)),
+            Err(_) => return is_padding(source, frame.end(), limit),
+        }
+    }
+    Ok(true)
 }
 
 fn decodes(

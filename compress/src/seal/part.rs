@@ -332,6 +332,8 @@ pub(crate) fn parse_all(
 
 /// Number of bytes to search at a time.
 const PIECE: usize = 1 << 20;
+/// Maximum number of parts to find, for 32 GiB of content.
+const FOUND_MAX: usize = 1 << 20;
 
 /// The valid parts between `from` and `to` of a damaged stream, by offset. `shift` is the number of
 /// bytes inserted before them, modulo 2^64.
@@ -341,9 +343,9 @@ pub(crate) fn search(
     to: u64,
     shift: u64,
 ) -> Result<Vec<PartAt>, Error> {
-    let mut parts = Vec::new();
+    let mut parts: Vec<PartAt> = Vec::new();
     let mut bytes = vec![0; PIECE];
-    let mut at = from;
+    let (mut at, mut end) = (from, from);
     while at < to {
         let want = (to - at).min(PIECE as u64) as usize;
         let got = source
@@ -355,6 +357,10 @@ pub(crate) fn search(
             .filter(|(_, window)| *window == PART_MAGIC);
         for (hit, _) in hits {
             let offset = at + hit as u64;
+            // Parts do not overlap.
+            if offset < end || parts.len() == FOUND_MAX {
+                continue;
+            }
             let mut header = [0; PART_HEADER_LEN];
             let len = source
                 .read_full_at(&mut header, offset)
@@ -362,7 +368,10 @@ pub(crate) fn search(
             let part = PartAt::parse(&header, offset, shift).filter(|_| len == header.len());
             let Some(part) = part else { continue };
             match part.read(source) {
-                Ok(_) => parts.push(part),
+                Ok(_) => {
+                    end = part.end();
+                    parts.push(part);
+                }
                 Err(Error::Read(error)) => return Err(Error::Read(error)),
                 Err(_) => {}
             }
@@ -375,8 +384,6 @@ pub(crate) fn search(
             break;
         }
     }
-    parts.sort_by_key(|part| part.at);
-    parts.dedup_by_key(|part| part.at);
     Ok(parts)
 }
 

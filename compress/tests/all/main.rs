@@ -10,3 +10,4 @@ mod outputs;
 mod parts;
 mod restarts;
 mod round_trip;
+mod search;
