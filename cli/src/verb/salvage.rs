@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
+use livecore_defs::text::printable;
 use livecore_livedump::publish::{self, Destination};
 use livecore_minidump::salvage::{Options, Report, Salvage};
 use serde_json::{Value, json};
@@ -272,7 +273,7 @@ fn print_text(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std
     writeln!(
         out,
         "{}: {} of a {} file, {codec}: {} of {} pages kept, {} lost",
-        path.display(),
+        printable(&path.display().to_string()),
         if report.kind == "full" {
             "full dump"
         } else {

@@ -49,6 +49,12 @@ fn file_names_are_escaped_in_all_outputs() {
     let bad = made.dir.path().join(format!("{NAME}.bad"));
     fs::write(&bad, &fs::read(&made.dump).unwrap()[..3000]).unwrap();
     let bad = bad.to_str().unwrap();
+    let damaged = made.dir.path().join(format!("{NAME}.damaged"));
+    let mut bytes = fs::read(&made.dump).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let damaged = damaged.to_str().unwrap();
     let out = made.dir.path().join(format!("{NAME}.out"));
     let out = out.to_str().unwrap();
     let mut runs = vec![
@@ -61,6 +67,10 @@ fn file_names_are_escaped_in_all_outputs() {
         vec!["compare", "--json", dump, bad],
         vec!["salvage", bad, out],
         vec!["salvage", "--json", "--force", bad, out],
+        vec!["salvage", "--force", damaged, out],
+        vec!["salvage", "--json", "--force", damaged, out],
+        vec!["verify", damaged],
+        vec!["mem", "ranges", "--image", dump],
         vec!["convert", "--force", dump, out],
         vec!["convert", "--json", "--force", dump, out],
         vec!["read", dump, "hz", "4"],
