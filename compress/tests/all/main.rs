@@ -6,6 +6,7 @@ mod failures;
 mod forged;
 mod fuzz;
 mod interop;
+mod kept;
 mod outputs;
 mod parts;
 mod restarts;

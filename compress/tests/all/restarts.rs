@@ -2,13 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use crate::common;
+use crate::kept::Kept;
 use common::*;
 use livecore_compress::*;
 use livecore_tests::random::Random;
@@ -241,38 +242,17 @@ fn truncated_and_damaged_streams_are_not_kept_and_answer_as_without_a_cache() {
 fn damaged_files_of_the_cache_are_not_used_or_are_an_error() {
     let content = content(12 << 20, 101);
     let dir = tempfile::tempdir().unwrap();
-    let path = write(dir.path(), &zstd_frame(&content, 1, 18));
-    let options = options(dir.path());
-    Stream::open(&path, &options).unwrap().readable().unwrap();
-    let kept = cached(dir.path()).remove(0).path();
-    let good = fs::read(&kept).unwrap();
+    let stored = zstd_frame(&content, 1, 18);
+    let stream = Kept::new(dir.path(), &stored, content);
+    let good = stream.good();
+    let read = |bytes: &[u8], what: &str| stream.read(bytes, what);
     let word = |at: usize| u64::from_le_bytes(*good[at..].first_chunk().unwrap());
     let tables = word(64) as usize;
     assert!(word(56) > 1, "no restart points");
-    let read = |bytes: &[u8], what: &str| {
-        fs::write(&kept, bytes).unwrap();
-        let stream = Stream::open(&path, &options).unwrap();
-        let used = stream.known_len().is_some();
-        let source = stream.content();
-        let mut buf = vec![0; 1 << 16];
-        for at in (0..content.len()).step_by(4 << 20) {
-            match source.read_exact_at(&mut buf, at as u64) {
-                Ok(()) => assert!(buf == content[at..at + buf.len()], "{what}"),
-                Err(error) => {
-                    assert!(used, "{what}: {error}");
-                    let Some(Error::Broken { region, .. }) = Error::in_io(&error) else {
-                        panic!("{what}: {error:?}");
-                    };
-                    assert_eq!(region, "content decoded from a restart point", "{what}");
-                }
-            }
-        }
-        used
-    };
-    assert!(read(&good, "not damaged"));
+    assert!(read(good, "not damaged"));
     let mut random = Random::new(103);
     for round in 0..30 {
-        let mut bytes = good.clone();
+        let mut bytes = good.to_vec();
         let at = match round % 3 {
             0 => random.index(88),
             1 => tables + random.index(good.len() - tables),
@@ -287,7 +267,7 @@ fn damaged_files_of_the_cache_are_not_used_or_are_an_error() {
     }
     // A file with a valid checksum and any tables.
     for round in 0..30 {
-        let mut bytes = good.clone();
+        let mut bytes = good.to_vec();
         let from = tables + random.index(bytes.len() - tables - 8);
         let value = match round % 4 {
             0 => u64::MAX,
@@ -303,9 +283,11 @@ fn damaged_files_of_the_cache_are_not_used_or_are_an_error() {
         read(&bytes, &format!("{value:#x} at {from:#x}"));
     }
     // Others may not read or write the file.
-    fs::write(&kept, &good).unwrap();
-    fs::set_permissions(&kept, fs::Permissions::from_mode(0o640)).unwrap();
+    let path = write(dir.path(), &stored);
+    let options = options(dir.path());
+    Stream::open(&path, &options).unwrap().readable().unwrap();
+    for kept in cached(dir.path()) {
+        fs::set_permissions(kept.path(), fs::Permissions::from_mode(0o640)).unwrap();
+    }
     assert!(Stream::open(&path, &options).unwrap().known_len().is_none());
-    let file = File::options().write(true).open(&kept).unwrap();
-    file.write_all_at(&good, 0).unwrap();
 }

@@ -5,6 +5,7 @@
 
 #[path = "../../../cli/tests/cli/law/check.rs"]
 mod law_check;
+pub mod restarts;
 pub mod verbs;
 
 use std::io;

@@ -10,9 +10,13 @@ use livecore_compress::{Codec, Encoding, NoProgress, Shape};
 use livecore_tests::corpus::recipes;
 use livecore_tests::{mkdump, mkelf};
 
-#[path = "../tests/all/images/common.rs"]
+#[path = "../../tests/all/images/common.rs"]
 #[allow(dead_code, reason = "only the images are used")]
 mod common;
+#[path = "../../../compress/tests/all/kept.rs"]
+#[allow(dead_code, reason = "only the files are used")]
+mod kept;
+mod single;
 
 /// Largest seed in bytes. Small seeds are faster to mutate.
 const LEN_MAX: usize = 160 << 10;
@@ -89,6 +93,15 @@ fn main() -> Result<(), Box<dyn Error>> {
                     put("seal", &format!("{codec}-{len}"), &bytes)?;
                 }
             }
+        }
+    }
+    let dir = tempfile::tempdir()?;
+    for (number, (codec, stored, content)) in (0_u8..).zip(single::streams()) {
+        let kept = kept::Kept::new(&dir.path().join(codec.to_string()), &stored, content);
+        // The first byte selects the stream and whether digests are recomputed.
+        for (selector, name) in [(number, "stored"), (number + 2, "recomputed")] {
+            let bytes = [&[selector][..], kept.good()].concat();
+            put("restarts", &format!("{codec}-{name}"), &bytes)?;
         }
     }
     for (name, _, _, bytes) in common::images() {
