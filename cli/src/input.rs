@@ -12,7 +12,7 @@ use livecore_defs::foreign::{Foreign, HEAD};
 use livecore_kernel::Agreement;
 use livecore_kernel::SearchResult;
 use livecore_kernel::{KernelSearch, Pair, PairError, Tried};
-use livecore_minidump::dump::Warning;
+use livecore_minidump::Warning;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
 use crate::crash_directory;

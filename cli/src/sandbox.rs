@@ -239,7 +239,7 @@ impl Access {
             self.links(path, false);
         } else {
             self.directory_of(path);
-            self.0.read.extend(livecore_minidump::dump::info_file(path));
+            self.0.read.extend(livecore_minidump::info::path_of(path));
         }
     }
 

@@ -74,8 +74,8 @@ fn warn_of_lost_memory(opened: &AnyDump, dump: &Path, session: &mut Session<'_>)
 /// The output of `monitor verify` for the dump `path`.
 fn check_dump(path: &Path, elf: &KernelElf, depth: Depth) -> Result<String, String> {
     let source = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let info = livecore_minidump::dump::info_file(path).and_then(|path| {
-        let bytes = livecore_minidump::dump::read_info(&path).ok()?;
+    let info = livecore_minidump::info::path_of(path).and_then(|path| {
+        let bytes = livecore_minidump::info::read(&path).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     });
     let options = livecore_verify::Options {

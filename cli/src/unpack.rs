@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use livecore_compress::{Codec, Encoding, Output, Progress};
 use livecore_livedump::publish::{self, Destination, free};
 use livecore_minidump::convert::{self, Target};
-use livecore_minidump::dump::name_after_prefix;
+use livecore_minidump::info::name_after_prefix;
 use livecore_minidump::{AnyDump, Container, HeaderOrigin, KernelDumpHeader};
 
 use crate::failure::Failure;
@@ -173,7 +173,7 @@ pub(crate) fn write_info(
 ) -> Result<(), Failure> {
     let text = match dump.envelope().header_origin() {
         HeaderOrigin::Info(path) => {
-            livecore_minidump::dump::read_info(path).map_err(|e| Failure::from(e).about(path))?
+            livecore_minidump::info::read(path).map_err(|e| Failure::from(e).about(path))?
         }
         _ if is_made_up(dump) => {
             let device = name.display().to_string();

@@ -4,6 +4,7 @@ use crate::{Architecture, ByteOrder, DumpAvail, Error};
 use livecore_defs::minidump::{MAGIC_PREFIX, PAGE_SIZE};
 use livecore_defs::paging::{Section, When};
 use livecore_defs::powerpc64::{self, HASHED_MMUS};
+use livecore_defs::text::escaped;
 use livecore_defs::{Field, arm64};
 
 /// `struct minidumphdr` of any architecture.
@@ -58,7 +59,7 @@ pub struct MinidumpHeader {
 }
 
 /// The number of bytes that are sufficient for the header of any architecture.
-pub const HEADER_BYTES: usize = 144;
+pub(crate) const HEADER_BYTES: usize = 144;
 
 const _: () = assert!(powerpc64::HEADER.sizeof[1] == HEADER_BYTES);
 
@@ -304,13 +305,6 @@ impl MinidumpHeader {
         let len = u64::from(self.pmapsize);
         (self.arch.unpadded && !len.is_multiple_of(self.page_size())).then_some(len)
     }
-}
-
-/// Formats at most `limit` bytes as a printable string.
-pub fn escaped(bytes: &[u8], limit: usize) -> String {
-    let head = &bytes[..bytes.len().min(limit)];
-    let head = head.strip_suffix(&[0]).unwrap_or(head);
-    format!("\"{}\"", head.escape_ascii())
 }
 
 #[cfg(test)]

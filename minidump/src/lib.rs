@@ -117,7 +117,7 @@
 //!
 //! # Using the library
 //!
-//! To read a dump, use [`Dump`] (a [`KernelMemory`]); [`Dump::pages`] iterates over its pages; [`convert()`]
+//! To read a dump, use [`Dump`] (a [`KernelMemory`]); [`Dump::pages`] iterates over its pages; [`convert()`](convert::convert)
 //! writes it in another container or codec. To write a dump, use [`Plan`], which fixes all sections
 //! and offsets; [`Payload`] has its bytes; [`convert::finish`] adds a header. Kernel files are
 //! [`KernelElf`]. With a kernel file, the crate `livecore-kernel` reads threads, registers and
@@ -132,12 +132,12 @@ mod bitmap_section;
 mod container;
 pub mod convert;
 mod copied;
-pub mod dump;
+mod dump;
 mod dump_avail;
 pub mod elf;
 mod error;
 mod full;
-pub mod header;
+mod header;
 pub mod info;
 mod kerneldump;
 mod layout;
@@ -147,7 +147,7 @@ pub mod mmu;
 mod msgbuf;
 mod pages;
 mod payload;
-pub mod phys;
+mod phys;
 mod plan;
 pub mod provenance;
 pub mod salvage;
@@ -155,10 +155,9 @@ mod seal;
 
 pub use bitmap::{Bitmap, TooManyPages};
 pub use container::Container;
-pub use convert::convert;
 pub use dump::{AnyDump, Dump, Envelope, HeaderOrigin, OpenOptions, Shortness, Warning};
 pub use dump_avail::{AvailRange, DumpAvail};
-pub use elf::KernelElf;
+pub use elf::kernel::KernelElf;
 pub use error::Error;
 pub use full::{FullDump, FullMemory, MemoryRange};
 pub use header::MinidumpHeader;
@@ -166,11 +165,9 @@ pub use kerneldump::{KernelDumpHeader, Magic};
 pub use layout::Layout;
 pub use livecore_defs::{Architecture, ByteOrder, ElfMachine, PhysAddr, VirtAddr};
 pub use memory::{Address, DirectMap, DumpMemory, KernelMemory, PageRun, ReadError};
-pub use mmu::{Mapping, Protection};
 pub use msgbuf::{MessageBuffer, Msgbuf, RingOrigin};
 pub use pages::{KernelAddress, Page, Pages};
 pub use payload::Payload;
-pub use phys::{PhysMemory, PhysMemoryMut};
+pub use phys::{PhysMemory, PhysMemoryMut, check_ranges, first_outside};
 pub use plan::{Plan, PmapPages};
-pub use provenance::Provenance;
 pub use seal::{SealRecord, Unproven};

@@ -4,8 +4,8 @@ use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use crate::mmu::WalkEnd;
-use crate::{Mapping, PhysAddr, VirtAddr};
+use crate::mmu::{Mapping, WalkEnd};
+use crate::{PhysAddr, VirtAddr};
 
 /// An error of reading an address.
 ///

@@ -76,7 +76,7 @@ pub fn first_outside(ranges: &[Range<PhysAddr>], at: PhysAddr, len: u64) -> Opti
 /// # Errors
 ///
 /// Returns an [`io::ErrorKind::NotFound`] error with the first address that is not.
-pub fn check(ranges: &[Range<PhysAddr>], at: PhysAddr, len: usize) -> io::Result<()> {
+pub fn check_ranges(ranges: &[Range<PhysAddr>], at: PhysAddr, len: usize) -> io::Result<()> {
     match first_outside(ranges, at, len as u64) {
         None => Ok(()),
         Some(outside) => Err(io::Error::new(

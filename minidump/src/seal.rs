@@ -55,7 +55,7 @@ impl SealRecord {
         if !bytes.starts_with(&defs::MAGIC) {
             return Err(broken(
                 0,
-                crate::header::escaped(bytes, defs::MAGIC.len()),
+                livecore_defs::text::escaped(bytes, defs::MAGIC.len()),
                 "the magic LiveCore",
             ));
         }

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         session.warn_of(&args.dump, warning);
     }
     let options = (args.threads, args.force);
-    let own = livecore_minidump::dump::info_file(&args.dump);
+    let own = livecore_minidump::info::path_of(&args.dump);
     if let Some((info, _)) = &info
         && !args.force
         && info.symlink_metadata().is_ok()

@@ -180,8 +180,8 @@ fn errors_of(
     args: &Args,
     session: &Session<'_>,
 ) -> Result<Vec<String>, Failure> {
-    let info = livecore_minidump::dump::info_file(&args.input)
-        .and_then(|path| livecore_minidump::dump::read_info(&path).ok())
+    let info = livecore_minidump::info::path_of(&args.input)
+        .and_then(|path| livecore_minidump::info::read(&path).ok())
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let len = input.size()?;
     let bar = session.bar("salvage: compare", args.json, Some(len));
@@ -212,8 +212,8 @@ fn errors(report: &livecore_verify::Report) -> Vec<String> {
 
 /// Reads the info file of the dump `path`, if there is a valid one.
 fn info_beside(path: &Path) -> Option<livecore_minidump::info::Info> {
-    let info = livecore_minidump::dump::info_file(path)?;
-    let bytes = livecore_minidump::dump::read_info(&info).ok()?;
+    let info = livecore_minidump::info::path_of(path)?;
+    let bytes = livecore_minidump::info::read(&info).ok()?;
     livecore_minidump::info::Info::parse(&String::from_utf8_lossy(&bytes))
 }
 

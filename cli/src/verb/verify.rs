@@ -318,7 +318,7 @@ fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<R
         Ok(file) => Ok(One {
             name,
             source: Arc::new(file),
-            info: livecore_minidump::dump::info_file(path).and_then(|path| text_of(&path)),
+            info: livecore_minidump::info::path_of(path).and_then(|path| text_of(&path)),
         }),
         Err(failure) => Err(could_not(path, failure.what(), args)),
     }
@@ -341,7 +341,7 @@ fn could_not(path: &Path, why: &str, args: &Args) -> Box<Report> {
 
 /// The text of an info file, or `None` if it cannot be read: the dump is verified without it.
 fn text_of(path: &Path) -> Option<String> {
-    let bytes = livecore_minidump::dump::read_info(path).ok()?;
+    let bytes = livecore_minidump::info::read(path).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -25,12 +25,13 @@ pub use process::Process;
 pub use state::{DumpLock, State};
 
 use crate::image;
-use crate::mem4::{Access, Device, DumpRequest, Extracted, MemDevice, MemError, MemRange};
+use crate::mem4::range::MemRange;
+use crate::mem4::{Access, Device, DumpRequest, Extracted, MemDevice, MemError};
 use crate::sys::memrange::MeState;
 use crate::take::{self, PlanOptions};
 use livecore_kernel::locate::Machine;
 use livecore_minidump::PhysMemory;
-use livecore_minidump::phys::PhysMemoryMut;
+use livecore_minidump::PhysMemoryMut;
 
 /// The credentials of the caller on the emulated system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +130,11 @@ pub struct Parts {
 impl Parts {
     /// A machine with the memory of an image. Its state is kept next to the image if the image was
     /// written by `synth --out`. `writable` is whether the image was opened for writing.
-    pub fn of_image(opened: image::Opened, elf: Option<Arc<KernelElf>>, writable: bool) -> Self {
+    pub fn of_image(
+        opened: image::layout::Opened,
+        elf: Option<Arc<KernelElf>>,
+        writable: bool,
+    ) -> Self {
         let image = Arc::new(opened.image);
         Self {
             memory: image.clone(),

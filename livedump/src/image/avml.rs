@@ -14,7 +14,7 @@ use super::cache::BlockCache;
 use super::options::Options;
 use super::pieces::{pages_of, shortage};
 use super::source::{Source, broken, le};
-use livecore_minidump::phys::check;
+use livecore_minidump::check_ranges;
 use livecore_minidump::{PhysAddr, PhysMemory};
 
 /// The start of a stream, which may be repeated before any chunk.
@@ -296,7 +296,7 @@ impl PhysMemory for Snapped {
     }
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, PhysAddr(at), buf.len())?;
+        check_ranges(&self.ranges, PhysAddr(at), buf.len())?;
         let mut done = 0;
         while done < buf.len() {
             let pa = at + done as u64;

@@ -36,7 +36,7 @@ use super::options::Options;
 use super::pieces::pages_of;
 use super::qemu;
 use super::source::{Source, broken, le32, le64};
-use livecore_minidump::phys::check;
+use livecore_minidump::check_ranges;
 use livecore_minidump::{PhysAddr, PhysMemory};
 
 /// `KDUMP_SIGNATURE`.
@@ -525,7 +525,7 @@ impl PhysMemory for Kdump {
     }
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, PhysAddr(at), buf.len())?;
+        check_ranges(&self.ranges, PhysAddr(at), buf.len())?;
         let size = self.size;
         let mut done = 0;
         while done < buf.len() {

@@ -55,7 +55,6 @@ mod xen;
 
 pub use cpu::{Control, CpuState, Named, Registers, Segment, Segments, X86};
 pub use format::Format;
-pub use layout::Opened;
 pub use memory_image::Image;
 pub use open::{open, open_bytes};
 pub use options::Options;

@@ -15,7 +15,7 @@ use livecore_minidump::Error;
 
 use super::options::Options;
 use super::source::Source;
-use livecore_minidump::phys::check;
+use livecore_minidump::check_ranges;
 use livecore_minidump::{PhysAddr, PhysMemory};
 
 /// Bytes that are compared at once.
@@ -345,7 +345,7 @@ impl PhysMemory for Linear {
     }
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, PhysAddr(at), buf.len())?;
+        check_ranges(&self.ranges, PhysAddr(at), buf.len())?;
         let mut result = Ok(());
         // The ranges consist of pieces, so every part of a range is found.
         self.parts(at, buf.len() as u64, |offset, start, n| {
@@ -368,7 +368,7 @@ impl PhysMemory for Linear {
     }
 
     fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
-        livecore_minidump::phys::first_outside(&self.ranges, PhysAddr(at), len).is_none()
+        livecore_minidump::first_outside(&self.ranges, PhysAddr(at), len).is_none()
             && self.parts(at, len, |offset, _, n| {
                 offset.is_none_or(|offset| self.source.known_zero(offset, n))
             })

@@ -9,7 +9,7 @@ use std::path::Path;
 use livecore_defs::amd64::PAGE_SIZE;
 
 use livecore_minidump::PhysAddr;
-use livecore_minidump::phys::{PhysMemory, PhysMemoryMut, check, first_outside};
+use livecore_minidump::{PhysMemory, PhysMemoryMut, check_ranges, first_outside};
 
 /// Physical memory in a file. Zeros may be holes of the file.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl RawImage {
 
 impl PhysMemoryMut for RawImage {
     fn write(&self, at: PhysAddr, bytes: &[u8]) -> io::Result<()> {
-        check(&self.ranges, at, bytes.len())?;
+        check_ranges(&self.ranges, at, bytes.len())?;
         self.file.write_all_at(bytes, at.0)
     }
 }
@@ -88,7 +88,7 @@ impl PhysMemory for RawImage {
     }
 
     fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, at, buf.len())?;
+        check_ranges(&self.ranges, at, buf.len())?;
         self.file.read_exact_at(buf, at.0)
     }
 

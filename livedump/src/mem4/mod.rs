@@ -14,13 +14,13 @@
 mod access;
 mod device;
 mod error;
-pub mod freebsd;
+mod freebsd;
 pub mod range;
 mod request;
 
 pub use access::Access;
 pub use device::{Device, Extracted, MemDevice};
 pub use error::MemError;
-pub use freebsd::FreeBsd;
-pub use range::MemRange;
+pub(crate) use freebsd::dump_error;
+pub use freebsd::{DEV_KMEM, DEV_MEM, FreeBsd};
 pub use request::DumpRequest;

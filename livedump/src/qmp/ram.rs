@@ -9,7 +9,7 @@ use std::path::Path;
 use livecore_defs::amd64::PAGE_SIZE;
 use rustix::fs::OFlags;
 
-use livecore_minidump::phys::check;
+use livecore_minidump::check_ranges;
 use livecore_minidump::{PhysAddr, PhysMemory};
 
 /// The file of a memory backend. Its contents change while the guest runs.
@@ -76,7 +76,7 @@ impl PhysMemory for SharedRam {
     }
 
     fn read(&self, mut at: PhysAddr, mut buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, at, buf.len())?;
+        check_ranges(&self.ranges, at, buf.len())?;
         while !buf.is_empty() {
             let index = self.ranges.partition_point(|range| range.end <= at);
             // `check` has found every byte of it in a range.

@@ -242,7 +242,7 @@ impl PhysMemory for Copied {
     }
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        livecore_minidump::phys::check(&self.ranges, PhysAddr(at), buf.len())?;
+        livecore_minidump::check_ranges(&self.ranges, PhysAddr(at), buf.len())?;
         let mut done = 0;
         while done < buf.len() {
             match self.file.read_at(&mut buf[done..], at + done as u64) {

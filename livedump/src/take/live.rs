@@ -22,7 +22,7 @@ use super::error::TakeError;
 use super::note::Note;
 use super::plan::{PlanOptions, plan_machine};
 use super::running::{marked_pages, running};
-use crate::mem4::freebsd::dump_error;
+use crate::mem4::dump_error;
 use crate::mem4::{DumpRequest, FreeBsd, MemDevice, MemError};
 use crate::publish::temporary::Temporary;
 use crate::publish::{Directory, Pending, free};

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use livecore_compress::{Codec, ReadAt};
 use livecore_kernel::locate::Machine;
 use livecore_minidump::convert::{Written, finish_with};
-use livecore_minidump::{Error, KernelDumpHeader, KernelElf, PhysMemory, Provenance};
+use livecore_minidump::provenance::Provenance;
+use livecore_minidump::{Error, KernelDumpHeader, KernelElf, PhysMemory};
 
 use super::error::TakeError;
 use super::guest::{self, GuestSource, OpenPause, Prepared};

@@ -171,7 +171,7 @@ impl PhysMemory for DevMem {
     }
 
     fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
+        livecore_minidump::check_ranges(&self.ranges, at, buf.len())?;
         self.device
             .read_exact(Device::Mem, at.0, buf)
             .map_err(as_io_error)

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use livecore_compress::Progress;
 use livecore_kernel::locate::Machine;
+use livecore_minidump::provenance::Provenance;
 use livecore_minidump::provenance::{Cpu, Pause};
-use livecore_minidump::{KernelDumpHeader, KernelElf, Payload, PhysMemory, Plan, Provenance};
+use livecore_minidump::{KernelDumpHeader, KernelElf, Payload, PhysMemory, Plan};
 
 use super::error::TakeError;
 use super::note::Note;

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use super::content::{self, Kind, PAGE, Page};
 use super::vm_page::VmPages;
-use livecore_minidump::phys::{check, first_outside};
 use livecore_minidump::{PhysAddr, PhysMemory};
+use livecore_minidump::{check_ranges, first_outside};
 
 /// The origin of the pages of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl PhysMemory for Memory {
     }
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, PhysAddr(at), buf.len())?;
+        check_ranges(&self.ranges, PhysAddr(at), buf.len())?;
         let mut frame = at / PAGE as u64;
         let mut offset = (at % PAGE as u64) as usize;
         let (mut page, mut run) = self.seek(frame);

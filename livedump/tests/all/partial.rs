@@ -40,7 +40,7 @@ impl PhysMemory for Partial {
     }
 
     fn read(&self, at: PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
-        livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
+        livecore_minidump::check_ranges(&self.ranges, at, buf.len())?;
         self.memory.read(at, buf)
     }
 

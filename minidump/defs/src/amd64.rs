@@ -11,7 +11,7 @@
 
 use crate::architecture::{Chain, FrameCode, machine_arch};
 use crate::debuggers::{Debuggers, Feature, X86_CORE, X87, X87_CONTROL};
-use crate::elf::ElfMachine;
+use crate::elf_machine::ElfMachine;
 use crate::minidump::HeaderFields;
 use crate::paging::{
     Direct, Frame, Geometry, Level, Means, Rule, Section, When, any_of, level, none_of, rule,

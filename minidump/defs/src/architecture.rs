@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::cpu::CpuFields;
 use crate::debuggers::Debuggers;
-use crate::elf::ElfMachine;
+use crate::elf_machine::ElfMachine;
 use crate::minidump::HeaderFields;
 use crate::order::ByteOrder;
 use crate::paging::{Direct, Section, When};

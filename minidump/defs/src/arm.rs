@@ -9,7 +9,7 @@
 //! `kernvirtaddr` is such a field, which `sizeof` does not include.
 
 use crate::architecture::{Chain, machine_arch};
-use crate::elf::ElfMachine;
+use crate::elf_machine::ElfMachine;
 use crate::minidump::{HeaderFields, PAGE_SIZE};
 use crate::paging::{
     Bits, Direct, Frame, Geometry, Large, Level, Means, Section, When, any_of, level, none_of, rule,

@@ -12,7 +12,7 @@
 use crate::architecture::{Chain, machine_arch};
 use crate::cpu::CpuFields;
 use crate::debuggers::{Debuggers, Feature};
-use crate::elf::ElfMachine;
+use crate::elf_machine::ElfMachine;
 use crate::minidump::HeaderFields;
 use crate::paging::{Direct, Frame, Geometry, Means, Rule, Section, When, level, none_of, rule};
 use crate::pcb::{ALWAYS, PcbFields, Trapped};

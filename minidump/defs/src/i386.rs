@@ -7,7 +7,7 @@
 
 use crate::architecture::{Chain, FrameCode, machine_arch};
 use crate::debuggers::{Debuggers, Feature, X86_CORE, X87, X87_CONTROL};
-use crate::elf::ElfMachine;
+use crate::elf_machine::ElfMachine;
 use crate::minidump::{HeaderFields, PAGE_SIZE};
 use crate::paging::{
     Direct, Frame, Geometry, Means, Rule, Section, When, any_of, level, none_of, rule,

@@ -8,7 +8,7 @@
 //! |------------------|--------------------------------------------------------------------|
 //! | [`kerneldump`]   | `struct kerneldumpheader`, containers, the key block               |
 //! | [`minidump`]     | the common part of minidump headers                                |
-//! | [`architecture`] | the definitions of one architecture                                |
+//! | [`Architecture`] | the definitions of one architecture                                |
 //! | [`amd64`] …      | one architecture each: header, page tables, addresses, registers   |
 //! | [`paging`]       | page-table formats as data                                         |
 //! | [`elf`]          | ELF core files: file header, program headers, notes                |
@@ -24,14 +24,15 @@
 //! | [`foreign`]      | files that are not dumps, by their first bytes                     |
 //! | [`text`]         | escaping of untrusted text and bytes                               |
 
-pub mod addr;
+mod addr;
 pub mod amd64;
-pub mod architecture;
+mod architecture;
 pub mod arm;
 pub mod arm64;
 pub mod cpu;
 pub mod debuggers;
 pub mod elf;
+mod elf_machine;
 mod field;
 pub mod foreign;
 pub mod i386;
@@ -39,7 +40,7 @@ pub mod kerneldump;
 pub mod minidump;
 pub mod mips;
 pub mod msgbuf;
-pub mod order;
+mod order;
 pub mod paging;
 pub mod pcb;
 pub mod pmap;
@@ -54,8 +55,8 @@ pub mod trapframe;
 pub mod vm_page;
 
 pub use addr::{PhysAddr, VirtAddr};
-pub use architecture::Architecture;
-pub use elf::ElfMachine;
+pub use architecture::{Architecture, Chain, FrameCode, MachineArch};
+pub use elf_machine::ElfMachine;
 pub use field::Field;
 pub use order::ByteOrder;
 

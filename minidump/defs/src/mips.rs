@@ -6,7 +6,7 @@
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
 use crate::architecture::machine_arch;
-use crate::elf::ElfMachine;
+use crate::elf_machine::ElfMachine;
 use crate::minidump::{HeaderFields, PAGE_SIZE};
 use crate::paging::{
     Bits, Direct, Frame, Geometry, Means, Section, When, Window, any_of, level, rule,

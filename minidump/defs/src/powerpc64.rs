@@ -7,7 +7,7 @@
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
 use crate::architecture::{Chain, machine_arch};
-use crate::elf::ElfMachine;
+use crate::elf_machine::ElfMachine;
 use crate::minidump::{HeaderFields, PAGE_SIZE};
 use crate::paging::{Direct, Section, When};
 use crate::pcb::{ALWAYS, PcbFields};

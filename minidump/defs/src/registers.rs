@@ -2,7 +2,7 @@
 //!
 //! GDB `gdb/features/*.xml`: the core feature of each processor's target description.
 
-use crate::elf::ElfMachine;
+use crate::elf_machine::ElfMachine;
 
 /// One register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

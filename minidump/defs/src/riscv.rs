@@ -8,7 +8,7 @@
 use crate::architecture::{Chain, machine_arch};
 use crate::cpu::CpuFields;
 use crate::debuggers::{Debuggers, Feature};
-use crate::elf::ElfMachine;
+use crate::elf_machine::ElfMachine;
 use crate::minidump::{HeaderFields, PAGE_SIZE};
 use crate::paging::{Direct, Frame, Geometry, Means, Rule, Section, When, any_of, level, rule};
 use crate::pcb::{ALWAYS, PcbFields, Trapped};

@@ -1,7 +1,7 @@
 //! The definitions of all architectures, and lookup by machine or name.
 
 use crate::architecture::Architecture;
-use crate::elf::ElfMachine;
+use crate::elf_machine::ElfMachine;
 use crate::{amd64, arm, arm64, i386, kerneldump, mips, powerpc64, riscv};
 
 impl Architecture {

@@ -50,6 +50,14 @@ pub fn escaped_json(document: &str) -> String {
     escaped
 }
 
+/// At most `limit` bytes in quotes, with escapes as in Rust, without a final NUL.
+#[must_use]
+pub fn escaped(bytes: &[u8], limit: usize) -> String {
+    let head = &bytes[..bytes.len().min(limit)];
+    let head = head.strip_suffix(&[0]).unwrap_or(head);
+    format!("\"{}\"", head.escape_ascii())
+}
+
 /// Two hexadecimal digits for each byte.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

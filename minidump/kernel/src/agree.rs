@@ -6,9 +6,9 @@
 //! does not have it, it is compared with `versionstring` of the dump's header.
 
 use crate::kernel::displacement;
+use livecore_defs::text::escaped;
 use livecore_defs::text::hex;
 use livecore_minidump::elf::sections::Sections;
-use livecore_minidump::header::escaped;
 use livecore_minidump::{
     Architecture, ByteOrder, Dump, FullDump, KernelDumpHeader, KernelElf, KernelMemory, VirtAddr,
 };

@@ -174,7 +174,7 @@ fn directories(of: &Path) -> Vec<PathBuf> {
 
 /// Returns the number of `vmcore.N` or `livecore.N`, with or without a codec's suffix.
 fn number_of(dump: &Path) -> Option<String> {
-    let info = livecore_minidump::dump::info_file(dump)?;
+    let info = livecore_minidump::info::path_of(dump)?;
     Some(info.extension()?.to_str()?.to_owned())
 }
 

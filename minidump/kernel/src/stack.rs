@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::registers::Registers;
 use crate::thread::Thread;
 use crate::trap::EntryContext;
-use livecore_defs::architecture::Chain;
+use livecore_defs::Chain;
 use livecore_defs::trapframe::STACK_ENDS;
 
 impl Kernel<'_> {

@@ -29,9 +29,10 @@ use crate::dump::Envelope;
 use crate::elf::export::{Export, Joined};
 use crate::header::HEADER_BYTES;
 use crate::kerneldump::Magic;
+use crate::provenance::Provenance;
 use crate::{
     AnyDump, ByteOrder, Dump, Error, FullDump, HeaderOrigin, KernelDumpHeader, KernelMemory,
-    MinidumpHeader, Provenance, SealRecord,
+    MinidumpHeader, SealRecord,
 };
 use livecore_defs::seal::{
     FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT, FLAG_ZERO_TAIL,

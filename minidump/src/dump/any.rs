@@ -11,7 +11,6 @@ use livecore_compress::{NoProgress, Progress, ReadAt};
 
 use super::carried;
 use super::envelope::Envelope;
-use super::info_file::{self, InfoFile};
 use super::minidump::Dump;
 use super::open::read_header;
 use super::options::OpenOptions;
@@ -19,6 +18,7 @@ use super::warning::Warning;
 use crate::container;
 use crate::elf::core::ElfCore;
 use crate::elf::headers::Head;
+use crate::info::{self, InfoFile};
 use crate::{Architecture, ByteOrder, DumpMemory, Error, FullDump, KernelDumpHeader, KernelMemory};
 use livecore_defs::elf::ELFOSABI_STANDALONE;
 use livecore_defs::foreign;
@@ -59,7 +59,7 @@ impl AnyDump {
                 what: format!("{} is not a regular file", path.display()),
             });
         }
-        Self::build(Arc::new(file), info_file::find(path), options)
+        Self::build(Arc::new(file), info::find(path), options)
     }
 
     /// Opens the dump in `source`.

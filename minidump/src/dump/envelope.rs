@@ -9,14 +9,14 @@ use livecore_defs::seal::{
 };
 
 use super::contradictions::of_kerneldump;
-use super::info_file::InfoFile;
 use super::origin::HeaderOrigin;
 use super::warning::Warning;
 use crate::container::{Container, Opened};
-use crate::header::escaped;
 use crate::info::Info;
+use crate::info::InfoFile;
 use crate::kerneldump::Magic;
 use crate::{Architecture, ByteOrder, KernelDumpHeader, SealRecord};
+use livecore_defs::text::escaped;
 
 /// The architecture and byte order of a dump.
 pub(crate) type Port = (&'static Architecture, ByteOrder);

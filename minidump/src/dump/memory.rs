@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 
 use super::Dump;
 use crate::memory::{DirectMap, DumpMemory, PageRun};
+use crate::mmu::Mapping;
 use crate::mmu::{Tables, WalkEnd, not_mapped, section};
-use crate::{KernelMemory, Mapping, MinidumpHeader, PhysAddr, ReadError, VirtAddr};
+use crate::{KernelMemory, MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
 impl Dump {
     /// Reads `N` (4, 8 or 16) bytes at payload `offset`, a multiple of `N`, through the cache.

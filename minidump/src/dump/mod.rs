@@ -5,14 +5,13 @@
 //!  open       reads and checks the sections of a minidump
 //!  minidump   the minidump; memory: reads its memory
 //!  contradictions   fields that no kernel writes
-//!  envelope   container, stream, header; info_file: the info file; carried: a minidump in a core
+//!  envelope   container, stream, header; carried: a minidump in a core
 //! ```
 
 mod any;
 pub(crate) mod carried;
 mod contradictions;
 pub(crate) mod envelope;
-pub(crate) mod info_file;
 mod memory;
 mod minidump;
 pub(crate) mod open;
@@ -23,7 +22,6 @@ mod warning;
 
 pub use any::AnyDump;
 pub use envelope::Envelope;
-pub use info_file::{info_file, name_after_prefix, read_info};
 pub use minidump::Dump;
 pub use options::OpenOptions;
 pub use origin::HeaderOrigin;

@@ -3,7 +3,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::minidump::reserve;
-use super::{Dump, HeaderOrigin, OpenOptions, Shortness, Warning, info_file};
+use super::{Dump, HeaderOrigin, OpenOptions, Shortness, Warning};
+use crate::info::path_of;
 use crate::plan::{Plan, PmapPages};
 use crate::{
     AnyDump, Bitmap, Container, DumpAvail, Error, KernelDumpHeader, KernelMemory, MinidumpHeader,
@@ -446,12 +447,12 @@ fn info_file_of_netdumpd_is_found_by_host_name() {
     ] {
         let path = dir.path().join(name);
         std::fs::write(&path, "").unwrap();
-        assert_eq!(info_file(&path), None, "{name}");
+        assert_eq!(path_of(&path), None, "{name}");
         let Some(info) = info else {
             continue;
         };
         std::fs::write(dir.path().join(info), "").unwrap();
-        let found = info_file(&path).unwrap();
+        let found = path_of(&path).unwrap();
         assert_eq!(found.file_name().unwrap().to_str(), Some(info));
     }
 }

@@ -13,7 +13,7 @@ use livecore_compress::ReadAt;
 
 use super::headers::{Head, Section};
 use super::memory::Memory;
-use super::table;
+use super::table::table;
 use crate::ElfMachine;
 
 /// The mask of the ABI version in `e_flags`. 0 is unspecified.

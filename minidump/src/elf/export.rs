@@ -19,10 +19,8 @@ use livecore_compress::ReadAt;
 use crate::elf::headers::Segment;
 use crate::elf::notes::{NoteContext, NoteStyle, ThreadNote, put_threads};
 use crate::elf::write::{CoreHead, put_note};
-use crate::mmu::section;
-use crate::{
-    Architecture, ByteOrder, Dump, DumpMemory, Error, FullDump, HeaderOrigin, Protection, ReadError,
-};
+use crate::mmu::{Protection, section};
+use crate::{Architecture, ByteOrder, Dump, DumpMemory, Error, FullDump, HeaderOrigin, ReadError};
 use livecore_defs::elf::{
     CLASS32, CLASS64, NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PF_R,
     PF_W, PF_X, PT_LOAD, PT_NOTE,

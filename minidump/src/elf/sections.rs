@@ -9,7 +9,7 @@ use livecore_compress::ReadAt;
 
 use super::headers::{Head, Names, Section};
 use super::memory::Memory;
-use super::{open, read_sections, table};
+use super::table::{open, read_sections, table};
 use crate::{ByteOrder, Error};
 
 /// `SHF_ALLOC`: the section is loaded into memory.

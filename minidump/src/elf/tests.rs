@@ -1,4 +1,5 @@
-use super::*;
+use crate::elf::{SymbolKind, sections};
+use crate::{ByteOrder, ElfMachine, Error, KernelElf, VirtAddr};
 
 /// Returns an ELF file of this class and byte order with a text, a data and a bss section, encoded
 /// according to the ELF specification.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use livecore_compress::ReadAt;
 
 use super::FullDump;
-use crate::phys::check;
+use crate::phys::check_ranges;
 use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError};
 
 /// The memory of a full dump, in whole pages.
@@ -70,7 +70,7 @@ impl PhysMemory for FullMemory {
     }
 
     fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, at, buf.len())?;
+        check_ranges(&self.ranges, at, buf.len())?;
         self.dump.read_phys(at, buf).map_err(|error| match error {
             ReadError::Io { source, .. } | ReadError::Tables { source, .. } => source,
             ReadError::BeyondEnd { .. } => {

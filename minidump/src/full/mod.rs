@@ -39,13 +39,13 @@ use livecore_compress::ReadAt;
 
 use crate::dump::Envelope;
 use crate::elf::headers::{Head, Segment};
-use crate::mmu::WalkEnd;
+use crate::mmu::{Mapping, WalkEnd};
 pub use memory::FullMemory;
 pub(crate) use open::arch_of;
 pub use range::MemoryRange;
 
 use crate::memory::{DirectMap, DumpMemory, PageRun};
-use crate::{Architecture, ByteOrder, Dump, KernelMemory, Mapping, PhysAddr, ReadError, VirtAddr};
+use crate::{Architecture, ByteOrder, Dump, KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 /// An open full dump.
 ///

@@ -9,11 +9,11 @@ use super::range::MemoryRange;
 use crate::container::Opened;
 use crate::dump::carried::{self, CarriedRange};
 use crate::dump::envelope::Port;
-use crate::dump::info_file::InfoFile;
 use crate::dump::open::read_header;
 use crate::dump::{Envelope, OpenOptions, Warning};
 use crate::elf::core::ElfCore;
 use crate::elf::headers::{Head, Segment};
+use crate::info::InfoFile;
 use crate::{Architecture, Dump, Error, KernelMemory, PhysAddr};
 use livecore_defs::elf::{PT_DUMP_DELTA, PT_LOAD};
 

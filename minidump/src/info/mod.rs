@@ -4,9 +4,12 @@
 //! (FreeBSD `sbin/savecore/savecore.c`). The version string is copied from the header: it ends with
 //! a newline and may contain more. [`Info::parse`] reads all known formats.
 
+mod file;
 mod parse;
 mod time;
 
+pub(crate) use file::{InfoFile, find};
+pub use file::{name_after_prefix, path_of, read};
 pub use time::utc;
 
 use livecore_compress::Codec;

@@ -13,8 +13,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use livecore_compress::{Codec, Encoding, NoProgress, Stream};
+use livecore_minidump::AnyDump;
 use livecore_minidump::convert::Target;
-use livecore_minidump::dump::AnyDump;
 use livecore_minidump::salvage::{self, Salvage};
 use livecore_minidump::{Container, DumpMemory, KernelMemory, MessageBuffer, PhysAddr, VirtAddr};
 use livecore_verify::{Depth, Options};

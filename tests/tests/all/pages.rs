@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use livecore_minidump::{Dump, Protection};
+use livecore_minidump::Dump;
+use livecore_minidump::mmu::Protection;
 use livecore_tests::corpus::recipes;
 use livecore_tests::expect::Verdict;
 use livecore_tests::mkdump::{self, Oracle};

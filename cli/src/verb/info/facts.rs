@@ -6,8 +6,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use livecore_compress::{Stream, StreamKind};
-use livecore_minidump::dump::HeaderOrigin;
-use livecore_minidump::{Dump, KernelDumpHeader, Layout, Provenance};
+use livecore_minidump::HeaderOrigin;
+use livecore_minidump::provenance::Provenance;
+use livecore_minidump::{Dump, KernelDumpHeader, Layout};
 use serde::Serialize;
 
 use crate::id::Id;

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use livecore_livedump::mem4::range::{self, OWNER_LEN, Owner};
-use livecore_livedump::mem4::{MemDevice, MemError, MemRange};
+use livecore_livedump::mem4::range::{self, MemRange, OWNER_LEN, Owner};
+use livecore_livedump::mem4::{MemDevice, MemError};
 use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
 use serde::Serialize;
 

@@ -268,12 +268,12 @@ mod tests {
             ) -> Result<livecore_livedump::mem4::Extracted, MemError> {
                 Err(beyond())
             }
-            fn ranges(&self) -> Result<Vec<livecore_livedump::mem4::MemRange>, MemError> {
+            fn ranges(&self) -> Result<Vec<livecore_livedump::mem4::range::MemRange>, MemError> {
                 Err(beyond())
             }
             fn set_range(
                 &self,
-                _: &livecore_livedump::mem4::MemRange,
+                _: &livecore_livedump::mem4::range::MemRange,
                 _: i32,
             ) -> Result<(), MemError> {
                 Err(beyond())

@@ -5,8 +5,8 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use livecore_livedump::mem4::range::Owner;
-use livecore_livedump::mem4::{Access, FreeBsd, MemRange};
+use livecore_livedump::mem4::range::{MemRange, Owner};
+use livecore_livedump::mem4::{Access, FreeBsd};
 use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
 use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, Mdf};
 

@@ -10,10 +10,10 @@ use livecore_kernel::locate::LocateError;
 use livecore_livedump::emulated::Parts;
 use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::image::{self, Format, Image, RawLayout};
-use livecore_livedump::mem4::freebsd::{DEV_MEM, FreeBsd};
 use livecore_livedump::mem4::{Access, Device, MemDevice, MemError};
-use livecore_livedump::take::running::{bootfile, check_kernel};
+use livecore_livedump::mem4::{DEV_MEM, FreeBsd};
 use livecore_livedump::take::{TakeError, settle};
+use livecore_livedump::take::{bootfile, check_kernel};
 use livecore_minidump::{Dump, Error, KernelElf, OpenOptions};
 
 use crate::emulated;

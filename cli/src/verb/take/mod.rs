@@ -20,10 +20,10 @@ use livecore_livedump::mem4::{Access, FreeBsd};
 use livecore_livedump::publish::{Destination, Output, info};
 use livecore_livedump::qmp::{Client, Guest};
 use livecore_livedump::sys::syslog::{self, Severity};
-use livecore_livedump::take::running::{bootfile, check_kernel, running};
 use livecore_livedump::take::{
     self, GuestSource, LiveKernel, Pausing, PlanOptions, RunOptions, Source, TakeError,
 };
+use livecore_livedump::take::{bootfile, check_kernel, running};
 use livecore_minidump::convert::Target;
 use livecore_minidump::{Container, KernelElf};
 

@@ -2,8 +2,8 @@
 
 use livecore_livedump::emulated::Parts;
 use livecore_livedump::emulated::{Credentials, Emulated};
-use livecore_livedump::mem4::range::Owner;
-use livecore_livedump::mem4::{Access, MemDevice, MemError, MemRange};
+use livecore_livedump::mem4::range::{MemRange, Owner};
+use livecore_livedump::mem4::{Access, MemDevice, MemError};
 use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
 
 use super::fixture::fixture;

@@ -7,11 +7,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use livecore_minidump::FullMemory;
-use livecore_minidump::mmu::WalkEnd;
 use livecore_minidump::mmu::tree::{self, Map};
+use livecore_minidump::mmu::{Mapping, WalkEnd};
 use livecore_minidump::{DirectMap, PageRun};
 use livecore_minidump::{
-    DumpMemory, FullDump, KernelElf, KernelMemory, Mapping, PhysAddr, ReadError, VirtAddr,
+    DumpMemory, FullDump, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr,
 };
 
 use super::error::LocateError;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::info::{self, Info};
+use super::{Info, MAX_LEN};
 
 /// The info file of a dump.
 pub(crate) struct InfoFile {
@@ -28,7 +28,7 @@ pub fn name_after_prefix(name: &str) -> Option<&str> {
 /// Returns the path of the info file of a dump, if it exists: `info.N` or `info.HOST.N` in the same
 /// directory. The dump is `vmcore.N`, `livecore.N` or netdumpd's `vmcore.HOST.N`, with or without a
 /// codec's suffix, or a link such as `vmcore.last`.
-pub fn info_file(dump: impl AsRef<Path>) -> Option<PathBuf> {
+pub fn path_of(dump: impl AsRef<Path>) -> Option<PathBuf> {
     let dump = dump.as_ref();
     let real = dump.canonicalize().ok()?;
     let name = real.file_name()?.to_str()?;
@@ -49,7 +49,7 @@ pub fn info_file(dump: impl AsRef<Path>) -> Option<PathBuf> {
 /// # Errors
 ///
 /// Returns the error of the system, or an error if the file is not a regular file.
-pub fn read_info(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     let regular = |is_file: bool| match is_file {
         true => Ok(()),
@@ -59,14 +59,14 @@ pub fn read_info(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     regular(file.metadata()?.is_file())?;
     let mut bytes = Vec::new();
-    file.take(info::MAX_LEN).read_to_end(&mut bytes)?;
+    file.take(MAX_LEN).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// Finds and reads the info file of a dump.
-pub(super) fn find(dump: &Path) -> Option<InfoFile> {
-    let path = info_file(dump)?;
-    let info = match read_info(&path) {
+pub(crate) fn find(dump: &Path) -> Option<InfoFile> {
+    let path = path_of(dump)?;
+    let info = match read(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
         Err(e) => Err(e.to_string()),
         Ok(bytes) => Info::parse(&String::from_utf8_lossy(&bytes))
