@@ -326,7 +326,7 @@ impl<'a> Memory<'a> {
     /// The kernel's load address minus its link-time address; 0 except on powerpc64.
     pub(crate) fn displacement(&self) -> u64 {
         match self.header.is_hashed() {
-            true => self.header.startkernel.wrapping_sub(powerpc64::KERNBASE),
+            true => self.header.startkernel.wrapping_sub(powerpc64::KERNBASE.0),
             false => 0,
         }
     }
@@ -362,11 +362,11 @@ impl<'a> Memory<'a> {
 /// The physical address of `va` in an unmapped segment of mips: xkphys, kseg0 or kseg1.
 fn unmapped(header: &MinidumpHeader, va: u64) -> Option<u64> {
     let wide = header.is_wide_mips();
-    if wide && (mips::XKPHYS_START..=mips::XKPHYS_END).contains(&va) {
+    if wide && (mips::XKPHYS_START..=mips::XKPHYS_END).contains(&VirtAddr(va)) {
         return Some(va & mips::XKPHYS_PHYS_MASK);
     }
     let sign = if wide { mips::KSEG_SIGN } else { 0 };
-    (sign + mips::KSEG0_START..sign + mips::KSEG1_END)
+    (sign + mips::KSEG0_START.0..sign + mips::KSEG1_END.0)
         .contains(&va)
         .then_some(va & mips::KSEG_PHYS_MASK)
 }

@@ -1,5 +1,6 @@
 //! The rules about the minidump header.
 
+use livecore_defs::VirtAddr;
 use livecore_defs::paging::When;
 use livecore_defs::{Field, amd64};
 
@@ -156,7 +157,7 @@ impl MinidumpHeader {
         let Some(newest) = layouts.first() else {
             return;
         };
-        let found = (self.dmapbase, self.dmapend);
+        let found = (VirtAddr(self.dmapbase), VirtAddr(self.dmapend));
         let right = layouts.contains(&found);
         let place = at(fields.dmapbase.unwrap_or(fields.kernbase));
         sink.check(&rules::MD_DMAP_LAYOUT, right, &place, |f| {
@@ -164,7 +165,7 @@ impl MinidumpHeader {
                 .expected(format!("{:#x}..{:#x}", newest.0, newest.1))
         });
         if let Some(usual) = kernbase {
-            let found = self.kernbase;
+            let found = VirtAddr(self.kernbase);
             let place = at(fields.kernbase);
             sink.check(&rules::MD_KERNBASE_FIXED, found == usual, &place, |f| {
                 f.found(format!("kernbase {found:#x}"))
@@ -200,7 +201,7 @@ impl MinidumpHeader {
             1 => amd64::KERNBASE,
             _ => amd64::VM_MIN_KERNEL_ADDRESS,
         };
-        let found = self.kernbase;
+        let found = VirtAddr(self.kernbase);
         let place = at(fields.kernbase);
         sink.check(&rules::MD_KERNBASE_LAYOUT, found == usual, &place, |f| {
             f.found(format!("kernbase {found:#x}"))
@@ -220,9 +221,9 @@ impl MinidumpHeader {
             ))
             .expected(format!("a range that contains {:#x}", amd64::KERNBASE))
         });
-        if self.version >= 2 && self.kernbase == amd64::VM_MIN_KERNEL_ADDRESS {
+        if self.version >= 2 && found == amd64::VM_MIN_KERNEL_ADDRESS {
             // One page for each GiB from VM_MIN_KERNEL_ADDRESS to KERNBASE, and one or two more.
-            let least = (amd64::KERNBASE - amd64::VM_MIN_KERNEL_ADDRESS) / amd64::NBPDP + 1;
+            let least = (amd64::KERNBASE.0 - amd64::VM_MIN_KERNEL_ADDRESS.0) / amd64::NBPDP + 1;
             let pages = self.pmapsize / self.page;
             let right = pages == least || pages == least + 1;
             sink.check(&rules::MD_PMAP_SIZE, right, &at(fields.pmapsize), |f| {

@@ -77,9 +77,9 @@ impl Lookup<'_> {
         let end = header.kernbase.checked_add(entries * amd64::NBPDR);
         header.is_amd64()
             && header.version >= 2
-            && header.kernbase <= amd64::KERNBASE
+            && header.kernbase <= amd64::KERNBASE.0
             // On overflow the section maps up to the end of the address space.
-            && end.is_none_or(|end| end > amd64::KERNBASE)
+            && end.is_none_or(|end| end > amd64::KERNBASE.0)
     }
 }
 
@@ -242,8 +242,8 @@ impl Tables {
                     .expected("zeros in bits 13 to 20")
             });
         }
-        if va >= amd64::KERNBASE {
-            let slot = (va - amd64::KERNBASE) / amd64::NBPDR;
+        if va >= amd64::KERNBASE.0 {
+            let slot = (va - amd64::KERNBASE.0) / amd64::NBPDR;
             let (first, _, count) = self.image.unwrap_or((slot, slot, 0));
             self.image = Some((first, slot, count + 1));
         }
@@ -406,7 +406,7 @@ impl Tables {
         }
         if let Some((first, last, count)) = self.image {
             let whole = last - first + 1;
-            let at = amd64::KERNBASE + first * amd64::NBPDR;
+            let at = amd64::KERNBASE.0 + first * amd64::NBPDR;
             let place = Location::payload("page directory of KERNBASE", start);
             sink.check(&rules::PT_IMAGE_GAP, count == whole, &place, |f| {
                 f.found(format!(

@@ -260,7 +260,7 @@ impl Served {
     /// Parses an address, or a symbol with an optional `+OFFSET`.
     fn location(&self, text: &str) -> Result<VirtAddr, String> {
         let (name, offset) = match text.parse().map_err(|e: LocationError| e.to_string())? {
-            Location::Address(at) => return Ok(VirtAddr(at)),
+            Location::Address(at) => return Ok(at),
             Location::Symbol { name, offset } => (name, offset),
         };
         let at = self.kernel().address(&name).map_err(|e| e.to_string())?;
@@ -299,7 +299,7 @@ impl Session<'_> {
             ["dmesg"] => self.dmesg(false)?,
             ["dmesg", "-a"] => self.dmesg(true)?,
             ["vtop", at] => served.vtop(served.location(at)?),
-            ["page", at] => served.page(parse_address(at).map_err(|e| e.to_string())?),
+            ["page", at] => served.page(parse_address(at).map_err(|e| e.to_string())?.0),
             ["phys", "on"] => {
                 self.physical = true;
                 "addresses are physical\n".into()

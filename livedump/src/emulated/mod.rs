@@ -331,7 +331,7 @@ impl Emulated {
             .take_while(|end| *end < 1 << 32)
             .last()
             .unwrap_or(1 << 32);
-        Mtrr::firmware(low, variable, self.processor.maxphyaddr)
+        Mtrr::firmware(PhysAddr(low), variable, self.processor.maxphyaddr)
     }
 
     fn variable_ranges(&self) -> Result<usize, MemError> {

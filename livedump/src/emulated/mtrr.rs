@@ -5,6 +5,8 @@
 //! there are any, then the variable ranges. Update and remove follow the driver exactly. In
 //! particular, the slots after an exact match are not checked for overlaps.
 
+use livecore_defs::PhysAddr;
+
 use crate::mem4::MemError;
 use crate::mem4::range::{MemRange, Owner};
 use crate::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
@@ -13,7 +15,7 @@ use crate::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
 pub(crate) const FIXED: usize = 88;
 
 /// Below this address fixed ranges are used, if there are any.
-const FIXTOP: u64 = 0x10_0000;
+const FIXTOP: PhysAddr = PhysAddr(0x10_0000);
 
 /// `(first address, length, count)` for each size of fixed ranges.
 const FIXED_SIZES: [(u64, u64, u64); 3] = [
@@ -47,7 +49,7 @@ impl Mtrr {
     /// write-protected, and the addresses between `low`, the end of memory below 4 GiB, and 4 GiB
     /// uncached, as far as `variable` slots suffice. Unused slots have base 0 and length
     /// `2^maxphyaddr`.
-    pub fn firmware(low: u64, variable: usize, maxphyaddr: u32) -> Self {
+    pub fn firmware(low: PhysAddr, variable: usize, maxphyaddr: u32) -> Self {
         let mut ranges = Vec::with_capacity(FIXED + variable);
         for (first, len, count) in FIXED_SIZES {
             for index in 0..count {
@@ -58,14 +60,14 @@ impl Mtrr {
                     _ => Mdf::WRITEBACK,
                 };
                 ranges.push(MemRange {
-                    base,
+                    base: PhysAddr(base),
                     len,
                     flags: FIXED_FLAGS | Mdf::FIRMWARE | attribute,
                     owner: Owner::new(b"BIOS"),
                 });
             }
         }
-        let mut base = low.min(1 << 32).next_multiple_of(1 << 20);
+        let mut base = low.0.min(1 << 32).next_multiple_of(1 << 20);
         for _ in 0..variable {
             // The largest power of two that `base` is a multiple of and that ends by 4 GiB.
             let left = (1_u64 << 32).saturating_sub(base);
@@ -77,7 +79,7 @@ impl Mtrr {
                 Self::unused(maxphyaddr)
             } else {
                 MemRange {
-                    base,
+                    base: PhysAddr(base),
                     len,
                     flags: Mdf::UNCACHEABLE | Mdf::ACTIVE | Mdf::FIRMWARE,
                     owner: Owner::new(b"BIOS"),
@@ -108,10 +110,10 @@ impl Mtrr {
                 *range = unused.clone();
                 continue;
             }
-            range.base &= mask;
+            range.base.0 &= mask;
             range.len = range.len.min(unused.len);
             range.flags = range.flags.without(Mdf::BOGUS);
-            if invalid(range.base, range.len).is_some() {
+            if invalid(range.base.0, range.len).is_some() {
                 range.flags = range.flags | Mdf::BOGUS;
             }
         }
@@ -119,7 +121,7 @@ impl Mtrr {
 
     fn unused(maxphyaddr: u32) -> MemRange {
         MemRange {
-            base: 0,
+            base: PhysAddr(0),
             len: 1 << maxphyaddr.min(63),
             flags: Mdf::UNCACHEABLE,
             owner: Owner::default(),
@@ -158,7 +160,7 @@ impl Mtrr {
     pub fn update(&mut self, range: &MemRange) -> Result<(), MemError> {
         let (base, len) = (range.base, range.len);
         let bad = |why| Err(MemError::BadRange { base, len, why });
-        if let Some(why) = invalid(base, len) {
+        if let Some(why) = invalid(base.0, len) {
             return bad(why);
         }
         let attribute = range.flags.attributes();
@@ -246,7 +248,7 @@ impl Mtrr {
     /// # Errors
     ///
     /// [`MemError::NoSuchRange`], [`MemError::FixedRange`] or [`MemError::RangeBusy`].
-    pub fn remove(&mut self, base: u64, len: u64) -> Result<(), MemError> {
+    pub fn remove(&mut self, base: PhysAddr, len: u64) -> Result<(), MemError> {
         let range = self
             .ranges
             .iter_mut()
@@ -291,12 +293,12 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     fn table() -> Mtrr {
-        Mtrr::firmware(3 * GIB, 4, 40)
+        Mtrr::firmware(PhysAddr(3 * GIB), 4, 40)
     }
 
     fn range(base: u64, len: u64, flags: Mdf) -> MemRange {
         MemRange {
-            base,
+            base: PhysAddr(base),
             len,
             flags,
             owner: Owner::new(b"test"),
@@ -308,7 +310,7 @@ mod tests {
         let table = table();
         assert_eq!(table.ranges().len(), 92);
         let covered: u64 = table.ranges()[..FIXED].iter().map(|r| r.len).sum();
-        assert_eq!(covered, FIXTOP);
+        assert_eq!(covered, FIXTOP.0);
         assert_eq!(
             table.ranges()[FIXED].to_string(),
             "0xc0000000/0x40000000 BIOS uncacheable set-by-firmware active "
@@ -387,9 +389,9 @@ mod tests {
     #[test]
     fn enoent_and_eperm_for_ranges_that_cannot_be_removed() {
         let mut table = table();
-        let error = table.remove(5 * GIB, GIB).unwrap_err();
+        let error = table.remove(PhysAddr(5 * GIB), GIB).unwrap_err();
         assert_eq!(error.errno(), libc::ENOENT, "{error}");
-        let error = table.remove(0, 0x1_0000).unwrap_err();
+        let error = table.remove(PhysAddr(0), 0x1_0000).unwrap_err();
         assert_eq!(error.errno(), libc::EPERM, "{error}");
     }
 
@@ -432,7 +434,7 @@ mod tests {
             .filter(|r| r.owner == Owner::new(b"test"))
             .collect::<Vec<_>>();
         assert_eq!(changed.len(), 1);
-        assert!(changed[0].is(0xb_8000, 0x4000));
+        assert!(changed[0].is(PhysAddr(0xb_8000), 0x4000));
         assert!(!changed[0].flags.contains(Mdf::FIRMWARE));
         assert!(changed[0].flags.contains(FIXED_FLAGS | Mdf::WRITECOMBINE));
     }
@@ -440,12 +442,12 @@ mod tests {
     #[test]
     fn removed_range_is_inactive_and_has_no_owner() {
         let mut table = table();
-        table.remove(3 * GIB, GIB).unwrap();
+        table.remove(PhysAddr(3 * GIB), GIB).unwrap();
         let slot = &table.ranges()[FIXED];
         assert!(!slot.flags.contains(Mdf::ACTIVE));
         assert!(slot.owner.is_empty());
         // The driver allows to remove it again.
-        table.remove(3 * GIB, GIB).unwrap();
+        table.remove(PhysAddr(3 * GIB), GIB).unwrap();
         // Rereading makes it unused.
         table.reread(40);
         assert_eq!(
@@ -464,7 +466,7 @@ mod tests {
             table.ranges()[FIXED + 1].to_string(),
             "0x200000000/0x40000000 test write-combine active "
         );
-        table.remove(8 * GIB, GIB).unwrap();
+        table.remove(PhysAddr(8 * GIB), GIB).unwrap();
         let endless = range(0, 1 << 63, Mdf::UNCACHEABLE);
         table.update(&endless).unwrap();
         table.reread(40);
@@ -474,7 +476,7 @@ mod tests {
         );
         assert_eq!(
             table.ranges()[..FIXED],
-            super::Mtrr::firmware(3 * GIB, 4, 40).ranges()[..FIXED]
+            super::Mtrr::firmware(PhysAddr(3 * GIB), 4, 40).ranges()[..FIXED]
         );
     }
 
@@ -489,7 +491,7 @@ mod tests {
                 .to_string()
                 .ends_with(" active bogus ")
         );
-        table.remove(3 * GIB + 4096, GIB).unwrap();
+        table.remove(PhysAddr(3 * GIB + 4096), GIB).unwrap();
         table.reread(40);
         assert!(!table.ranges()[FIXED].flags.contains(Mdf::BOGUS));
     }

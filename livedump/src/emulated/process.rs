@@ -43,9 +43,14 @@ impl Process {
     }
 
     /// The process whose addresses end at `end`.
-    fn with(memory: Arc<dyn PhysMemory>, paging: Paging, end: u64, root: Option<PhysAddr>) -> Self {
+    fn with(
+        memory: Arc<dyn PhysMemory>,
+        paging: Paging,
+        end: VirtAddr,
+        root: Option<PhysAddr>,
+    ) -> Self {
         let root = root.map(|table| Root {
-            covers: VirtAddr(0)..=VirtAddr(end - 1),
+            covers: VirtAddr(0)..=VirtAddr(end.0 - 1),
             table,
             paging,
         });

@@ -4,13 +4,14 @@
 //! memory's file, which the system releases when its owner exits. A machine given by its
 //! description keeps no state.
 
-use livecore_minidump::machine_dir::RANGES_FILE;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use livecore_defs::PhysAddr;
+use livecore_minidump::machine_dir::RANGES_FILE;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
@@ -200,7 +201,7 @@ fn parse(text: &[u8]) -> Result<Mtrr, String> {
         return Err(format!("{} ranges", saved.ranges.len()));
     }
     let ranges = saved.ranges.iter().map(|range| MemRange {
-        base: range.base,
+        base: PhysAddr(range.base),
         len: range.len,
         flags: Mdf(range.flags),
         owner: Owner::new(range.owner.as_bytes()),
@@ -220,7 +221,7 @@ fn serialize(table: &Mtrr) -> Vec<u8> {
             .ranges()
             .iter()
             .map(|range| SavedRange {
-                base: range.base,
+                base: range.base.0,
                 len: range.len,
                 flags: range.flags.0,
                 owner: String::from_utf8_lossy(range.owner.bytes()).into_owned(),
@@ -237,7 +238,7 @@ mod tests {
     use super::*;
 
     fn firmware() -> Mtrr {
-        Mtrr::firmware(3 << 30, 8, 40)
+        Mtrr::firmware(PhysAddr(3 << 30), 8, 40)
     }
 
     #[test]
@@ -246,7 +247,7 @@ mod tests {
         let state = State::next_to(dir.path().join("ram"));
         assert!(state.ranges().unwrap().is_none());
         let range = MemRange {
-            base: 8 << 30,
+            base: PhysAddr(8 << 30),
             len: 1 << 30,
             flags: Mdf::WRITECOMBINE,
             owner: Owner::new(b"me"),
@@ -257,7 +258,7 @@ mod tests {
         let mut expected = firmware();
         expected.update(&range).unwrap();
         assert_eq!(state.ranges().unwrap(), Some(expected.clone()));
-        let refused = state.change(firmware, |table| table.remove(1, 1));
+        let refused = state.change(firmware, |table| table.remove(PhysAddr(1), 1));
         assert_eq!(refused.unwrap_err().errno(), libc::ENOENT);
         assert_eq!(state.ranges().unwrap(), Some(expected));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

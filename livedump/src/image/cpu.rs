@@ -3,8 +3,8 @@
 //! There is one [`CpuState`] for each virtual CPU, in the image's order. A value that a format does
 //! not record is `None`, never zero.
 
-use livecore_defs::Architecture;
 use livecore_defs::cpu::CpuFields;
+use livecore_defs::{Architecture, PhysAddr, VirtAddr};
 
 /// The state of a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +46,10 @@ pub enum Registers {
 
 impl Registers {
     /// The program counter and the stack pointer.
-    pub fn place(&self) -> Option<(u64, u64)> {
+    pub fn place(&self) -> Option<(VirtAddr, VirtAddr)> {
         match self {
-            Self::X86(r) => Some((r.rip, r.rsp)),
-            Self::Named(r) => Some((r.get("pc")?, r.get("sp")?)),
+            Self::X86(r) => Some((VirtAddr(r.rip), VirtAddr(r.rsp))),
+            Self::Named(r) => Some((VirtAddr(r.get("pc")?), VirtAddr(r.get("sp")?))),
             Self::Unknown => None,
         }
     }
@@ -191,8 +191,8 @@ impl Control {
     }
 
     /// The physical address of the root page table, without the flags of CR3.
-    pub fn root(&self) -> u64 {
-        self.cr3 & 0x000f_ffff_ffff_f000
+    pub fn root(&self) -> PhysAddr {
+        PhysAddr(self.cr3 & 0x000f_ffff_ffff_f000)
     }
 }
 

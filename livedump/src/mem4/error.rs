@@ -2,6 +2,8 @@
 
 use std::io;
 
+use livecore_defs::PhysAddr;
+
 /// Why an operation on `/dev/mem` or `/dev/kmem` failed: one variant for each meaning, not for each
 /// errno.
 ///
@@ -78,7 +80,8 @@ pub enum MemError {
     /// EFAULT: there is no memory at this address.
     #[error("cannot access address {at:#x}: {why}")]
     BadAddress {
-        /// The first address that failed.
+        /// The first offset of the device that failed: a physical address of `/dev/mem`, a virtual one
+        /// of `/dev/kmem`.
         at: u64,
         /// The check that failed.
         why: &'static str,
@@ -93,7 +96,7 @@ pub enum MemError {
     #[error("memory range {base:#x}/{len:#x}: {why}")]
     BadRange {
         /// Base address.
-        base: u64,
+        base: PhysAddr,
         /// Length.
         len: u64,
         /// The reason.
@@ -103,7 +106,7 @@ pub enum MemError {
     #[error("memory range {base:#x}/{len:#x} is busy")]
     RangeBusy {
         /// Base address.
-        base: u64,
+        base: PhysAddr,
         /// Length.
         len: u64,
     },
@@ -114,7 +117,7 @@ pub enum MemError {
     #[error("no memory range {base:#x}/{len:#x}")]
     NoSuchRange {
         /// Base address.
-        base: u64,
+        base: PhysAddr,
         /// Length.
         len: u64,
     },
@@ -122,7 +125,7 @@ pub enum MemError {
     #[error("memory range {base:#x}/{len:#x} is of an unknown type; add `force` to change it")]
     UnknownKind {
         /// Base address.
-        base: u64,
+        base: PhysAddr,
         /// Length.
         len: u64,
     },
@@ -130,7 +133,7 @@ pub enum MemError {
     #[error("memory range {base:#x}/{len:#x} cannot be removed")]
     FixedRange {
         /// Base address.
-        base: u64,
+        base: PhysAddr,
         /// Length.
         len: u64,
     },

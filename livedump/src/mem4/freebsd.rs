@@ -165,15 +165,27 @@ fn range_error(error: io::Error, base: u64, len: u64, operation: i32) -> MemErro
         libc::EOPNOTSUPP | libc::ENOTTY => MemError::NoRangeDriver,
         libc::ENXIO => MemError::NoRanges,
         libc::EINVAL => MemError::BadRange {
-            base,
+            base: PhysAddr(base),
             len,
             why: "the hardware does not support it, or it overlaps another range",
         },
-        libc::EBUSY => MemError::RangeBusy { base, len },
+        libc::EBUSY => MemError::RangeBusy {
+            base: PhysAddr(base),
+            len,
+        },
         libc::ENOSPC => MemError::NoFreeRange,
-        libc::ENOENT => MemError::NoSuchRange { base, len },
-        libc::EACCES => MemError::UnknownKind { base, len },
-        libc::EPERM => MemError::FixedRange { base, len },
+        libc::ENOENT => MemError::NoSuchRange {
+            base: PhysAddr(base),
+            len,
+        },
+        libc::EACCES => MemError::UnknownKind {
+            base: PhysAddr(base),
+            len,
+        },
+        libc::EPERM => MemError::FixedRange {
+            base: PhysAddr(base),
+            len,
+        },
         _ => MemError::Io {
             doing: "get or set memory ranges",
             source: error,
@@ -286,7 +298,7 @@ impl<K: MemIoctl> MemDevice for FreeBsd<K> {
             desc: &mut desc,
             operation,
         })
-        .map_err(|e| range_error(e, range.base, range.len, operation))
+        .map_err(|e| range_error(e, range.base.0, range.len, operation))
     }
 
     fn kernel_dump(&self, request: &DumpRequest) -> Result<(), MemError> {
@@ -356,7 +368,7 @@ mod tests {
     }
 
     const RANGE: fn() -> MemRange = || MemRange {
-        base: 0x8000_0000,
+        base: PhysAddr(0x8000_0000),
         len: 0x1000,
         flags: Mdf::WRITEBACK | Mdf::FORCE,
         owner: Owner::new(b"me"),
@@ -367,7 +379,7 @@ mod tests {
         let device = device(None);
         let ranges = device.ranges().unwrap();
         assert_eq!(ranges.len(), 2, "the count of the second answer");
-        assert_eq!(ranges[1].base, 4096);
+        assert_eq!(ranges[1].base, PhysAddr(4096));
         device.set_range(&RANGE(), MEMRANGE_SET_REMOVE).unwrap();
         assert_eq!(
             device.extract_paddr(VirtAddr(0x7fff_1234)).unwrap(),
@@ -456,26 +468,50 @@ mod tests {
             (libc::EOPNOTSUPP, |e| matches!(e, MemError::NoRangeDriver)),
             (libc::ENXIO, |e| matches!(e, MemError::NoRanges)),
             (libc::EINVAL, |e| {
-                matches!(e, MemError::BadRange { base: BASE, .. })
+                matches!(
+                    e,
+                    MemError::BadRange {
+                        base: PhysAddr(BASE),
+                        ..
+                    }
+                )
             }),
             (libc::EBUSY, |e| {
-                matches!(e, MemError::RangeBusy { base: BASE, .. })
+                matches!(
+                    e,
+                    MemError::RangeBusy {
+                        base: PhysAddr(BASE),
+                        ..
+                    }
+                )
             }),
             (libc::ENOSPC, |e| matches!(e, MemError::NoFreeRange)),
             (libc::ENOENT, |e| {
                 matches!(
                     e,
                     MemError::NoSuchRange {
-                        base: BASE,
+                        base: PhysAddr(BASE),
                         len: 0x1000
                     }
                 )
             }),
             (libc::EACCES, |e| {
-                matches!(e, MemError::UnknownKind { base: BASE, .. })
+                matches!(
+                    e,
+                    MemError::UnknownKind {
+                        base: PhysAddr(BASE),
+                        ..
+                    }
+                )
             }),
             (libc::EPERM, |e| {
-                matches!(e, MemError::FixedRange { base: BASE, .. })
+                matches!(
+                    e,
+                    MemError::FixedRange {
+                        base: PhysAddr(BASE),
+                        ..
+                    }
+                )
             }),
         ];
         for (number, is_expected) in cases {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use livecore_defs::PhysAddr;
+
 use crate::sys::memrange::{Mdf, MemRangeDesc};
 
 /// Bytes of an owner's name, including its NUL.
@@ -10,8 +12,8 @@ pub const OWNER_LEN: usize = 8;
 /// A memory range: physical addresses and their memory type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemRange {
-    /// Physical base address.
-    pub base: u64,
+    /// Base address.
+    pub base: PhysAddr,
     /// Length in bytes.
     pub len: u64,
     /// Memory type and flags.
@@ -62,7 +64,7 @@ impl MemRange {
     /// Converts a kernel's descriptor.
     pub fn from_desc(desc: &MemRangeDesc) -> Self {
         Self {
-            base: desc.mr_base,
+            base: PhysAddr(desc.mr_base),
             len: desc.mr_len,
             flags: Mdf::from_raw(desc.mr_flags),
             owner: Owner::new(&desc.mr_owner),
@@ -72,7 +74,7 @@ impl MemRange {
     /// Converts to a kernel's descriptor.
     pub fn to_desc(&self) -> MemRangeDesc {
         MemRangeDesc {
-            mr_base: self.base,
+            mr_base: self.base.0,
             mr_len: self.len,
             mr_flags: self.flags.to_raw(),
             mr_owner: self.owner.0,
@@ -81,15 +83,15 @@ impl MemRange {
     }
 
     /// Whether it has this base and length.
-    pub fn is(&self, base: u64, len: u64) -> bool {
+    pub fn is(&self, base: PhysAddr, len: u64) -> bool {
         self.base == base && self.len == len
     }
 
     /// Whether it overlaps a range.
-    pub fn overlaps(&self, base: u64, len: u64) -> bool {
+    pub fn overlaps(&self, base: PhysAddr, len: u64) -> bool {
         // Ends may be beyond 2^64.
-        let end = |base: u64, len: u64| u128::from(base) + u128::from(len);
-        u128::from(self.base) < end(base, len) && u128::from(base) < end(self.base, self.len)
+        let end = |base: PhysAddr, len: u64| u128::from(base.0) + u128::from(len);
+        u128::from(self.base.0) < end(base, len) && u128::from(base.0) < end(self.base, self.len)
     }
 }
 
@@ -154,7 +156,7 @@ mod tests {
     #[test]
     fn range_is_printed_like_memcontrol_does() {
         let mut range = MemRange {
-            base: 0xc000_0000,
+            base: PhysAddr(0xc000_0000),
             len: 0x4000_0000,
             flags: Mdf::UNCACHEABLE | Mdf::FIRMWARE | Mdf::ACTIVE | Mdf::BUSY,
             owner: Owner::new(b"BIOS"),
@@ -171,7 +173,7 @@ mod tests {
     #[test]
     fn descriptors_convert_back_and_owners_have_seven_bytes() {
         let range = MemRange {
-            base: 1 << 40,
+            base: PhysAddr(1 << 40),
             len: 4096,
             flags: Mdf::WRITEBACK | Mdf::FORCE,
             owner: Owner::new(b"another owner"),
@@ -192,13 +194,13 @@ mod tests {
     #[test]
     fn overlap_does_not_wrap_at_the_end_of_the_address_space() {
         let range = MemRange {
-            base: 0xffff_ffff_ffff_f000,
+            base: PhysAddr(0xffff_ffff_ffff_f000),
             len: 0x1000,
             flags: Mdf::default(),
             owner: Owner::default(),
         };
-        assert!(range.overlaps(0, u64::MAX));
-        assert!(!range.overlaps(0, 0x1000));
-        assert!(range.overlaps(0xffff_ffff_ffff_ffff, 1));
+        assert!(range.overlaps(PhysAddr(0), u64::MAX));
+        assert!(!range.overlaps(PhysAddr(0), 0x1000));
+        assert!(range.overlaps(PhysAddr(0xffff_ffff_ffff_ffff), 1));
     }
 }

@@ -48,10 +48,10 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
     let kernel = &Kernel::new(&kmem, elf);
     let root = kernel.variable("KPML4phys", 8)?;
     let kernphys = match elf.symbol("kernphys") {
-        Some(symbol) if !symbol.absolute && symbol.value >= amd64::KERNSTART => {
+        Some(symbol) if !symbol.absolute && symbol.value >= amd64::KERNSTART.0 => {
             kernel.variable("kernphys", 8)?
         }
-        _ => amd64::KERNPHYS_USUAL,
+        _ => amd64::KERNPHYS_USUAL.0,
     };
     let (avail, _) = dump_avail(kernel, PhysAddr::MAX, &[8], amd64::PAGE_SIZE)?;
     let ranges = avail.ranges().iter().map(|segment| {

@@ -96,7 +96,7 @@ fn extreme_variables_give_a_dump_or_an_error() {
     let machine = tiny();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let truth = machine.truth();
-    let physical = |va: u64| va - KERNSTART + truth.kernphys;
+    let physical = |va: u64| va - KERNSTART.0 + truth.kernphys;
     assert!(survive(&machine, &elf, Vec::new()));
     let (mut dumps, mut errors) = (0, 0);
     for (name, offsets) in [

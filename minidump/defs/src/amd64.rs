@@ -23,7 +23,7 @@ use crate::registers::{RegisterSet, registers};
 use crate::trapframe::{
     Cause, Codes, Entry, FramePosition, Line, Mode, TrapFields, Traps, entries, entry,
 };
-use crate::{Architecture, ByteOrder, at};
+use crate::{Architecture, ByteOrder, PhysAddr, VirtAddr, at};
 
 /// `struct minidumphdr`
 pub const HEADER: HeaderFields = HeaderFields {
@@ -89,22 +89,22 @@ pub const PG_PS_FRAME: u64 = 0x000f_ffff_ffe0_0000;
 pub const PG_PS_PDP_FRAME: u64 = 0x000f_ffff_c000_0000;
 
 /// `VM_MIN_KERNEL_ADDRESS`: `kernbase` in headers of version 2 and 3.
-pub const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_fe00_0000_0000;
+pub const VM_MIN_KERNEL_ADDRESS: VirtAddr = VirtAddr(0xffff_fe00_0000_0000);
 /// `KERNBASE`: link-time base of the kernel image. `kernbase` in headers of version 1.
-pub const KERNBASE: u64 = 0xffff_ffff_8000_0000;
+pub const KERNBASE: VirtAddr = VirtAddr(0xffff_ffff_8000_0000);
 /// `KERNSTART`: the kernel image begins one PDE above [`KERNBASE`], and is mapped to physical memory
 /// from `kernphys`.
-pub const KERNSTART: u64 = KERNBASE + NBPDR;
+pub const KERNSTART: VirtAddr = VirtAddr(KERNBASE.0 + NBPDR);
 /// `kernphys` of a kernel that was not relocated.
-pub const KERNPHYS_USUAL: u64 = 0x20_0000;
+pub const KERNPHYS_USUAL: PhysAddr = PhysAddr(0x20_0000);
 /// `DMAP_MIN_ADDRESS` of the 48-bit layout, independent of the size of memory.
-pub const DMAP_MIN_ADDRESS: u64 = 0xffff_f800_0000_0000;
+pub const DMAP_MIN_ADDRESS: VirtAddr = VirtAddr(0xffff_f800_0000_0000);
 /// `DMAP_MAX_ADDRESS` of the 48-bit layout, exclusive.
-pub const DMAP_MAX_ADDRESS: u64 = 0xffff_fc00_0000_0000;
+pub const DMAP_MAX_ADDRESS: VirtAddr = VirtAddr(0xffff_fc00_0000_0000);
 /// First address of the direct map in the 57-bit layout (`kva_layout_la57`).
-pub const DMAP_MIN_ADDRESS_LA57: u64 = 0xff01_0000_0000_0000;
+pub const DMAP_MIN_ADDRESS_LA57: VirtAddr = VirtAddr(0xff01_0000_0000_0000);
 /// Exclusive end of the direct map in the 57-bit layout.
-pub const DMAP_MAX_ADDRESS_LA57: u64 = 0xff21_0000_0000_0000;
+pub const DMAP_MAX_ADDRESS_LA57: VirtAddr = VirtAddr(0xff21_0000_0000_0000);
 /// `PML4PML4I`: the recursive entry of `KPML4phys`.
 pub const PML4PML4I: u64 = 256;
 
@@ -151,7 +151,7 @@ pub static PAGING: Geometry = Geometry {
     execute: none_of(PG_NX),
     restricts: true,
     // `VM_MAXUSER_ADDRESS_LA48`
-    user_end: Some(1 << 47),
+    user_end: Some(VirtAddr(1 << 47)),
 };
 
 /// Page tables from a PML5.
@@ -159,7 +159,7 @@ pub static PAGING_LA57: Geometry = Geometry {
     name: "amd64 with five levels",
     levels: &[PML5, PML4, PDP, PD, PT],
     // `VM_MAXUSER_ADDRESS_LA57`
-    user_end: Some(1 << 56),
+    user_end: Some(VirtAddr(1 << 56)),
     ..PAGING
 };
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::VirtAddr;
 use crate::cpu::CpuFields;
 use crate::debuggers::Debuggers;
 use crate::elf_machine::ElfMachine;
@@ -45,14 +46,14 @@ pub struct Architecture {
     /// Alignment of `kernbase`.
     pub kernbase_align: &'static [(When, u64)],
     /// `kernbase`, where it is a constant.
-    pub kernbase: Option<u64>,
+    pub kernbase: Option<VirtAddr>,
     /// The direct map.
     pub direct: Direct,
     /// Start and exclusive end of the direct map in each release where it is a constant, newest
     /// first.
-    pub direct_maps: &'static [(u64, u64)],
+    pub direct_maps: &'static [(VirtAddr, VirtAddr)],
     /// Link-time address of the kernel, if it runs at another address: the header's `startkernel`.
-    pub linked_at: Option<u64>,
+    pub linked_at: Option<VirtAddr>,
     /// Whether segments of full dumps have no virtual address (`p_vaddr` is -1).
     pub full_without_vaddr: bool,
     /// Whether full dumps have a `PT_DUMP_DELTA`.

@@ -22,7 +22,7 @@ use crate::registers::{RegisterSet, registers};
 use crate::trapframe::{
     Cause, Codes, Entry, FramePosition, Line, Mode, NumberFormat, TrapFields, Traps, entries, entry,
 };
-use crate::{Architecture, ByteOrder, at};
+use crate::{Architecture, ByteOrder, VirtAddr, at};
 
 /// `struct minidumphdr`
 pub const HEADER: HeaderFields = HeaderFields {
@@ -103,15 +103,15 @@ pub const L2_SHIFT_16K: u32 = 25;
 pub const L3_SHIFT_16K: u32 = 14;
 
 /// `VM_MIN_KERNEL_ADDRESS`
-pub const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_0000_0000_0000;
+pub const VM_MIN_KERNEL_ADDRESS: VirtAddr = VirtAddr(0xffff_0000_0000_0000);
 /// `VM_MAX_KERNEL_ADDRESS`
-pub const VM_MAX_KERNEL_ADDRESS: u64 = 0xffff_0080_0000_0000;
+pub const VM_MAX_KERNEL_ADDRESS: VirtAddr = VirtAddr(0xffff_0080_0000_0000);
 /// `DMAP_MIN_ADDRESS` in 12.1.
-pub const DMAP_MIN_ADDRESS_12: u64 = 0xffff_fd00_0000_0000;
+pub const DMAP_MIN_ADDRESS_12: VirtAddr = VirtAddr(0xffff_fd00_0000_0000);
 /// `DMAP_MIN_ADDRESS` after 12.1.
-pub const DMAP_MIN_ADDRESS: u64 = 0xffff_a000_0000_0000;
+pub const DMAP_MIN_ADDRESS: VirtAddr = VirtAddr(0xffff_a000_0000_0000);
 /// `DMAP_MAX_ADDRESS`
-pub const DMAP_MAX_ADDRESS: u64 = 0xffff_ff00_0000_0000;
+pub const DMAP_MAX_ADDRESS: VirtAddr = VirtAddr(0xffff_ff00_0000_0000);
 
 const TABLE: Rule = rule(ATTR_DESCR_MASK, L3_PAGE, Means::Table);
 const BLOCK: Rule = rule(ATTR_DESCR_MASK, L2_BLOCK, Means::Leaf);
@@ -135,7 +135,7 @@ pub static PAGING: Geometry = Geometry {
     write: none_of(ATTR_AP_RO),
     execute: none_of(ATTR_PXN | ATTR_UXN),
     restricts: false,
-    user_end: Some(1 << 48),
+    user_end: Some(VirtAddr(1 << 48)),
 };
 
 /// Page tables with pages of 16 KiB.

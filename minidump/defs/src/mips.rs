@@ -16,7 +16,7 @@ use crate::registers::{RegisterSet, registers};
 use crate::trapframe::{
     Cause, Codes, Entry, FramePosition, Line, Mode, NumberFormat, TrapFields, Traps, entry,
 };
-use crate::{Architecture, ByteOrder, at};
+use crate::{Architecture, ByteOrder, VirtAddr, at};
 
 /// `struct minidumphdr`
 pub const HEADER: HeaderFields = HeaderFields {
@@ -65,17 +65,17 @@ pub const PTE_PFN_SHIFT: u32 = 6;
 pub const EF_MIPS_ABI2: u32 = 0x20;
 
 /// First address of XKPHYS (64-bit kernels), cached or not; the low 40 bits are the physical address.
-pub const XKPHYS_START: u64 = 0x8000_0000_0000_0000;
+pub const XKPHYS_START: VirtAddr = VirtAddr(0x8000_0000_0000_0000);
 /// Last address of XKPHYS.
-pub const XKPHYS_END: u64 = 0xbfff_ffff_ffff_ffff;
+pub const XKPHYS_END: VirtAddr = VirtAddr(0xbfff_ffff_ffff_ffff);
 /// First address of the part of XKPHYS that is cached without coherence.
-pub const XKPHYS_CACHED: u64 = 0x9800_0000_0000_0000;
+pub const XKPHYS_CACHED: VirtAddr = VirtAddr(0x9800_0000_0000_0000);
 /// Physical part of an XKPHYS address.
 pub const XKPHYS_PHYS_MASK: u64 = (1 << 40) - 1;
 /// First address of KSEG0 on 32-bit kernels; 64-bit kernels extend the sign.
-pub const KSEG0_START: u64 = 0x8000_0000;
+pub const KSEG0_START: VirtAddr = VirtAddr(0x8000_0000);
 /// First address after KSEG1 on 32-bit kernels; 64-bit kernels extend the sign.
-pub const KSEG1_END: u64 = 0xc000_0000;
+pub const KSEG1_END: VirtAddr = VirtAddr(0xc000_0000);
 /// Physical part of a KSEG0 or KSEG1 address.
 pub const KSEG_PHYS_MASK: u64 = (1 << 29) - 1;
 /// Upper bits of a sign-extended KSEG address of a 64-bit kernel.
@@ -291,15 +291,15 @@ pub static ARCHITECTURE: Architecture = Architecture {
         },
         Window {
             when: When::Word(8),
-            start: KSEG_SIGN + KSEG0_START,
-            last: KSEG_SIGN + KSEG1_END - 1,
+            start: VirtAddr(KSEG_SIGN + KSEG0_START.0),
+            last: VirtAddr(KSEG_SIGN + KSEG1_END.0 - 1),
             mask: KSEG_PHYS_MASK,
             home: None,
         },
         Window {
             when: When::Word(4),
             start: KSEG0_START,
-            last: KSEG1_END - 1,
+            last: VirtAddr(KSEG1_END.0 - 1),
             mask: KSEG_PHYS_MASK,
             home: Some(KSEG0_START),
         },

@@ -24,7 +24,7 @@ pub struct Geometry {
     /// Whether an entry that points to a table restricts the table's permissions.
     pub restricts: bool,
     /// End of user addresses, if processes have tables of this format.
-    pub user_end: Option<u64>,
+    pub user_end: Option<VirtAddr>,
 }
 
 /// One level of tables.
@@ -259,11 +259,11 @@ pub struct Window {
     /// The kernels with this window.
     pub when: When,
     /// First address.
-    pub start: u64,
+    pub start: VirtAddr,
     /// Last address.
-    pub last: u64,
+    pub last: VirtAddr,
     /// Mask of the physical address.
     pub mask: u64,
     /// The kernel's own direct map, if it is in this window.
-    pub home: Option<u64>,
+    pub home: Option<VirtAddr>,
 }

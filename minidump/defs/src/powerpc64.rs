@@ -16,7 +16,7 @@ use crate::registers::{RegisterSet, registers};
 use crate::trapframe::{
     Cause, Codes, Entry, FramePosition, Label, Line, Mode, TrapFields, Traps, entry,
 };
-use crate::{Architecture, ByteOrder, at};
+use crate::{Architecture, ByteOrder, VirtAddr, at};
 
 /// `struct minidumphdr`
 pub const HEADER: HeaderFields = HeaderFields {
@@ -99,7 +99,7 @@ pub const PTEG_HASH_BITS: u32 = 39;
 /// Shift of a large page.
 pub const LARGE_PAGE_SHIFT: u32 = 24;
 /// Link-time address of the kernel. It runs at `startkernel`.
-pub const KERNBASE: u64 = 0x10_0100;
+pub const KERNBASE: VirtAddr = VirtAddr(0x10_0100);
 
 /// powerpc64, both byte orders. `org.gnu.gdb.power.core`.
 pub static REGISTERS: RegisterSet = RegisterSet {

@@ -18,7 +18,7 @@ use crate::registers::{RegisterSet, registers};
 use crate::trapframe::{
     Cause, Codes, Entry, FramePosition, Line, Mode, NumberFormat, TrapFields, Traps, entries,
 };
-use crate::{Architecture, ByteOrder, at};
+use crate::{Architecture, ByteOrder, VirtAddr, at};
 
 /// `struct minidumphdr`
 pub const HEADER: HeaderFields = HeaderFields {
@@ -71,13 +71,13 @@ pub const L2_SHIFT: u32 = 21;
 pub const L3_SHIFT: u32 = 12;
 
 /// `VM_MIN_KERNEL_ADDRESS`, also `KERNBASE`.
-pub const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_ffc0_0000_0000;
+pub const VM_MIN_KERNEL_ADDRESS: VirtAddr = VirtAddr(0xffff_ffc0_0000_0000);
 /// `VM_MAX_KERNEL_ADDRESS`
-pub const VM_MAX_KERNEL_ADDRESS: u64 = 0xffff_ffc8_0000_0000;
+pub const VM_MAX_KERNEL_ADDRESS: VirtAddr = VirtAddr(0xffff_ffc8_0000_0000);
 /// `DMAP_MIN_ADDRESS`
-pub const DMAP_MIN_ADDRESS: u64 = 0xffff_ffd0_0000_0000;
+pub const DMAP_MIN_ADDRESS: VirtAddr = VirtAddr(0xffff_ffd0_0000_0000);
 /// `DMAP_MAX_ADDRESS`
-pub const DMAP_MAX_ADDRESS: u64 = 0xffff_fff0_0000_0000;
+pub const DMAP_MAX_ADDRESS: VirtAddr = VirtAddr(0xffff_fff0_0000_0000);
 
 const L0_INVALID: &str = "its L0 entry is not valid";
 const L1_INVALID: &str = "its L1 entry is not valid";
@@ -112,7 +112,7 @@ pub static PAGING_SV39: Geometry = Geometry {
     execute: any_of(PTE_X),
     restricts: false,
     // `VM_MAX_USER_ADDRESS_SV39`
-    user_end: Some(1 << 38),
+    user_end: Some(VirtAddr(1 << 38)),
 };
 
 /// Page tables of four levels.
@@ -125,7 +125,7 @@ pub static PAGING_SV48: Geometry = Geometry {
         level(L3_SHIFT, 512, L3_INVALID, PAGE),
     ],
     // `VM_MAX_USER_ADDRESS_SV48`
-    user_end: Some(1 << 47),
+    user_end: Some(VirtAddr(1 << 47)),
     ..PAGING_SV39
 };
 

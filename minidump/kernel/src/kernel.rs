@@ -44,7 +44,7 @@ pub struct Kernel<'a> {
 pub(crate) fn displacement(dump: &Dump) -> u64 {
     let header = dump.header();
     let linked = header.arch.linked_at;
-    linked.map_or(0, |linked| header.startkernel.wrapping_sub(linked))
+    linked.map_or(0, |linked| header.startkernel.wrapping_sub(linked.0))
 }
 
 impl<'a> Kernel<'a> {

@@ -2,13 +2,13 @@
 
 use std::str::FromStr;
 
-use livecore_minidump::KernelElf;
+use livecore_minidump::{KernelElf, VirtAddr};
 
 /// A location in memory. It has no address space: an address may be virtual or physical.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// An address.
-    Address(u64),
+    /// An address: virtual, unless its user says that it is physical.
+    Address(VirtAddr),
     /// An offset from a symbol.
     Symbol {
         /// The name of the symbol.
@@ -63,10 +63,10 @@ impl FromStr for Location {
     /// [`LocationError::TooLarge`].
     fn from_str(text: &str) -> Result<Self, LocationError> {
         if is_bare_address(text) {
-            return number(text, 16).map(Self::Address);
+            return number(text, 16).map(VirtAddr).map(Self::Address);
         }
         if text.starts_with(|c: char| c.is_ascii_digit()) {
-            return parse_number(text).map(Self::Address);
+            return parse_number(text).map(VirtAddr).map(Self::Address);
         }
         let (name, offset) = match text.split_once('+') {
             Some((name, offset)) => (name, parse_number(offset)?),
@@ -89,7 +89,7 @@ impl Location {
     ///
     /// Returns [`LocationError::NoSymbol`], [`LocationError::NotAnAddress`] or
     /// [`LocationError::Beyond`].
-    pub fn address(&self, elf: &KernelElf) -> Result<u64, LocationError> {
+    pub fn address(&self, elf: &KernelElf) -> Result<VirtAddr, LocationError> {
         let (name, offset) = match self {
             Self::Address(at) => return Ok(*at),
             Self::Symbol { name, offset } => (name, *offset),
@@ -106,6 +106,7 @@ impl Location {
         symbol
             .value
             .checked_add(offset)
+            .map(VirtAddr)
             .ok_or_else(|| LocationError::Beyond {
                 name: name.clone(),
                 offset,
@@ -137,7 +138,7 @@ impl Location {
 /// # Errors
 ///
 /// Returns [`LocationError::NotANumber`] or [`LocationError::TooLarge`].
-pub fn parse_address(text: &str) -> Result<u64, LocationError> {
+pub fn parse_address(text: &str) -> Result<VirtAddr, LocationError> {
     match text.parse() {
         Ok(Location::Address(at)) => Ok(at),
         Err(error @ LocationError::TooLarge(_)) => Err(error),
@@ -192,8 +193,8 @@ mod tests {
             offset,
         };
         for (text, location) in [
-            ("0x10", Location::Address(16)),
-            ("10", Location::Address(10)),
+            ("0x10", Location::Address(VirtAddr(16))),
+            ("10", Location::Address(VirtAddr(10))),
             ("hz", symbol("hz", 0)),
             ("allproc+0x8", symbol("allproc", 8)),
         ] {
@@ -215,7 +216,7 @@ mod tests {
             ("9fc00", 0x9_fc00),
             ("1000", 1000),
         ] {
-            assert_eq!(text.parse(), Ok(Location::Address(at)), "{text}");
+            assert_eq!(text.parse(), Ok(Location::Address(VirtAddr(at))), "{text}");
         }
     }
 

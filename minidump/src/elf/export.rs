@@ -20,7 +20,9 @@ use crate::elf::headers::Segment;
 use crate::elf::notes::{NoteContext, NoteStyle, ThreadNote, put_threads};
 use crate::elf::write::{CoreHead, put_note};
 use crate::mmu::{Protection, section};
-use crate::{Architecture, ByteOrder, Dump, DumpMemory, Error, FullDump, HeaderOrigin, ReadError};
+use crate::{
+    Architecture, ByteOrder, Dump, DumpMemory, Error, FullDump, HeaderOrigin, ReadError, VirtAddr,
+};
 use livecore_defs::elf::{
     CLASS32, CLASS64, NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PF_R,
     PF_W, PF_X, PT_LOAD, PT_NOTE,
@@ -36,7 +38,7 @@ pub struct ExportOptions {
     /// `osreldate`; 0 if unknown.
     pub osreldate: u32,
     /// `e_entry` of the kernel; 0 if unknown.
-    pub entry: u64,
+    pub entry: VirtAddr,
     /// `e_flags` of the kernel.
     pub flags: u32,
     /// The maximum average number of addresses per page in the kernel map; 0 for 4. Kernels map most
@@ -229,7 +231,7 @@ fn plan(source: Source<'_>, options: &ExportOptions) -> Result<Export, Error> {
         order: source.order,
         word,
         osreldate: options.osreldate,
-        entry: options.entry,
+        entry: options.entry.0,
     };
     put_threads(&mut notes, context, &options.threads);
     let mut payload_note_len = 0;

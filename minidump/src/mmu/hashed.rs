@@ -19,7 +19,8 @@ use livecore_defs::powerpc64::{
 pub(super) fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
     let header = tables.header();
     let va = if at.0 < header.dmapbase {
-        at.0.wrapping_add(header.startkernel).wrapping_sub(KERNBASE)
+        at.0.wrapping_add(header.startkernel)
+            .wrapping_sub(KERNBASE.0)
     } else {
         at.0
     };

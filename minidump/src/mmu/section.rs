@@ -53,7 +53,7 @@ fn direct(header: &MinidumpHeader, at: VirtAddr) -> Result<Option<PhysAddr>, Rea
         }
         Direct::Windows(list) => {
             let mut windows = windows(header, list);
-            let window = windows.find(|window| (window.start..=window.last).contains(&at.0));
+            let window = windows.find(|window| (window.start..=window.last).contains(&at));
             Ok(window.map(|window| PhysAddr(at.0 & window.mask)))
         }
     }
@@ -77,7 +77,7 @@ pub fn direct_map_of(header: &MinidumpHeader, at: PhysAddr) -> Option<VirtAddr> 
         }
         Direct::Windows(list) => windows(header, list).find_map(|window| {
             let home = window.home?;
-            (at.0 <= window.mask).then_some(home + at.0)
+            (at.0 <= window.mask).then_some(home.0 + at.0)
         })?,
     };
     Some(VirtAddr(va))

@@ -220,7 +220,7 @@ fn describe(
     name: &Path,
     session: &mut Session<'_>,
 ) {
-    options.entry = kernel.elf().entry().0;
+    options.entry = kernel.elf().entry();
     options.flags = kernel.elf().flags();
     options.osreldate = kernel.osreldate().unwrap_or(0);
     match thread_notes(kernel) {

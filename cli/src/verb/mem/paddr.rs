@@ -36,7 +36,7 @@ pub struct Args {
     pub pid: Option<u32>,
     /// Virtual addresses: decimal, or hexadecimal after 0x
     #[arg(value_name = "ADDR", value_parser = parse_address)]
-    pub addresses: Vec<u64>,
+    pub addresses: Vec<VirtAddr>,
     /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let own = vec![1_u8; 4096];
     let mut addresses = args.addresses.clone();
     if addresses.is_empty() {
-        addresses.push(own.as_ptr().addr() as u64);
+        addresses.push(VirtAddr(own.as_ptr().addr() as u64));
     }
     let asked = ask(&*target.device, &addresses).map_err(|e| target.failure(e))?;
     drop(own);
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     Ok(())
 }
 
-fn ask(device: &dyn MemDevice, addresses: &[u64]) -> Result<Vec<Address>, MemError> {
+fn ask(device: &dyn MemDevice, addresses: &[VirtAddr]) -> Result<Vec<Address>, MemError> {
     addresses
         .iter()
         .map(|&at| {
@@ -113,10 +113,10 @@ fn ask(device: &dyn MemDevice, addresses: &[u64]) -> Result<Vec<Address>, MemErr
                 state,
                 paddr,
                 domain,
-            } = device.extract_paddr(VirtAddr(at))?;
+            } = device.extract_paddr(at)?;
             let mapped = state == MeState::Mapped;
             Ok(Address {
-                address: Hex(at),
+                address: Hex(at.0),
                 state: match state {
                     MeState::Invalid => "invalid",
                     MeState::Valid => "valid",
@@ -147,7 +147,8 @@ mod tests {
         let files = recorded::files(b"", b"");
         let device = files.device(false);
         let lines = |addresses: &[u64]| {
-            let asked = ask(&device, addresses).unwrap();
+            let addresses: Vec<_> = addresses.iter().copied().map(VirtAddr).collect();
+            let asked = ask(&device, &addresses).unwrap();
             asked.iter().map(line).collect::<Vec<_>>()
         };
         assert_eq!(

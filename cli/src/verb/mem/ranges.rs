@@ -5,6 +5,7 @@ use std::io::Write;
 use livecore_livedump::mem4::range::{self, MemRange, OWNER_LEN, Owner};
 use livecore_livedump::mem4::{MemDevice, MemError};
 use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
+use livecore_minidump::PhysAddr;
 use serde::Serialize;
 
 use super::source::{Needs, Source, Target};
@@ -150,7 +151,7 @@ struct RangeAnswer {
 impl RangeAnswer {
     fn of(range: &MemRange) -> Self {
         Self {
-            base: Hex(range.base),
+            base: Hex(range.base.0),
             length: range.len,
             flags: Hex(range.flags.0.into()),
             names: range::names(range.flags).collect(),
@@ -207,7 +208,7 @@ fn run_clear(args: &Clear, session: &mut Session<'_>) -> Result<(), Failure> {
             cleared
         }
         (None, Some(base), Some(len)) => {
-            vec![clear(device, base, len).map_err(|e| target.failure(e))?]
+            vec![clear(device, PhysAddr(base), len).map_err(|e| target.failure(e))?]
         }
         // clap requires -o, or both -b and -l.
         _ => {
@@ -249,7 +250,7 @@ fn print(
 impl Set {
     fn range(&self) -> MemRange {
         MemRange {
-            base: self.base,
+            base: PhysAddr(self.base),
             len: self.len,
             flags: self
                 .attributes
@@ -265,7 +266,7 @@ fn set(device: &dyn MemDevice, range: &MemRange) -> Result<(), MemError> {
 }
 
 /// Disables one range, and returns it.
-fn clear(device: &dyn MemDevice, base: u64, len: u64) -> Result<MemRange, MemError> {
+fn clear(device: &dyn MemDevice, base: PhysAddr, len: u64) -> Result<MemRange, MemError> {
     let range = MemRange {
         base,
         len,
@@ -364,13 +365,13 @@ mod tests {
         let files = recorded::files(b"", b"");
         let device = files.device(false);
         let range = MemRange {
-            base: 0xd000_0000,
+            base: PhysAddr(0xd000_0000),
             len: 0x100_0000,
             flags: Mdf::WRITECOMBINE | Mdf::FORCE,
             owner: Owner::new(b"video"),
         };
         set(&device, &range).unwrap();
-        clear(&device, 0xd000_0000, 0x100_0000).unwrap();
+        clear(&device, PhysAddr(0xd000_0000), 0x100_0000).unwrap();
         assert_eq!(
             device.kernel().asked(),
             [
@@ -388,7 +389,7 @@ mod tests {
         let device = files.device(false);
         let (cleared, refused) = clear_owner(&device, Owner::new(b"video")).unwrap();
         assert_eq!(cleared.len(), 1);
-        assert!(cleared[0].is(0x5_0000_0000, 0x1000));
+        assert!(cleared[0].is(PhysAddr(0x5_0000_0000), 0x1000));
         assert_eq!(refused.len(), 1);
         assert!(matches!(refused[0], MemError::RangeBusy { .. }));
         assert_eq!(

@@ -89,11 +89,12 @@ pub(super) fn check_place(place: &Location, kmem: bool) -> Result<Device, Failur
 /// The address of a location.
 pub(super) fn resolve(place: &Location, target: &Target) -> Result<u64, Failure> {
     match place {
-        Location::Address(at) => Ok(*at),
+        Location::Address(at) => Ok(at.0),
         symbol @ Location::Symbol { .. } => {
             let (path, elf) = target.kernel()?;
             symbol
                 .address(&elf)
+                .map(|at| at.0)
                 .map_err(|e| Failure::of(Exit::COULD_NOT, &e).about(&path))
         }
     }

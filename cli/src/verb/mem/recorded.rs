@@ -9,6 +9,7 @@ use livecore_livedump::mem4::range::{MemRange, Owner};
 use livecore_livedump::mem4::{Access, FreeBsd};
 use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
 use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, Mdf};
+use livecore_minidump::PhysAddr;
 
 /// A virtual address mapped to 0x5000 in domain 1.
 pub(super) const MAPPED: u64 = 0x7000;
@@ -66,8 +67,8 @@ impl Record {
 }
 
 fn ranges() -> Vec<MemRange> {
-    let range = |base: u64, flags, owner: &[u8]| MemRange {
-        base,
+    let range = |base, flags, owner: &[u8]| MemRange {
+        base: PhysAddr(base),
         len: 0x1000,
         flags: Mdf::WRITECOMBINE | flags,
         owner: Owner::new(owner),

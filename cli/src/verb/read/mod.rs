@@ -174,8 +174,8 @@ impl Request {
                 .next("give a LENGTH")
         })?;
         let at = match self.phys {
-            true => Address::Phys(PhysAddr(at)),
-            false => Address::Virt(VirtAddr(at)),
+            true => Address::Phys(PhysAddr(at.0)),
+            false => Address::Virt(at),
         };
         Ok(ByteRange { at, len })
     }

@@ -82,7 +82,7 @@ fn kernel_memory_is_read_by_address_symbol_and_direct_map() {
     let version = truth.version.as_bytes();
     let len = version.len().to_string();
     let va = symbol("version");
-    let pa = truth.kernphys + (va - (KERNBASE + (2 << 20)));
+    let pa = truth.kernphys + (va - (KERNBASE.0 + (2 << 20)));
     for place in ["version".into(), hex(va), hex(truth.dmap.start + pa)] {
         let read = fixture
             .mem(&["read", "--kmem", &place, &len, "--raw"])
@@ -136,7 +136,7 @@ fn bytes_before_an_unreadable_address_are_printed() {
     );
     assert!(answer["error"].as_str().unwrap().contains(&hex(end)));
     // Page 0 through the kernel map; unmapped addresses; the end of the address space.
-    for place in [hex(KERNBASE), "0".into(), hex(tiny().truth().kva_end)] {
+    for place in [hex(KERNBASE.0), "0".into(), hex(tiny().truth().kva_end)] {
         read(&["read", "--kmem", &place, "8"]);
     }
     for at in [u64::MAX, 1 << 63, 1 << 46] {

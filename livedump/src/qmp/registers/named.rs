@@ -32,6 +32,7 @@ pub(super) fn parse(arch: &'static Architecture, text: &str) -> Option<Named> {
 mod tests {
     use super::super::parse as all;
     use super::*;
+    use livecore_defs::VirtAddr;
     use crate::image::{CpuState, Registers};
 
     fn named(cpu: &CpuState) -> Named {
@@ -105,7 +106,10 @@ PSTATE=40000000 -Z-- EL0t    FPU disabled\r
             [2, 3, 4],
             "registers of another CPU are mixed in"
         );
-        let place = Some((0xffff_0000_0007_ca68, 0xffff_0000_4021_e1a0));
+        let place = Some((
+            VirtAddr(0xffff_0000_0007_ca68),
+            VirtAddr(0xffff_0000_4021_e1a0),
+        ));
         assert_eq!(cpu.registers.place(), place);
         // Older versions break lines at other positions.
         let wrapped = ARM64.replace("\r\nX", " X").replace(" X1", "\n X1");
@@ -174,7 +178,10 @@ CPU#0\r
         assert!(!kernel.is_user() && user.is_user());
         assert_eq!(
             cpu.registers.place(),
-            Some((0xffff_ffc0_0008_db80, 0xffff_ffc0_0f09_4368))
+            Some((
+                VirtAddr(0xffff_ffc0_0008_db80),
+                VirtAddr(0xffff_ffc0_0f09_4368)
+            ))
         );
     }
 

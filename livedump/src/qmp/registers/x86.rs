@@ -101,6 +101,7 @@ pub(super) fn parse(text: &str) -> Option<X86> {
 mod tests {
     use super::super::parse as all;
     use crate::image::Registers;
+    use livecore_defs::PhysAddr;
 
     const LONG: &str = "
 CPU#0
@@ -168,7 +169,7 @@ CR0=60000010 CR2=00000000 CR3=00000000 CR4=00000000
         assert_eq!(segments.gdt.base, 0xffff_ffff_8241_0ce0);
         let control = long.control.unwrap();
         assert!(control.paging());
-        assert_eq!(control.root(), 0x2a4_5000);
+        assert_eq!(control.root(), PhysAddr(0x2a4_5000));
         assert_eq!(
             (short.rip, short.rsp, short.r8),
             (0xc0f0_fff0, 0xc010_0ff0, 0)

@@ -233,7 +233,7 @@ fn stopped(
 fn waits_stopped(kernel: &Kernel<'_>, layout: &PcbFields, on: &OnCpu<'_>) -> bool {
     let handlers = processor::waits_in(kernel.elf().machine());
     let location = on.state.registers.place();
-    let function = location.and_then(|(pc, _)| kernel.function(VirtAddr(pc)));
+    let function = location.and_then(|(pc, _)| kernel.function(pc));
     let waits = function.is_some_and(|(name, _)| handlers.contains(&name.as_str()));
     if !waits || !is_stopped(kernel, on.cpuid) {
         return false;

@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use livecore_defs::pcb::PcbFields;
-use livecore_defs::{Architecture, ElfMachine, PhysAddr, amd64};
+use livecore_defs::{Architecture, ElfMachine, PhysAddr, VirtAddr, amd64};
 
 use crate::image::{Registers, X86};
 use crate::take::note::Left;
@@ -31,17 +31,17 @@ pub(super) fn is_of(registers: &Registers, machine: ElfMachine) -> bool {
 /// the machine's RAM.
 pub(super) fn left(registers: &Registers, is_64: bool, memory: &[Range<PhysAddr>]) -> Option<Left> {
     let (pc, sp) = registers.place()?;
-    if (pc, sp) == (0, 0) {
+    if (pc, sp) == (VirtAddr(0), VirtAddr(0)) {
         return Some(Left::Zero);
     }
-    let (is_upper, is_lower) = (pc >> 63 == 1, pc >> 63 == 0);
+    let (is_upper, is_lower) = (pc.0 >> 63 == 1, pc.0 >> 63 == 0);
     match registers {
         Registers::X86(r) => {
             if let Some(control) = r.control {
                 if !control.paging() {
                     return Some(Left::PagingOff);
                 }
-                if control.root() == 0 {
+                if control.root() == PhysAddr(0) {
                     return Some(Left::NoTables);
                 }
             }
@@ -53,9 +53,9 @@ pub(super) fn left(registers: &Registers, is_64: bool, memory: &[Range<PhysAddr>
             };
             // Addresses have at most 57 bits. An i386 kernel may be at any address.
             let outside = if user {
-                pc >> 56 != 0
+                pc.0 >> 56 != 0
             } else {
-                pc >> 56 != 0xff
+                pc.0 >> 56 != 0xff
             };
             (is_64 && outside).then_some(Left::Outside)
         }
@@ -66,8 +66,8 @@ pub(super) fn left(registers: &Registers, is_64: bool, memory: &[Range<PhysAddr>
         },
         Registers::Named(_) => {
             // The mode is unknown. A user program's stack is at an address without RAM.
-            let is_ram = |at: u64| memory.iter().any(|range| range.contains(&PhysAddr(at)));
-            (is_lower && (sp == 0 || is_ram(pc) && is_ram(sp))).then_some(Left::MmuOff)
+            let is_ram = |at: VirtAddr| memory.iter().any(|range| range.contains(&PhysAddr(at.0)));
+            (is_lower && (sp == VirtAddr(0) || is_ram(pc) && is_ram(sp))).then_some(Left::MmuOff)
         }
         Registers::Unknown => None,
     }
@@ -104,7 +104,7 @@ pub(super) fn registers_of(layout: &PcbFields) -> impl Iterator<Item = (&'static
 /// The value for `name` in a pcb of this layout; `None` if unknown.
 pub(super) fn value(registers: &Registers, layout: &PcbFields, name: &str) -> Option<u64> {
     if name == layout.pc {
-        return registers.place().map(|(pc, _)| pc);
+        return registers.place().map(|(pc, _)| pc.0);
     }
     match registers {
         Registers::X86(r) => x86(r, name),

@@ -42,7 +42,7 @@ fn addresses_of_all_processes_match_their_page_tables() {
                 assert_ne!(extracted.state, MeState::Mapped, "{va:#x}");
             }
         }
-        for va in [0, 0x1000, 1 << 46, VM_MIN_KERNEL_ADDRESS] {
+        for va in [0, 0x1000, 1 << 46, VM_MIN_KERNEL_ADDRESS.0] {
             let extracted = device.extract_paddr(VirtAddr(va)).unwrap();
             assert_ne!(extracted.state, MeState::Mapped, "{va:#x}");
         }

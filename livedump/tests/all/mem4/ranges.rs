@@ -5,12 +5,13 @@ use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::mem4::range::{MemRange, Owner};
 use livecore_livedump::mem4::{Access, MemDevice, MemError};
 use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
+use livecore_minidump::PhysAddr;
 
 use super::fixture::fixture;
 
 fn range(base: u64, len: u64, flags: Mdf) -> MemRange {
     MemRange {
-        base,
+        base: PhysAddr(base),
         len,
         flags,
         owner: Owner::new(b"test"),

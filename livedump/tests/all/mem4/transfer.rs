@@ -38,7 +38,7 @@ fn offsets_of_dev_kmem_are_kernel_addresses_and_direct_map_addresses() {
     let va = fixture.symbol("version");
     device.read_exact(Device::Kmem, va, &mut version).unwrap();
     assert_eq!(version, truth.version.as_bytes());
-    let pa = truth.kernphys + (va - (KERNBASE + (2 << 20)));
+    let pa = truth.kernphys + (va - (KERNBASE.0 + (2 << 20)));
     version.fill(0);
     device
         .read_exact(Device::Kmem, truth.dmap.start + pa, &mut version)
@@ -95,7 +95,7 @@ fn efault_for_an_unmapped_kernel_address() {
         0,
         0x1000,
         1 << 47,
-        VM_MIN_KERNEL_ADDRESS - 8,
+        VM_MIN_KERNEL_ADDRESS.0 - 8,
         fixture.machine.truth().kva_end,
         u64::MAX - 7,
     ] {
@@ -113,13 +113,16 @@ fn page_0_is_accessible_except_through_the_kernel_map() {
     let fixture = fixture();
     let device = fixture.device();
     let truth = fixture.machine.truth();
-    let identity = truth.mappings.iter().any(|m| m.va == KERNBASE && m.pa == 0);
+    let identity = truth
+        .mappings
+        .iter()
+        .any(|m| m.va == KERNBASE.0 && m.pa == 0);
     assert!(identity, "a kernel maps low memory at KERNBASE");
     let mut buf = [0; 8];
-    let error = device.read(Device::Kmem, KERNBASE, &mut buf).unwrap_err();
+    let error = device.read(Device::Kmem, KERNBASE.0, &mut buf).unwrap_err();
     assert_eq!(error.errno(), libc::EFAULT, "{error}");
     device
-        .read_exact(Device::Kmem, KERNBASE + PAGE as u64, &mut buf)
+        .read_exact(Device::Kmem, KERNBASE.0 + PAGE as u64, &mut buf)
         .unwrap();
     device.read_exact(Device::Mem, 0, &mut buf).unwrap();
     device

@@ -156,7 +156,7 @@ pub(super) fn survey(
             paging: Paging::Amd64,
         };
         let view = MachineView::new(memory.clone(), vec![root], PAGE_SIZE);
-        view.translate(VirtAddr(KERNSTART)).ok()
+        view.translate(KERNSTART).ok()
     });
     findings
 }

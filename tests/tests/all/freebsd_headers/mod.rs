@@ -424,7 +424,7 @@ fn message_buffer(constants: &mut Constants) {
 }
 
 fn user_end(geometry: &Geometry) -> u64 {
-    geometry.user_end.unwrap()
+    geometry.user_end.unwrap().0
 }
 
 fn page_tables(constants: &mut Constants) {
@@ -448,7 +448,7 @@ fn page_tables(constants: &mut Constants) {
             ("PG_FRAME", amd64::PG_FRAME),
             ("PG_PS_FRAME", amd64::PG_PS_FRAME),
             ("PG_PS_PDP_FRAME", amd64::PG_PS_PDP_FRAME),
-            ("KERNBASE", amd64::KERNBASE),
+            ("KERNBASE", amd64::KERNBASE.0),
             ("VM_MAXUSER_ADDRESS_LA48", user_end(&amd64::PAGING)),
             ("VM_MAXUSER_ADDRESS_LA57", user_end(&amd64::PAGING_LA57)),
         ],
@@ -465,10 +465,10 @@ fn page_tables(constants: &mut Constants) {
             ("ATTR_S1_AP(ATTR_S1_AP_RO)", arm64::ATTR_AP_RO),
             ("ATTR_S1_PXN", arm64::ATTR_PXN),
             ("ATTR_S1_UXN", arm64::ATTR_UXN),
-            ("VM_MIN_KERNEL_ADDRESS", arm64::VM_MIN_KERNEL_ADDRESS),
-            ("VM_MAX_KERNEL_ADDRESS", arm64::VM_MAX_KERNEL_ADDRESS),
-            ("DMAP_MIN_ADDRESS", arm64::DMAP_MIN_ADDRESS),
-            ("DMAP_MAX_ADDRESS", arm64::DMAP_MAX_ADDRESS),
+            ("VM_MIN_KERNEL_ADDRESS", arm64::VM_MIN_KERNEL_ADDRESS.0),
+            ("VM_MAX_KERNEL_ADDRESS", arm64::VM_MAX_KERNEL_ADDRESS.0),
+            ("DMAP_MIN_ADDRESS", arm64::DMAP_MIN_ADDRESS.0),
+            ("DMAP_MAX_ADDRESS", arm64::DMAP_MAX_ADDRESS.0),
             ("VM_MAX_USER_ADDRESS", user_end(&arm64::PAGING)),
         ],
     );
@@ -484,11 +484,11 @@ fn page_tables(constants: &mut Constants) {
             ("PTE_PPN0_S", riscv::PTE_PPN0_S.into()),
             ("L2_SHIFT", riscv::L2_SHIFT.into()),
             ("L3_SHIFT", riscv::L3_SHIFT.into()),
-            ("VM_MIN_KERNEL_ADDRESS", riscv::VM_MIN_KERNEL_ADDRESS),
-            ("KERNBASE", riscv::VM_MIN_KERNEL_ADDRESS),
-            ("VM_MAX_KERNEL_ADDRESS", riscv::VM_MAX_KERNEL_ADDRESS),
-            ("DMAP_MIN_ADDRESS", riscv::DMAP_MIN_ADDRESS),
-            ("DMAP_MAX_ADDRESS", riscv::DMAP_MAX_ADDRESS),
+            ("VM_MIN_KERNEL_ADDRESS", riscv::VM_MIN_KERNEL_ADDRESS.0),
+            ("KERNBASE", riscv::VM_MIN_KERNEL_ADDRESS.0),
+            ("VM_MAX_KERNEL_ADDRESS", riscv::VM_MAX_KERNEL_ADDRESS.0),
+            ("DMAP_MIN_ADDRESS", riscv::DMAP_MIN_ADDRESS.0),
+            ("DMAP_MAX_ADDRESS", riscv::DMAP_MAX_ADDRESS.0),
             ("VM_MAX_USER_ADDRESS_SV39", user_end(&riscv::PAGING_SV39)),
             ("VM_MAX_USER_ADDRESS_SV48", user_end(&riscv::PAGING_SV48)),
         ],

@@ -7,6 +7,7 @@ use std::io::Read as _;
 
 use livecore_kernel::{Context, Kernel};
 use livecore_livedump::image::{self, Options};
+use livecore_minidump::PhysAddr;
 use livecore_minidump::{KernelMemory, VirtAddr};
 use livecore_synth::Machine;
 
@@ -104,7 +105,7 @@ fn every_format(name: &str, text: &str, pae: bool) {
         assert!(cpu.is_32 && other.is_32, "{what}");
         let control = cpu.control.unwrap();
         assert!(control.paging(), "{what}");
-        assert_eq!(control.root(), root, "{what}");
+        assert_eq!(control.root(), PhysAddr(root), "{what}");
         assert_eq!(control.cr4 >> 5 & 1 == 1, pae, "{what}");
 
         taken.put_cpus(&elf, &image.cpus, Some(0)).unwrap();

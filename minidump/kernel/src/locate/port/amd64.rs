@@ -36,7 +36,7 @@ impl Port for Amd64 {
     }
 
     fn link(&self, _: &KernelElf) -> VirtAddr {
-        VirtAddr(KERNSTART)
+        KERNSTART
     }
 
     fn roots(&self) -> &'static [&'static str] {
@@ -44,7 +44,7 @@ impl Port for Amd64 {
     }
 
     fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = PhysAddr> + 'a> {
-        Box::new(multiples_of_2_mib(memory, Some(KERNPHYS_USUAL), LIMIT))
+        Box::new(multiples_of_2_mib(memory, Some(KERNPHYS_USUAL.0), LIMIT))
     }
 
     fn expected_address(&self) -> &'static str {
@@ -53,9 +53,7 @@ impl Port for Amd64 {
 
     fn confirm(&self, image: &KernelImage<'_>) -> Option<Located> {
         // Before 13.1, `kernphys` is a constant.
-        let kernphys = image
-            .variable("kernphys")
-            .filter(|at| *at >= VirtAddr(KERNSTART));
+        let kernphys = image.variable("kernphys").filter(|at| *at >= KERNSTART);
         if kernphys.is_some() && image.value("kernphys", 0, 8) != Some(image.kernphys.0) {
             return None;
         }
@@ -95,8 +93,8 @@ impl Port for Amd64 {
         let layout = match kernel.address("kva_layout") {
             Ok(at) => KvaLayout::read(kernel, at)?,
             Err(_) => KvaLayout {
-                km_low: VirtAddr(VM_MIN_KERNEL_ADDRESS),
-                dmap: VirtAddr(DMAP_MIN_ADDRESS)..VirtAddr(DMAP_MAX_ADDRESS),
+                km_low: VM_MIN_KERNEL_ADDRESS,
+                dmap: DMAP_MIN_ADDRESS..DMAP_MAX_ADDRESS,
                 pml5: None,
             },
         };
@@ -131,7 +129,7 @@ impl Port for Amd64 {
         // The larger of the end of the boot mappings and the current end.
         let nkpt = kernel.variable("nkpt", 4)?;
         let boot = KERNBASE.saturating_add(nkpt * NBPDR);
-        Ok(VirtAddr(boot).max(kernel.pointer("kernel_vm_end")?))
+        Ok(boot.max(kernel.pointer("kernel_vm_end")?))
     }
 
     fn kva_limit(&self) -> VirtAddr {
@@ -156,7 +154,7 @@ impl KvaLayout {
         let (words, _) = bytes.as_chunks::<8>();
         let word = |index: usize| VirtAddr(u64::from_le_bytes(words[index]));
         let dmap = word(2)..word(3);
-        let la57 = dmap.start == VirtAddr(DMAP_MIN_ADDRESS_LA57);
+        let la57 = dmap.start == DMAP_MIN_ADDRESS_LA57;
         Ok(Self {
             km_low: word(6),
             dmap,

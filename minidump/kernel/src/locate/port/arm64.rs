@@ -30,7 +30,7 @@ impl Port for Arm64 {
     }
 
     fn link(&self, _: &KernelElf) -> VirtAddr {
-        VirtAddr(VM_MIN_KERNEL_ADDRESS)
+        VM_MIN_KERNEL_ADDRESS
     }
 
     fn roots(&self) -> &'static [&'static str] {
@@ -80,20 +80,17 @@ impl Port for Arm64 {
         };
         let dmap = direct_map(kernel, first..DMAP_MAX_ADDRESS)?;
         Ok(AddressSpace {
-            kernbase: VirtAddr(VM_MIN_KERNEL_ADDRESS),
+            kernbase: VM_MIN_KERNEL_ADDRESS,
             dmap: dmap.addresses,
             dmapphys: dmap.physical.start,
             phys_in_dmap: dmap.physical,
             // The lower half belongs to the process and has another root.
-            roots: vec![root(
-                located,
-                VirtAddr(VM_MIN_KERNEL_ADDRESS)..=VirtAddr::MAX,
-            )],
+            roots: vec![root(located, VM_MIN_KERNEL_ADDRESS..=VirtAddr::MAX)],
         })
     }
 
     fn kva_limit(&self) -> VirtAddr {
-        VirtAddr(VM_MAX_KERNEL_ADDRESS)
+        VM_MAX_KERNEL_ADDRESS
     }
 }
 

@@ -109,24 +109,25 @@ pub fn port_of(elf: &KernelElf) -> Result<&'static dyn Port, LocateError> {
 ///
 /// Its start is a constant of the release (`DMAP_MIN_ADDRESS`). It is calculated from
 /// `dmap_max_addr`, the virtual address of `dmap_phys_max`.
-fn direct_map(kernel: &Kernel<'_>, usual: Range<u64>) -> Result<DirectMap, LocateError> {
+fn direct_map(kernel: &Kernel<'_>, usual: Range<VirtAddr>) -> Result<DirectMap, LocateError> {
     let physical = kernel.variable("dmap_phys_base", 8)?..kernel.variable("dmap_phys_max", 8)?;
     let start = match kernel.address("dmap_max_addr") {
         Ok(at) => {
             let end = kernel.uint_at("dmap_max_addr", at, 8)?;
             end.checked_sub(physical.end.wrapping_sub(physical.start))
+                .map(VirtAddr)
         }
         Err(_) => Some(usual.start),
     };
     match start {
         Some(start)
             if physical.start < physical.end
-                && start >> 63 == 1
+                && start.0 >> 63 == 1
                 && start < usual.end
-                && start % (1 << 30) == 0 =>
+                && start.offset_in(1 << 30) == 0 =>
         {
             Ok(DirectMap {
-                addresses: VirtAddr(start)..VirtAddr(usual.end),
+                addresses: start..usual.end,
                 physical: PhysAddr(physical.start)..PhysAddr(physical.end),
             })
         }
@@ -134,7 +135,7 @@ fn direct_map(kernel: &Kernel<'_>, usual: Range<u64>) -> Result<DirectMap, Locat
             what: "dmap_max_addr",
             found: format!(
                 "direct map at {:#x} of physical {:#x} to {:#x}",
-                start.unwrap_or(0),
+                start.unwrap_or_default(),
                 physical.start,
                 physical.end
             ),

@@ -24,7 +24,7 @@ impl Port for Riscv64 {
     }
 
     fn link(&self, _: &KernelElf) -> VirtAddr {
-        VirtAddr(VM_MIN_KERNEL_ADDRESS)
+        VM_MIN_KERNEL_ADDRESS
     }
 
     fn roots(&self) -> &'static [&'static str] {
@@ -65,7 +65,7 @@ impl Port for Riscv64 {
             _ => 38,
         };
         Ok(AddressSpace {
-            kernbase: VirtAddr(VM_MIN_KERNEL_ADDRESS),
+            kernbase: VM_MIN_KERNEL_ADDRESS,
             dmap: dmap.addresses,
             dmapphys: dmap.physical.start,
             phys_in_dmap: dmap.physical,
@@ -77,6 +77,6 @@ impl Port for Riscv64 {
     }
 
     fn kva_limit(&self) -> VirtAddr {
-        VirtAddr(VM_MAX_KERNEL_ADDRESS)
+        VM_MAX_KERNEL_ADDRESS
     }
 }
