@@ -524,7 +524,7 @@ fn module_symbols_are_loaded_if_the_file_is_the_loaded_one() {
         .iter()
         .find(|m| m.name == "synth.ko")
         .unwrap();
-    let (text, data) = (loaded.address + 0x100, loaded.address + 0x400);
+    let (text, data) = (loaded.address.0 + 0x100, loaded.address.0 + 0x400);
     if have(GDB) {
         let server = Server::start([at("livecore.0.zst")]);
         let symbol = format!("info symbol {text:#x}");

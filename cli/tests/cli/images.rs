@@ -124,8 +124,8 @@ fn take_of_an_image_without_some_pages_exits_with_warnings() {
     let gone = runs[runs.len() / 2];
     let ranges = fixture.memory.ranges.iter().flat_map(|(start, bytes)| {
         let cut = |at: u64| (at.max(*start) - start).min(bytes.len() as u64) as usize;
-        let (before, after) = (&bytes[..cut(gone)], &bytes[cut(gone + 4096)..]);
-        let after_start = start + cut(gone + 4096) as u64;
+        let (before, after) = (&bytes[..cut(gone.0)], &bytes[cut(gone.0 + 4096)..]);
+        let after_start = start + cut(gone.0 + 4096) as u64;
         [(*start, before.to_vec()), (after_start, after.to_vec())]
     });
     let ranges = ranges.filter(|(_, bytes)| !bytes.is_empty());
@@ -173,7 +173,7 @@ fn mem_reads_all_image_formats_and_writes_none() {
         .iter()
         .find_map(|process| Some((process.pid.to_string(), process.space.as_ref()?)))
         .unwrap();
-    let user = format!("{:#x}", space.mappings[0].va + 0x123);
+    let user = format!("{:#x}", space.mappings[0].va.0 + 0x123);
     let asked: [&[&str]; 4] = [
         &["read", "0x100000", "64K", "--raw"],
         &["read", "version", "32", "--kmem", "--raw"],
@@ -182,7 +182,7 @@ fn mem_reads_all_image_formats_and_writes_none() {
     ];
     let original = fixture.path("m");
     let expected = asked.map(|operation| mem(operation, &original, &kernel, &[]).expect(0).out);
-    let physical = format!("mapped {:#x} ", space.mappings[0].pa + 0x123);
+    let physical = format!("mapped {:#x} ", space.mappings[0].pa.0 + 0x123);
     assert!(String::from_utf8_lossy(&expected[2]).contains(&physical));
     let check = |name: &str, image: &str, more: &[&str]| {
         for (operation, expected) in asked.iter().zip(&expected) {

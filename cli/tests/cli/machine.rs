@@ -344,7 +344,7 @@ fn read_prints_the_machines_memory() {
         .map(|b| format!("{b:02x}"))
         .collect::<String>();
     assert_eq!(by_map["bytes"], expected);
-    let dmap = format!("{:#x}", truth.dmap.start + number);
+    let dmap = format!("{:#x}", truth.dmap.start.0 + number);
     assert_eq!(json(&[&dmap, "0x1000", "--json"])["bytes"], expected);
     assert_eq!(
         json(&[&phys, "4096", "--phys", "--json"])["bytes"],

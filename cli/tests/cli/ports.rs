@@ -119,7 +119,7 @@ fn paddr_returns_the_builders_mappings_on_all_supported_ports() {
             let mut asked = Vec::new();
             let mut expected = String::new();
             for mapping in &space.mappings {
-                let (va, pa) = (mapping.va + 0x7f0, mapping.pa + 0x7f0);
+                let (va, pa) = (mapping.va.0 + 0x7f0, mapping.pa.0 + 0x7f0);
                 asked.push(format!("{va:#x}"));
                 expected += &format!("{va:#x} mapped {pa:#x} domain 0\n");
                 checked += 1;

@@ -147,7 +147,7 @@ fn threads_have_the_described_registers_and_frames() {
         assert_eq!(registers["rax"], Value::Null);
         let frames = found["frames"].as_array().unwrap();
         let pcs: Vec<_> = frames.iter().map(|f| f["pc"].clone()).collect();
-        let expected: Vec<_> = expected.frames.iter().map(|f| hex(f.pc)).collect();
+        let expected: Vec<_> = expected.frames.iter().map(|f| hex(f.pc.0)).collect();
         assert_eq!(pcs, expected, "{found:#}");
     }
 }

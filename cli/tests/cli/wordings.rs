@@ -459,11 +459,23 @@ fn mem4() -> Vec<MemError> {
             len,
             why: "it overlaps an active range of another memory type",
         },
-        MemError::RangeBusy { base: PhysAddr(base), len },
+        MemError::RangeBusy {
+            base: PhysAddr(base),
+            len,
+        },
         MemError::NoFreeRange,
-        MemError::NoSuchRange { base: PhysAddr(base), len },
-        MemError::UnknownKind { base: PhysAddr(base), len },
-        MemError::FixedRange { base: PhysAddr(base), len },
+        MemError::NoSuchRange {
+            base: PhysAddr(base),
+            len,
+        },
+        MemError::UnknownKind {
+            base: PhysAddr(base),
+            len,
+        },
+        MemError::FixedRange {
+            base: PhysAddr(base),
+            len,
+        },
         MemError::BadRangeOperation { operation: 9 },
         MemError::NoSuchProcess { pid: 99999 },
         MemError::NeedsFreeBsd,

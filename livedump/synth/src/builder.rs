@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use livecore_minidump::{PhysAddr, VirtAddr};
+
 use super::description::Description;
 use super::error::Error;
 use super::frames::Frames;
@@ -28,7 +30,7 @@ pub(crate) struct Builder<'a> {
     /// The memory that the kernel knows.
     pub(crate) dump_avail: Vec<Range<u64>>,
     /// The kernel map by virtual address.
-    pub(crate) mappings: BTreeMap<u64, Mapping>,
+    pub(crate) mappings: BTreeMap<VirtAddr, Mapping>,
     pub(crate) direct: Vec<Mapping>,
     /// Next free kernel virtual address.
     pub(crate) kva: u64,
@@ -94,10 +96,10 @@ impl<'a> Builder<'a> {
 
     /// Returns the physical address of a kernel or direct-map address that the builder has mapped.
     pub(crate) fn phys(&self, va: u64) -> Result<u64, Error> {
-        if let Some((_, map)) = self.mappings.range(..=va).next_back()
-            && va - map.va < map.len
+        if let Some((_, map)) = self.mappings.range(..=VirtAddr(va)).next_back()
+            && va - map.va.0 < map.len
         {
-            return Ok(map.pa + (va - map.va));
+            return Ok(map.pa.0 + (va - map.va.0));
         }
         if self.space.dmap.contains(&va) {
             return Ok(va - self.space.dmap.start + self.space.dmap_phys);
@@ -176,8 +178,8 @@ impl<'a> Builder<'a> {
     /// Records a mapping of the kernel map.
     fn record(&mut self, map: Mapping) {
         if let Some((_, last)) = self.mappings.range_mut(..map.va).next_back()
-            && last.va + last.len == map.va
-            && last.pa + last.len == map.pa
+            && last.va.checked_add(last.len) == Some(map.va)
+            && last.pa.checked_add(last.len) == Some(map.pa)
             && last.leaf == map.leaf
             && last.prot == map.prot
         {
@@ -208,8 +210,8 @@ impl<'a> Builder<'a> {
             )?;
         }
         self.record(Mapping {
-            va,
-            pa,
+            va: VirtAddr(va),
+            pa: PhysAddr(pa),
             len,
             leaf,
             prot,
@@ -232,10 +234,10 @@ impl<'a> Builder<'a> {
             )?;
         }
         match self.direct.last_mut() {
-            Some(last) if last.leaf == leaf && last.va + last.len == va => last.len += len,
+            Some(last) if last.leaf == leaf && last.va.0 + last.len == va => last.len += len,
             _ => self.direct.push(Mapping {
-                va,
-                pa,
+                va: VirtAddr(va),
+                pa: PhysAddr(pa),
                 len,
                 leaf,
                 prot: Prot::RW,

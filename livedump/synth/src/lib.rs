@@ -69,7 +69,7 @@ use builder::Builder;
 use frames::Frames;
 use store::Store;
 
-use livecore_minidump::PhysMemory;
+use livecore_minidump::{PhysAddr, PhysMemory, VirtAddr};
 
 /// An emulated machine.
 pub struct Machine {
@@ -190,21 +190,26 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         architecture: description.architecture,
         release: description.release(),
         page_size: b.space.page_size,
-        vm_min_kernel_address: b.space.vm_min,
-        kernbase: b.space.kernbase,
-        dmap: b.space.dmap.clone(),
-        dmap_phys: b.space.dmap_phys,
-        dmaplimit: b.space.dmaplimit,
-        kernphys: load,
-        root: b.tables.root,
-        kernel_vm_end: b.kva,
-        kva_end,
+        vm_min_kernel_address: VirtAddr(b.space.vm_min),
+        kernbase: VirtAddr(b.space.kernbase),
+        dmap: VirtAddr(b.space.dmap.start)..VirtAddr(b.space.dmap.end),
+        dmap_phys: PhysAddr(b.space.dmap_phys),
+        dmaplimit: PhysAddr(b.space.dmaplimit),
+        kernphys: PhysAddr(load),
+        root: PhysAddr(b.tables.root),
+        kernel_vm_end: VirtAddr(b.kva),
+        kva_end: VirtAddr(kva_end),
         mappings: b.mappings.values().copied().collect(),
         direct: b.direct.clone(),
-        page_tables: b.tables.made.clone(),
+        page_tables: b
+            .tables
+            .made
+            .iter()
+            .map(|&(level, va, pa)| (level, VirtAddr(va), PhysAddr(pa)))
+            .collect(),
         bits: vm::bits(&b),
-        dump_avail: b.dump_avail.clone(),
-        nodump: pages.as_ref().map_or(Vec::new(), |p| p.nodump.clone()),
+        dump_avail: physical(&b.dump_avail),
+        nodump: pages.as_ref().map_or(Vec::new(), |p| physical(&p.nodump)),
         dumped,
         symbols: b.kernel.symbols.clone(),
         processes: made.processes,
@@ -268,6 +273,14 @@ fn kernel(
         space.kernstart,
         wanted,
     ))
+}
+
+/// Returns ranges of physical addresses with their type.
+fn physical(ranges: &[Range<u64>]) -> Vec<Range<PhysAddr>> {
+    ranges
+        .iter()
+        .map(|range| PhysAddr(range.start)..PhysAddr(range.end))
+        .collect()
 }
 
 /// Returns the number of pages that the kernel may use.

@@ -1,5 +1,7 @@
 //! Loaded kernel files: `linker_files`.
 
+use livecore_minidump::VirtAddr;
+
 use super::builder::Builder;
 use super::content::Kind;
 use super::error::Error;
@@ -15,7 +17,7 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Vec<Module>, Error> {
     let mut modules = vec![Module {
         name: "kernel".into(),
         path: "/boot/kernel/kernel".into(),
-        address: b.kernel.start,
+        address: VirtAddr(b.kernel.start),
         size: b.kernel.end.next_multiple_of(page) - b.kernel.start,
     }];
     if b.layout.word != 8 {
@@ -36,7 +38,7 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Vec<Module>, Error> {
         modules.push(Module {
             name: name.into(),
             path: format!("/boot/modules/{name}"),
-            address: va,
+            address: VirtAddr(va),
             size,
         });
     }
@@ -54,7 +56,7 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Vec<Module>, Error> {
         b.poke_u64(va + u64::from(l.filename), name)?;
         b.poke_u64(va + u64::from(l.pathname), path)?;
         b.poke_u32(va + u64::from(l.id), i as u32 + 1)?;
-        b.poke_u64(va + u64::from(l.address), module.address)?;
+        b.poke_u64(va + u64::from(l.address), module.address.0)?;
         b.poke_u64(va + u64::from(l.length), module.size)?;
         b.poke_u64(link, va)?;
         b.poke_u64(va + u64::from(l.next) + 8, link)?;

@@ -2,6 +2,8 @@
 //!
 //! FreeBSD `sys/sys/msgbuf.h`, `sys/kern/subr_msgbuf.c`, `msgbufinit` in `sys/kern/subr_prf.c`.
 
+use livecore_minidump::VirtAddr;
+
 use super::builder::Builder;
 use super::error::Error;
 use super::rng::Rng;
@@ -177,8 +179,8 @@ pub(crate) fn build(
     }
     b.set_word("msgbufp", va)?;
     Ok(MessageBuffer {
-        va,
-        ring_va,
+        va: VirtAddr(va),
+        ring_va: VirtAddr(ring_va),
         wseq,
         rseq,
         cksum,

@@ -1,5 +1,7 @@
 //! Kernel stacks: frame-pointer chains through the kernel's text, with trap frames.
 
+use livecore_minidump::VirtAddr;
+
 use super::builder::Builder;
 use super::chains;
 use super::error::Error;
@@ -195,10 +197,10 @@ fn fill(b: &mut Builder<'_>, rng: &mut Rng, at: u64, len: u64, fp: u64) -> Resul
 fn frame(b: &Builder<'_>, pc: u64, fp: u64, trap: Option<u64>) -> Frame {
     let (function, offset) = b.kernel.function_at(pc);
     Frame {
-        pc,
-        fp,
+        pc: VirtAddr(pc),
+        fp: VirtAddr(fp),
         function: function.into(),
         offset,
-        trap,
+        trap: trap.map(VirtAddr),
     }
 }

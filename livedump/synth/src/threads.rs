@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use livecore_minidump::{PhysAddr, VirtAddr};
+
 use super::builder::Builder;
 use super::chains;
 use super::description::{Doing, Process, Stoppcbs, Thread as Described};
@@ -141,7 +143,7 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
     }
     if let Some(thread) = threads.iter().find(|t| t.context == Context::Debugger) {
         b.set("kdb_active", &[1])?;
-        b.set_word("kdb_thread", thread.va)?;
+        b.set_word("kdb_thread", thread.va.0)?;
     }
     b.set_u32("mp_maxid", cpus - 1)?;
     b.set_u32("mp_ncpus", cpus)?;
@@ -223,12 +225,12 @@ fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Un
         let v = b.layout.vmspace;
         let vmspace = b.slab(u64::from(v.size))?;
         b.poke_word(va + u64::from(l.vmspace), vmspace)?;
-        b.pmap(vmspace + u64::from(v.pmap), space.root)?;
+        b.pmap(vmspace + u64::from(v.pmap), space.root.0)?;
         Some(space)
     } else {
         None
     };
-    let root = space.as_ref().map_or(b.tables.root, |space| space.root);
+    let root = space.as_ref().map_or(b.tables.root, |space| space.root.0);
     let sleeping = [Described::default()];
     let described = if process.thread.is_empty() {
         &sleeping
@@ -243,15 +245,15 @@ fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Un
     let word = u64::from(b.layout.word);
     let mut link = va + u64::from(l.threads);
     for thread in &threads {
-        b.poke_word(link, thread.va)?;
-        b.poke_word(thread.va + plist + word, link)?;
-        link = thread.va + plist;
+        b.poke_word(link, thread.va.0)?;
+        b.poke_word(thread.va.0 + plist + word, link)?;
+        link = thread.va.0 + plist;
     }
     b.poke_word(link, 0)?;
     b.poke_word(va + u64::from(l.threads) + word, link)?;
     Ok(Unlinked {
         truth: ProcessTruth {
-            va,
+            va: VirtAddr(va),
             pid: process.pid,
             comm: process.name.clone(),
             zombie: process.zombie,
@@ -334,10 +336,10 @@ fn place_thread(
         crowd.cpus.push(Cpu {
             id: cpu,
             tid,
-            pc: r.pc,
-            sp: r.sp,
-            fp: r.fp,
-            root: r.root,
+            pc: VirtAddr(r.pc),
+            sp: VirtAddr(r.sp),
+            fp: VirtAddr(r.fp),
+            root: PhysAddr(r.root),
             frames,
         });
     }
@@ -406,7 +408,7 @@ fn place_thread(
     b.poke_u32(va + u64::from(l.state), state)?;
     b.poke_u32(va + u64::from(l.inhibitors), inhibitors)?;
     Ok(Thread {
-        va,
+        va: VirtAddr(va),
         pid: process.pid,
         comm: process.name.clone(),
         tid,
@@ -416,7 +418,7 @@ fn place_thread(
         wait,
         zombie: process.zombie,
         context,
-        pcb,
+        pcb: VirtAddr(pcb),
         registers: if chain.is_some() { named } else { Vec::new() },
         frames,
     })

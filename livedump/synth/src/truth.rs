@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use livecore_minidump::{PhysAddr, VirtAddr};
+
 use super::architecture::Architecture;
 use super::description::Doing;
 use super::layout::Release;
@@ -43,9 +45,9 @@ impl Prot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// First virtual address.
-    pub va: u64,
+    pub va: VirtAddr,
     /// First physical address.
-    pub pa: u64,
+    pub pa: PhysAddr,
     /// Bytes.
     pub len: u64,
     /// Bytes per leaf.
@@ -69,7 +71,7 @@ pub enum Why {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dumped {
     /// First physical address.
-    pub pa: u64,
+    pub pa: PhysAddr,
     /// Bytes.
     pub len: u64,
     /// Why.
@@ -91,15 +93,15 @@ pub struct Symbol {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// The program counter: the context's, then return addresses.
-    pub pc: u64,
+    pub pc: VirtAddr,
     /// The frame pointer while `pc` runs.
-    pub fp: u64,
+    pub fp: VirtAddr,
     /// The function that contains `pc`.
     pub function: String,
     /// `pc` minus the function's address.
     pub offset: u64,
     /// Address of the trap frame that leads from this frame (a trap entry) to the next one.
-    pub trap: Option<u64>,
+    pub trap: Option<VirtAddr>,
 }
 
 /// The location of a thread's registers.
@@ -121,7 +123,7 @@ pub enum Context {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Thread {
     /// Virtual address of the `struct thread`.
-    pub va: u64,
+    pub va: VirtAddr,
     /// `p_pid`.
     pub pid: u32,
     /// `p_comm`.
@@ -141,7 +143,7 @@ pub struct Thread {
     /// The location of its registers.
     pub context: Context,
     /// Virtual address of the pcb that `td_pcb` points at.
-    pub pcb: u64,
+    pub pcb: VirtAddr,
     /// Register names and values of the context that a pcb contains.
     pub registers: Vec<(&'static str, u64)>,
     /// Its call chain, empty if the context is [`Context::Running`].
@@ -156,13 +158,13 @@ pub struct Cpu {
     /// The running thread.
     pub tid: u32,
     /// Program counter.
-    pub pc: u64,
+    pub pc: VirtAddr,
     /// Stack pointer.
-    pub sp: u64,
+    pub sp: VirtAddr,
     /// Frame pointer.
-    pub fp: u64,
+    pub fp: VirtAddr,
     /// Physical address of the root table in use.
-    pub root: u64,
+    pub root: PhysAddr,
     /// The call chain. On a stopped machine, that of the thread's context.
     pub frames: Vec<Frame>,
 }
@@ -171,18 +173,18 @@ pub struct Cpu {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserSpace {
     /// Physical address of its root table (`pm_cr3`).
-    pub root: u64,
+    pub root: PhysAddr,
     /// The resident pages by address, one mapping each.
     pub mappings: Vec<Mapping>,
     /// The mapped addresses, resident or not.
-    pub valid: Vec<Range<u64>>,
+    pub valid: Vec<Range<VirtAddr>>,
 }
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Virtual address of the `struct proc`.
-    pub va: u64,
+    pub va: VirtAddr,
     /// `p_pid`.
     pub pid: u32,
     /// `p_comm`.
@@ -201,7 +203,7 @@ pub struct Module {
     /// `pathname`.
     pub path: String,
     /// First address.
-    pub address: u64,
+    pub address: VirtAddr,
     /// Bytes.
     pub size: u64,
 }
@@ -210,9 +212,9 @@ pub struct Module {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessageBuffer {
     /// Virtual address of `struct msgbuf`.
-    pub va: u64,
+    pub va: VirtAddr,
     /// Virtual address of the ring.
-    pub ring_va: u64,
+    pub ring_va: VirtAddr,
     /// The ring's bytes in memory order.
     pub ring: Vec<u8>,
     /// `msg_wseq`.
@@ -237,35 +239,35 @@ pub struct Truth {
     /// Bytes per page.
     pub page_size: u64,
     /// `VM_MIN_KERNEL_ADDRESS`, the `kernbase` of a dump's header.
-    pub vm_min_kernel_address: u64,
+    pub vm_min_kernel_address: VirtAddr,
     /// `KERNBASE`.
-    pub kernbase: u64,
+    pub kernbase: VirtAddr,
     /// Virtual addresses of the direct map, as in the dump's header.
-    pub dmap: Range<u64>,
+    pub dmap: Range<VirtAddr>,
     /// Physical address that the direct map's start maps.
-    pub dmap_phys: u64,
+    pub dmap_phys: PhysAddr,
     /// Physical end of the memory that the direct map's tables map (`dmaplimit`).
-    pub dmaplimit: u64,
+    pub dmaplimit: PhysAddr,
     /// Physical load address of the kernel (`kernphys`).
-    pub kernphys: u64,
+    pub kernphys: PhysAddr,
     /// Physical address of the root page table.
-    pub root: u64,
+    pub root: PhysAddr,
     /// `kernel_vm_end`.
-    pub kernel_vm_end: u64,
+    pub kernel_vm_end: VirtAddr,
     /// End of the addresses that a dump's page map covers.
-    pub kva_end: u64,
+    pub kva_end: VirtAddr,
     /// The kernel map, by virtual address.
     pub mappings: Vec<Mapping>,
     /// The direct map, by virtual address.
     pub direct: Vec<Mapping>,
     /// Page-table pages of the kernel map: (level from the root, first address, physical address).
-    pub page_tables: Vec<(usize, u64, u64)>,
+    pub page_tables: Vec<(usize, VirtAddr, PhysAddr)>,
     /// `dump_avail`.
-    pub dump_avail: Vec<Range<u64>>,
+    pub dump_avail: Vec<Range<PhysAddr>>,
     /// Number of bits of `vm_page_dump` (12.1: eight times `vm_page_dump_size`).
     pub bits: u64,
     /// Pages with PG_NODUMP, by address.
-    pub nodump: Vec<Range<u64>>,
+    pub nodump: Vec<Range<PhysAddr>>,
     /// Pages that a dump contains, by address.
     pub dumped: Vec<Dumped>,
     /// The kernel's symbols.

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use livecore_minidump::{PhysAddr, VirtAddr};
+
 use super::builder::Builder;
 use super::content::{Kind, PAGE};
 use super::error::Error;
@@ -56,9 +58,9 @@ pub(crate) fn build(b: &mut Builder<'_>, rng: &mut Rng) -> Result<UserSpace, Err
     let mut tables = Tables::user(b.processor.format(), &mut b.store, root);
     let bottom = b.bottom();
     let mut mappings = Vec::new();
-    let mut valid: Vec<Range<u64>> = Vec::new();
+    let mut valid: Vec<Range<VirtAddr>> = Vec::new();
     for part in parts(rng, b.space.user_end, page) {
-        valid.push(part.va..part.va + part.pages * page);
+        valid.push(VirtAddr(part.va)..VirtAddr(part.va + part.pages * page));
         // A stack is resident at its top, other parts from their start, with gaps.
         let mut at = if part.pages == 32 {
             part.va + (part.pages - part.resident) * page
@@ -71,8 +73,8 @@ pub(crate) fn build(b: &mut Builder<'_>, rng: &mut Rng) -> Result<UserSpace, Err
             b.store.add_run(frames, Source::Kind(part.kind));
             tables.map(&mut b.store, &mut b.frames, bottom, at, pa, part.prot)?;
             mappings.push(Mapping {
-                va: at,
-                pa,
+                va: VirtAddr(at),
+                pa: PhysAddr(pa),
                 len: page,
                 leaf: page,
                 prot: part.prot,
@@ -92,7 +94,7 @@ pub(crate) fn build(b: &mut Builder<'_>, rng: &mut Rng) -> Result<UserSpace, Err
     }
     b.user_roots.push(root);
     Ok(UserSpace {
-        root,
+        root: PhysAddr(root),
         mappings,
         valid,
     })

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use livecore_minidump::PhysAddr;
+
 use super::architecture::Architecture;
 use super::builder::Builder;
 use super::content::PAGE;
@@ -251,7 +253,7 @@ pub(crate) fn expected(b: &Builder<'_>, pages: Option<&VmPages>) -> Vec<Dumped> 
         }
     };
     for map in b.mappings.values() {
-        add(map.pa..map.pa + map.len, Why::Mapped);
+        add(map.pa.0..map.pa.0 + map.len, Why::Mapped);
     }
     for &(level, va, pa) in &b.tables.made {
         if va >= b.space.vm_min && b.processor.dumps_table(level) && !b.space.dmap.contains(&va) {
@@ -267,7 +269,7 @@ pub(crate) fn expected(b: &Builder<'_>, pages: Option<&VmPages>) -> Vec<Dumped> 
     set.merged()
         .into_iter()
         .map(|(range, why)| Dumped {
-            pa: range.start,
+            pa: PhysAddr(range.start),
             len: range.end - range.start,
             why,
         })

@@ -324,7 +324,7 @@ fn cpu_in_the_kernel_debugger_is_the_dumping_one_with_its_entry_registers() {
         let [thread] = crashed.collect::<Vec<_>>()[..] else {
             panic!("one thread dumped");
         };
-        assert_eq!(thread.at, VirtAddr(record.va));
+        assert_eq!(thread.at, record.va);
         let dumptid = kernel.variable("dumptid", 4).unwrap();
         assert_eq!(dumptid, u64::from(record.tid));
         // The place where other debuggers look.

@@ -324,7 +324,7 @@ fn cpu_in_the_kernel_debugger_is_the_dumping_one_with_its_entry_registers() {
         let kernel = Kernel::new(&with, &guest.elf);
         let threads = kernel.threads().unwrap();
         let thread = threads.iter().find(|t| t.context == Context::Crashed);
-        assert_eq!(thread.unwrap().at, VirtAddr(truth.va));
+        assert_eq!(thread.unwrap().at, truth.va);
         // The registers that the emulated kernel has saved in kdb_pcb.
         let address = |name: &str| guest.elf.symbol(name).unwrap().value;
         let kdb: [u64; 13] = guest.words(&guest.plain, address("kdb_pcb"));

@@ -96,7 +96,7 @@ fn extreme_variables_give_a_dump_or_an_error() {
     let machine = tiny();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let truth = machine.truth();
-    let physical = |va: u64| va - KERNSTART.0 + truth.kernphys;
+    let physical = |va: u64| va - KERNSTART.0 + truth.kernphys.0;
     assert!(survive(&machine, &elf, Vec::new()));
     let (mut dumps, mut errors) = (0, 0);
     for (name, offsets) in [
@@ -139,16 +139,16 @@ fn extreme_message_buffers_and_tables_give_a_dump_or_an_error() {
     let machine = tiny();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let truth = machine.truth();
-    let direct = |va: u64| va - truth.dmap.start;
+    let direct = |va: u64| va - truth.dmap.start.0;
     let mut words = vec![
-        direct(truth.msgbuf.va),
+        direct(truth.msgbuf.va.0),
         // Size and magic in one word.
-        direct(truth.msgbuf.va) + 8,
+        direct(truth.msgbuf.va.0) + 8,
     ];
     for (_, va, pa) in &truth.page_tables {
         let first = *va >= truth.vm_min_kernel_address;
         if first {
-            words.extend([*pa, pa + 8 * 511]);
+            words.extend([pa.0, pa.0 + 8 * 511]);
         }
     }
     for at in words {
@@ -172,7 +172,7 @@ fn random_words_of_the_kernel_give_a_dump_or_an_error() {
         .truth()
         .dumped
         .iter()
-        .flat_map(|run| (run.pa..run.pa + run.len).step_by(4096))
+        .flat_map(|run| (run.pa.0..run.pa.0 + run.len).step_by(4096))
         .collect::<Vec<_>>();
     let mut random = Random::new(SEED);
     let mut next = || random.next();
@@ -235,12 +235,12 @@ fn extreme_variables_and_tables_of_all_ports_give_a_dump_or_an_error() {
             let Some(symbol) = truth.symbols.get(name) else {
                 continue;
             };
-            let at = symbol.value - truth.kernbase + truth.kernphys;
+            let at = symbol.value - truth.kernbase.0 + truth.kernphys.0;
             let words = WORDS.into_iter().filter(|w| *w < symbol.size);
             targets.extend(words.map(|word| at + word));
         }
         let tables = truth.page_tables.iter();
-        targets.extend(tables.map(|(_, _, pa)| *pa).take(6));
+        targets.extend(tables.map(|(_, _, pa)| pa.0).take(6));
         let mut outcomes = [0; 2];
         for at in targets {
             for value in EXTREMES.into_iter().step_by(2).chain([0xc000_0703, 0x87]) {

@@ -512,7 +512,7 @@ fn walk_through_the_devices_gives_the_same_dump() {
     let machine = tiny();
     let elf = elf(&machine);
     let found = running(Arc::new(emulated(&machine)), &elf).unwrap();
-    assert_eq!(found.located.root, PhysAddr(machine.truth().root));
+    assert_eq!(found.located.root, machine.truth().root);
     let options = PlanOptions::default();
     let walked = livecore_livedump::take::plan_machine(found, &elf, &options).unwrap();
     let direct = plan(machine.memory(), &elf, &options).unwrap();

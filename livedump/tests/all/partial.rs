@@ -17,14 +17,14 @@ struct Partial {
 
 impl Partial {
     /// The memory without `gone`.
-    fn new(memory: Arc<dyn PhysMemory>, gone: &[Range<u64>]) -> Self {
+    fn new(memory: Arc<dyn PhysMemory>, gone: &[Range<PhysAddr>]) -> Self {
         let mut ranges = memory.ranges().to_vec();
         for gone in gone {
             ranges = ranges
                 .into_iter()
                 .flat_map(|range| {
-                    let before = range.start..range.end.min(PhysAddr(gone.start));
-                    let after = range.start.max(PhysAddr(gone.end))..range.end;
+                    let before = range.start..range.end.min(gone.start);
+                    let after = range.start.max(gone.end)..range.end;
                     [before, after]
                 })
                 .filter(|range| !range.is_empty())
@@ -62,16 +62,22 @@ fn dump_of_partial_memory_has_the_other_pages_and_the_missing_count() {
     // Single pages, and the end of memory.
     let runs = machine.truth().dumped.iter();
     let single = runs.filter(|run| run.why == Why::Bit).map(|run| run.pa);
-    let single = single.filter(|pa| *pa != bitmap).step_by(7);
-    let mut gone = single.map(|pa| pa..pa + PAGE).collect::<Vec<_>>();
+    let single = single.filter(|pa| *pa != PhysAddr(bitmap)).step_by(7);
+    let mut gone = single
+        .map(|pa| pa..PhysAddr(pa.0 + PAGE))
+        .collect::<Vec<_>>();
     let end = machine.memory().ranges().last().unwrap().end.0;
-    gone.push(end - (64 << 10)..end);
+    gone.push(PhysAddr(end - (64 << 10))..PhysAddr(end));
     let pages = expected(machine.truth());
-    let is_gone = |gone: &[Range<u64>], pa: u64| gone.iter().any(|range| range.contains(&pa));
+    let is_gone =
+        |gone: &[Range<PhysAddr>], pa: u64| gone.iter().any(|range| range.contains(&PhysAddr(pa)));
     // Without a page of the kernel's bitmap, all pages that it describes are dumped.
     for (gone, is_exact) in [
         (gone, true),
-        (std::iter::once(bitmap..bitmap + PAGE).collect(), false),
+        (
+            std::iter::once(PhysAddr(bitmap)..PhysAddr(bitmap + PAGE)).collect(),
+            false,
+        ),
     ] {
         let memory = Arc::new(Partial::new(machine.memory(), &gone));
         let partial = plan(memory, &elf, &PlanOptions::default()).unwrap();

@@ -225,7 +225,7 @@ fn failing_memory_is_an_error_without_a_dump() {
         .next_back()
         .unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let torn = Arc::new(FailingAt(machine.memory(), last));
+    let torn = Arc::new(FailingAt(machine.memory(), last.0));
     let options = options(Container::Sealed, Codec::Zstd);
     let error = take(torn, &elf(&machine), dir.path(), &options).unwrap_err();
     assert!(error.to_string().contains("exit-42"), "{error}");

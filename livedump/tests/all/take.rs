@@ -38,7 +38,7 @@ pub(crate) fn dump(taken: &Taken) -> Dump {
 pub(crate) fn expected(truth: &Truth) -> BTreeMap<u64, Why> {
     let mut pages = BTreeMap::new();
     for run in &truth.dumped {
-        for pa in (run.pa..run.pa + run.len).step_by(truth.page_size as usize) {
+        for pa in (run.pa.0..run.pa.0 + run.len).step_by(truth.page_size as usize) {
             pages.insert(pa, run.why);
         }
     }
@@ -98,8 +98,8 @@ fn check(machine: &Machine, taken: &Taken) {
     let mut mapped = 0;
     for mapping in truth.mappings.iter().chain(&truth.direct) {
         for offset in (0..mapping.len).step_by(page as usize) {
-            let (va, pa) = (mapping.va + offset, mapping.pa + offset);
-            if truth.dmap.contains(&va) && offset > 64 << 20 && !pages.contains_key(&pa) {
+            let (va, pa) = (mapping.va.0 + offset, mapping.pa.0 + offset);
+            if truth.dmap.contains(&VirtAddr(va)) && offset > 64 << 20 && !pages.contains_key(&pa) {
                 // Most of a large machine's direct map is holes.
                 continue;
             }
@@ -116,15 +116,15 @@ fn check(machine: &Machine, taken: &Taken) {
     }
     assert!(mapped > 100, "{mapped} pages were read by address");
     for range in unmapped(truth) {
-        for va in [range.start, range.end - page] {
-            let got = dump.read_virt(VirtAddr(va), &mut found);
+        for va in [range.start, VirtAddr(range.end.0 - page)] {
+            let got = dump.read_virt(va, &mut found);
             assert!(got.is_err(), "address {va:#x} must not be mapped");
         }
     }
 }
 
 /// The unmapped ranges of the kernel map.
-fn unmapped(truth: &Truth) -> Vec<Range<u64>> {
+fn unmapped(truth: &Truth) -> Vec<Range<VirtAddr>> {
     let mut gaps = Vec::new();
     let mut at = truth.vm_min_kernel_address;
     for mapping in &truth.mappings {
@@ -151,12 +151,12 @@ fn header_fields_match_the_machine() {
     let taken = taken(&machine, None);
     let header = taken.plan.header();
     assert_eq!(header.version, 3);
-    assert_eq!(header.kernbase, truth.vm_min_kernel_address);
-    assert_eq!(header.dmapbase, truth.dmap.start);
-    assert_eq!(header.dmapend, truth.dmap.end);
+    assert_eq!(header.kernbase, truth.vm_min_kernel_address.0);
+    assert_eq!(header.dmapbase, truth.dmap.start.0);
+    assert_eq!(header.dmapend, truth.dmap.end.0);
     assert_eq!(u64::from(header.msgbufsize), truth.msgbuf.ring.len() as u64);
     // Complete GiB from the start of the kernel map to its end.
-    let span = truth.kva_end - truth.vm_min_kernel_address;
+    let span = truth.kva_end.0 - truth.vm_min_kernel_address.0;
     assert_eq!(u64::from(header.pmapsize), span.div_ceil(1 << 30) * PAGE);
     assert_eq!(taken.plan.dump_avail().bits(), truth.bits);
 
@@ -199,7 +199,7 @@ fn version_2_indexes_pages_by_number() {
     assert_eq!(taken.plan.header().version, 2);
     assert_eq!(taken.plan.header().dumpavailsize, 0);
     let top = machine.truth().dump_avail.last().unwrap().end;
-    let bytes = (top / PAGE).div_ceil(8).next_multiple_of(PAGE);
+    let bytes = (top.0 / PAGE).div_ceil(8).next_multiple_of(PAGE);
     assert_eq!(u64::from(taken.plan.header().bitmapsize), bytes);
     check(&machine, &taken);
 }
@@ -234,10 +234,10 @@ fn relocated_kernel_is_found() {
     let text = include_str!("../../../testdata/machines/tiny.toml")
         .replace("functions = 120", "functions = 120\nload = \"0x1000000\"");
     let machine = Machine::parse(&text).unwrap();
-    assert_eq!(machine.truth().kernphys, 16 << 20);
+    assert_eq!(machine.truth().kernphys, PhysAddr(16 << 20));
     let taken = taken(&machine, None);
     assert_eq!(taken.machine.located.kernphys, PhysAddr(16 << 20));
-    assert_eq!(taken.machine.located.root, PhysAddr(machine.truth().root));
+    assert_eq!(taken.machine.located.root, machine.truth().root);
     check(&machine, &taken);
 }
 
@@ -248,11 +248,7 @@ fn nodump_pages_are_omitted_if_their_structures_are_readable() {
     assert!(!nodump.is_empty());
     let with = taken(&machine, None);
     for range in &nodump {
-        let bit = with
-            .plan
-            .dump_avail()
-            .bit_of(PhysAddr(range.start))
-            .unwrap();
+        let bit = with.plan.dump_avail().bit_of(range.start).unwrap();
         assert!(!with.plan.bitmap().contains(bit));
     }
     let text = include_str!("../../../testdata/machines/tiny.toml").replace(
@@ -380,13 +376,14 @@ fn check_port(text: &str, arch: &str, version: u32) {
     let header = taken.plan.header();
     assert_eq!((header.arch.name, header.version), (arch, version));
     assert_eq!(header.page_size(), truth.page_size);
-    assert_eq!(header.kernbase, truth.kernbase);
-    assert_eq!(header.dmapbase..header.dmapend, truth.dmap);
-    assert_eq!(header.dmapphys, truth.dmap_phys);
+    assert_eq!(header.kernbase, truth.kernbase.0);
+    let dmap = VirtAddr(header.dmapbase)..VirtAddr(header.dmapend);
+    assert_eq!(dmap, truth.dmap);
+    assert_eq!(header.dmapphys, truth.dmap_phys.0);
     assert_eq!(u64::from(header.msgbufsize), truth.msgbuf.ring.len() as u64);
     assert_eq!(taken.plan.dump_avail().bits(), truth.bits);
-    assert_eq!(taken.machine.located.kernphys, PhysAddr(truth.kernphys));
-    assert_eq!(taken.machine.located.root, PhysAddr(truth.root));
+    assert_eq!(taken.machine.located.kernphys, truth.kernphys);
+    assert_eq!(taken.machine.located.root, truth.root);
     // A page of the section for each table of the second to last level.
     let entry = if arch == "i386" && header.paemode == 0 {
         4
@@ -394,7 +391,7 @@ fn check_port(text: &str, arch: &str, version: u32) {
         8
     };
     let step = truth.page_size / entry * truth.page_size;
-    let span = truth.kva_end - header.kernbase;
+    let span = truth.kva_end.0 - header.kernbase;
     let pages = span.div_ceil(step);
     assert_eq!(u64::from(header.pmapsize), pages * truth.page_size);
 
@@ -424,7 +421,7 @@ fn taken_versions(machine: &Machine, version: u32) -> Vec<Taken> {
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let truth = machine.truth();
     // The bitmap of version 1 starts at address 0: LPA2 came after it.
-    let older = truth.page_size == 4096 && truth.dmap_phys < 1 << 48;
+    let older = truth.page_size == 4096 && truth.dmap_phys < PhysAddr(1 << 48);
     (1..version)
         .filter(|_| older)
         .map(|version| {
@@ -493,7 +490,7 @@ fn dump_of_a_machine_with_57_bit_addresses_has_its_pages() {
     let mut entry = [0; 8];
     let memory = machine.memory();
     memory
-        .read(PhysAddr(truth.root + 511 * 8), &mut entry)
+        .read(PhysAddr(truth.root.0 + 511 * 8), &mut entry)
         .unwrap();
     assert_eq!(u64::from_le_bytes(entry) & !0xfff, located.root.0);
     memory
@@ -511,7 +508,7 @@ fn wrong_root_of_five_levels_is_refused() {
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     for (slot, entry) in [(511, 0x5000_u64 | 3), (256, 0)] {
         let mut memory = Patched::new(machine.memory());
-        memory.put(root + slot * 8, &entry.to_le_bytes());
+        memory.put(root.0 + slot * 8, &entry.to_le_bytes());
         let found = plan(Arc::new(memory), &elf, &PlanOptions::default());
         assert!(
             matches!(found, Err(TakeError::Locate(LocateError::NoKernel { .. }))),
@@ -596,7 +593,7 @@ fn nodump_pages_are_omitted_while_struct_vm_page_is_being_initialized() {
                 .truth()
                 .nodump
                 .iter()
-                .any(|range| range.contains(&pa));
+                .any(|range| range.contains(&PhysAddr(pa)));
             if index == 0 || nodump || whole.plan.bitmap().contains(bit) {
                 used.extend((index > 0).then_some(first_page + index as u64 * 88 + 32));
                 continue;

@@ -69,7 +69,7 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
         .iter()
         .map(|t| {
             (
-                t.va,
+                t.va.0,
                 t.pid,
                 t.comm.as_str(),
                 t.tid,
@@ -128,7 +128,7 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
         let expected: Vec<_> = truth
             .frames
             .iter()
-            .map(|f| (f.pc, f.function.clone(), f.offset, f.trap))
+            .map(|f| (f.pc.0, f.function.clone(), f.offset, f.trap.map(|at| at.0)))
             .collect();
         assert_eq!(found, expected, "{name}");
         traps += found.iter().filter(|f| f.3.is_some()).count();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use livecore_kernel::locate::{Findings, LocateError, identify};
 use livecore_livedump::take::{PlanOptions, TakeError, plan};
-use livecore_minidump::{PhysAddr, PhysMemory};
+use livecore_minidump::{PhysAddr, PhysMemory, VirtAddr};
 use livecore_synth::Machine;
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
@@ -35,7 +35,7 @@ fn walked(machine: &Machine) -> BTreeSet<u64> {
         u64::from_le_bytes(bytes)
     };
     // The image is contiguous in physical memory.
-    let address = |name: &str| elf.symbol(name).unwrap().value - KERNSTART + truth.kernphys;
+    let address = |name: &str| elf.symbol(name).unwrap().value - KERNSTART + truth.kernphys.0;
     let value = |name: &str, len: usize| number(address(name), len);
     let root = value("KPML4phys", 8);
     let mut avail: Vec<Range<u64>> = Vec::new();
@@ -70,7 +70,12 @@ fn walked(machine: &Machine) -> BTreeSet<u64> {
     let own = own.into_iter();
     let mut pages = outside::pages(&read, Tables::Amd64, root, kva, own, &avail, None);
     // The walk does not read PG_NODUMP.
-    pages.retain(|page| !truth.nodump.iter().any(|range| range.contains(page)));
+    pages.retain(|page| {
+        !truth
+            .nodump
+            .iter()
+            .any(|range| range.contains(&PhysAddr(*page)))
+    });
     pages
 }
 
@@ -184,7 +189,7 @@ fn type_information_takes_precedence_over_known_releases() {
     assert!(
         added
             .iter()
-            .all(|page| nodump.iter().any(|range| range.contains(page)))
+            .all(|page| nodump.iter().any(|range| range.contains(&PhysAddr(**page))))
     );
 }
 
@@ -245,13 +250,16 @@ fn remains_of_an_earlier_boot_are_not_taken_for_the_kernel() {
     // Copy to 2 MiB boundaries after which there is no page of the dump and no page table.
     let is_free = |page: u64| {
         let tables = &truth.page_tables;
-        !dumped.contains(&page) && !tables.iter().any(|(_, a, b)| *a == page || *b == page)
+        !dumped.contains(&page)
+            && !tables
+                .iter()
+                .any(|(_, a, b)| *a == VirtAddr(page) || *b == PhysAddr(page))
     };
-    let targets = (truth.kernphys + (2 << 20)..44 << 20).step_by(2 << 20);
+    let targets = (truth.kernphys.0 + (2 << 20)..44 << 20).step_by(2 << 20);
     let free = targets.filter(|to| offsets.iter().all(|offset| is_free(to + offset)));
     let mut tried = 0;
     for to in free {
-        let pages_of = offsets.map(|offset| (to + offset, truth.kernphys + offset));
+        let pages_of = offsets.map(|offset| (to + offset, truth.kernphys.0 + offset));
         let memory = Arc::new(Copied {
             inner: machine.memory(),
             pages: pages_of.to_vec(),
@@ -289,11 +297,8 @@ fn identify_finds_release_and_page_tables_without_a_kernel_file() {
         let found = identify(&machine.memory());
         let line = truth.version.lines().next().unwrap();
         assert_eq!(found.versions[0].text, line);
-        assert!(
-            found.kernel_roots.contains(&PhysAddr(truth.root)),
-            "{found:x?}"
-        );
-        assert_eq!(found.kernphys, Some(PhysAddr(truth.kernphys)));
+        assert!(found.kernel_roots.contains(&truth.root), "{found:x?}");
+        assert_eq!(found.kernphys, Some(truth.kernphys));
     }
     struct Zeros(Vec<Range<PhysAddr>>);
     impl PhysMemory for Zeros {

@@ -183,12 +183,12 @@ fn with_an_eighth(machine: &Machine) -> Arc<dyn PhysMemory> {
     let truth = machine.truth();
     let memory = machine.memory();
     let va = truth.symbol("vm_page_dump").unwrap();
-    let map = |m: &&livecore_synth::Mapping| (m.va..m.va + m.len).contains(&va);
+    let map = |m: &&livecore_synth::Mapping| (m.va.0..m.va.0 + m.len).contains(&va);
     let map = truth.mappings.iter().find(map).unwrap();
     let mut pointer = [0; 8];
-    let at = PhysAddr(map.pa + (va - map.va));
+    let at = PhysAddr(map.pa.0 + (va - map.va.0));
     memory.read(at, &mut pointer).unwrap();
-    let bitmap = u64::from_le_bytes(pointer) - truth.dmap.start + truth.dmap_phys;
+    let bitmap = u64::from_le_bytes(pointer) - truth.dmap.start.0 + truth.dmap_phys.0;
     let len = truth.bits.div_ceil(64) * 8;
     let copied = (len / 8).next_multiple_of(8);
     let zeros = bitmap + copied..bitmap + len;

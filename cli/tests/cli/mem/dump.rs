@@ -167,7 +167,7 @@ fn dump_of_changing_memory_verifies() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let at = hex(free);
+                let at = hex(free.0);
                 let noise = fixture.path("noise");
                 run([
                     "mem", "write", "--kmem", &at, "--from", &noise, "--write", "-q",

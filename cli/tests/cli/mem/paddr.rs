@@ -17,7 +17,7 @@ fn paddr_returns_the_builders_mappings() {
         let at = space
             .mappings
             .iter()
-            .map(|m| hex(m.va + 0x123))
+            .map(|m| hex(m.va.0 + 0x123))
             .collect::<Vec<_>>();
         let args = ["paddr", "--pid", &pid]
             .into_iter()
@@ -25,7 +25,13 @@ fn paddr_returns_the_builders_mappings() {
         let expected = space
             .mappings
             .iter()
-            .map(|m| format!("{:#x} mapped {:#x} domain 0\n", m.va + 0x123, m.pa + 0x123))
+            .map(|m| {
+                format!(
+                    "{:#x} mapped {:#x} domain 0\n",
+                    m.va.0 + 0x123,
+                    m.pa.0 + 0x123
+                )
+            })
             .collect::<String>();
         let args = args.collect::<Vec<_>>();
         assert_eq!(fixture.mem(&args).expect(0).text(), expected);
@@ -33,7 +39,10 @@ fn paddr_returns_the_builders_mappings() {
         assert_eq!(answer["pid"], process.pid);
         let addresses = answer["addresses"].as_array().unwrap();
         assert_eq!(addresses.len(), space.mappings.len());
-        assert_eq!(addresses[0]["physical"], hex(space.mappings[0].pa + 0x123));
+        assert_eq!(
+            addresses[0]["physical"],
+            hex(space.mappings[0].pa.0 + 0x123)
+        );
         checked += addresses.len();
 
         let ends = [

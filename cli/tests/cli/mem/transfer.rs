@@ -14,7 +14,7 @@ use crate::schema;
 #[test]
 fn physical_memory_agrees_for_description_directory_and_file() {
     let fixture = fixture();
-    let at = tiny().truth().kernphys + 100;
+    let at = tiny().truth().kernphys.0 + 100;
     let expected = made(at, 10_000);
     let (text, ram) = (machine("tiny"), fixture.path("m/ram"));
     for source in [
@@ -38,7 +38,7 @@ fn physical_memory_agrees_for_description_directory_and_file() {
 #[test]
 fn words_match_od_in_both_byte_orders() {
     let fixture = fixture();
-    let at = tiny().truth().kernphys + 3;
+    let at = tiny().truth().kernphys.0 + 3;
     let file = fixture.dir.path().join("bytes");
     fs::write(&file, made(at, 96)).unwrap();
     for width in ["1", "2", "4", "8"] {
@@ -82,8 +82,8 @@ fn kernel_memory_is_read_by_address_symbol_and_direct_map() {
     let version = truth.version.as_bytes();
     let len = version.len().to_string();
     let va = symbol("version");
-    let pa = truth.kernphys + (va - (KERNBASE.0 + (2 << 20)));
-    for place in ["version".into(), hex(va), hex(truth.dmap.start + pa)] {
+    let pa = truth.kernphys.0 + (va - (KERNBASE.0 + (2 << 20)));
+    for place in ["version".into(), hex(va), hex(truth.dmap.start.0 + pa)] {
         let read = fixture
             .mem(&["read", "--kmem", &place, &len, "--raw"])
             .expect(0);
@@ -136,7 +136,7 @@ fn bytes_before_an_unreadable_address_are_printed() {
     );
     assert!(answer["error"].as_str().unwrap().contains(&hex(end)));
     // Page 0 through the kernel map; unmapped addresses; the end of the address space.
-    for place in [hex(KERNBASE.0), "0".into(), hex(tiny().truth().kva_end)] {
+    for place in [hex(KERNBASE.0), "0".into(), hex(tiny().truth().kva_end.0)] {
         read(&["read", "--kmem", &place, "8"]);
     }
     for at in [u64::MAX, 1 << 63, 1 << 46] {

@@ -32,8 +32,8 @@ pub(super) fn parse(arch: &'static Architecture, text: &str) -> Option<Named> {
 mod tests {
     use super::super::parse as all;
     use super::*;
-    use livecore_defs::VirtAddr;
     use crate::image::{CpuState, Registers};
+    use livecore_defs::VirtAddr;
 
     fn named(cpu: &CpuState) -> Named {
         match cpu.registers {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use livecore_minidump::PhysAddr;
+
 use super::{Reader, machine, text_of};
 use crate::{Machine, Release, Why};
 
@@ -139,7 +141,7 @@ fn the_kernels_procedure_finds_the_expected_pages() {
             .truth()
             .dumped
             .iter()
-            .flat_map(|run| (run.pa..run.pa + run.len).step_by(4096))
+            .flat_map(|run| (run.pa.0..run.pa.0 + run.len).step_by(4096))
             .collect();
         let found = dumped(&machine);
         let missing: Vec<_> = expected.difference(&found).take(4).collect();
@@ -162,7 +164,7 @@ fn page_flags_and_the_direct_map_matter() {
     let nodump: u64 = truth
         .nodump
         .iter()
-        .map(|range| range.end - range.start)
+        .map(|range| range.end.0 - range.start.0)
         .sum();
     assert_eq!(nodump, 16 << 20);
     assert!(
@@ -176,7 +178,7 @@ fn page_flags_and_the_direct_map_matter() {
         truth
             .mappings
             .iter()
-            .any(|m| m.pa <= range.start && range.end <= m.pa + m.len)
+            .any(|m| m.pa <= range.start && range.end <= PhysAddr(m.pa.0 + m.len))
     });
     assert!(mapped.count() * 3 > truth.nodump.len());
 }

@@ -31,7 +31,7 @@ fn the_file_is_a_freebsd_kernel_whose_symbols_are_where_memory_has_them() {
         let text = elf.program_headers.first().expect("a segment");
         let bytes = &machine.kernel()[text.file_range()];
         let mut there = vec![0; bytes.len()];
-        let pa = text.p_vaddr - 0xffff_ffff_8020_0000 + truth.kernphys;
+        let pa = text.p_vaddr - 0xffff_ffff_8020_0000 + truth.kernphys.0;
         machine
             .memory()
             .read(PhysAddr(pa), &mut there)
@@ -46,11 +46,11 @@ fn the_file_is_a_freebsd_kernel_whose_symbols_are_where_memory_has_them() {
         let absolute = truth.symbols["kernphys"].absolute;
         assert_eq!(absolute, name == "old-12.1");
         if !absolute {
-            assert_eq!(reader.u64(reader.symbol("kernphys")), truth.kernphys);
+            assert_eq!(reader.u64(reader.symbol("kernphys")), truth.kernphys.0);
         }
         let pmap = reader.symbol("kernel_pmap_store");
-        assert_eq!(reader.u64(pmap + 48), truth.root);
-        assert_eq!(reader.u64(pmap + 32), 0xffff_f800_0000_0000 + truth.root);
+        assert_eq!(reader.u64(pmap + 48), truth.root.0);
+        assert_eq!(reader.u64(pmap + 32), 0xffff_f800_0000_0000 + truth.root.0);
     }
 }
 

@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
     fn new(machine: &'a Machine) -> Self {
         let truth = machine.truth();
         let at = truth.symbol("KPML4phys").expect("KPML4phys");
-        let root = u64_at(machine, at - 0xffff_ffff_8020_0000 + truth.kernphys);
+        let root = u64_at(machine, at - 0xffff_ffff_8020_0000 + truth.kernphys.0);
         assert_eq!(
             u64_at(machine, root + 256 * 8) & 0x000f_ffff_ffff_f000,
             root,
@@ -142,8 +142,13 @@ fn every_mapping_is_found_by_a_walk_from_the_root() {
         let step = map.leaf.min(map.len / 2).max(4096);
         for offset in (0..map.len).step_by(step as usize).chain([map.len - 1]) {
             assert_eq!(
-                walk(&machine, truth.root, map.va + offset),
-                Some((map.pa + offset, map.leaf, map.prot.write, map.prot.execute)),
+                walk(&machine, truth.root.0, map.va.0 + offset),
+                Some((
+                    map.pa.0 + offset,
+                    map.leaf,
+                    map.prot.write,
+                    map.prot.execute
+                )),
                 "{map:x?} at {offset:#x}"
             );
             pages += 1;
@@ -156,7 +161,7 @@ fn every_mapping_is_found_by_a_walk_from_the_root() {
 fn nothing_else_of_the_kernel_map_is_mapped() {
     let machine = machine(TINY);
     let truth = machine.truth();
-    let mapped: BTreeMap<u64, u64> = truth.mappings.iter().map(|m| (m.va, m.len)).collect();
+    let mapped: BTreeMap<u64, u64> = truth.mappings.iter().map(|m| (m.va.0, m.len)).collect();
     let is_mapped = |va: u64| {
         mapped
             .range(..=va)
@@ -164,10 +169,10 @@ fn nothing_else_of_the_kernel_map_is_mapped() {
             .is_some_and(|(start, len)| va - start < *len)
     };
     let mut holes = 0;
-    let kva = (truth.vm_min_kernel_address..truth.kernel_vm_end).step_by(4096);
-    let base = (truth.kernbase..truth.kva_end).step_by(4096);
+    let kva = (truth.vm_min_kernel_address.0..truth.kernel_vm_end.0).step_by(4096);
+    let base = (truth.kernbase.0..truth.kva_end.0).step_by(4096);
     for va in kva.chain(base).filter(|&va| !is_mapped(va)) {
-        assert_eq!(walk(&machine, truth.root, va), None, "{va:#x}");
+        assert_eq!(walk(&machine, truth.root.0, va), None, "{va:#x}");
         holes += 1;
     }
     assert!(holes > 16, "{holes}");
@@ -321,18 +326,18 @@ fn user_processes_have_their_own_half_and_the_kernels() {
             continue;
         };
         // p_vmspace, vm_pmap, pm_cr3: as the builder lays them out.
-        let vmspace = reader.u64(process.va + 0x2f0);
-        assert_eq!(reader.u64(vmspace + 0x150 + 48), space.root);
+        let vmspace = reader.u64(process.va.0 + 0x2f0);
+        assert_eq!(reader.u64(vmspace + 0x150 + 48), space.root.0);
         for thread in truth.threads.iter().filter(|t| t.pid == process.pid) {
-            assert_eq!(reader.u64(thread.pcb + 104), space.root, "pcb_cr3");
+            assert_eq!(reader.u64(thread.pcb.0 + 104), space.root.0, "pcb_cr3");
         }
         let mut resident = 0;
         for range in &space.valid {
-            for va in range.clone().step_by(4096) {
-                let expected = space.mappings.iter().find(|m| m.va == va);
+            for va in (range.start.0..range.end.0).step_by(4096) {
+                let expected = space.mappings.iter().find(|m| m.va == VirtAddr(va));
                 assert_eq!(
-                    walk(&machine, space.root, va).map(|leaf| leaf.0),
-                    expected.map(|m| m.pa),
+                    walk(&machine, space.root.0, va).map(|leaf| leaf.0),
+                    expected.map(|m| m.pa.0),
                     "{} {va:#x}",
                     process.comm
                 );
@@ -343,19 +348,19 @@ fn user_processes_have_their_own_half_and_the_kernels() {
         // The kernel is mapped in it; its recursive entry is its own.
         let version = reader.symbol("version");
         assert_eq!(
-            walk(&machine, space.root, version),
-            walk(&machine, truth.root, version)
+            walk(&machine, space.root.0, version),
+            walk(&machine, truth.root.0, version)
         );
-        let entry = u64_at(&machine, space.root + 256 * 8);
-        assert_eq!(entry & 0x000f_ffff_ffff_f000, space.root);
+        let entry = u64_at(&machine, space.root.0 + 256 * 8);
+        assert_eq!(entry & 0x000f_ffff_ffff_f000, space.root.0);
         // None of its pages is dumped, its root table is.
         let dumped = |pa: u64| {
             let runs = &truth.dumped;
             runs.iter()
-                .any(|run| (run.pa..run.pa + run.len).contains(&pa))
+                .any(|run| (run.pa.0..run.pa.0 + run.len).contains(&pa))
         };
-        assert!(space.mappings.iter().all(|m| !dumped(m.pa)));
-        assert!(dumped(space.root));
+        assert!(space.mappings.iter().all(|m| !dumped(m.pa.0)));
+        assert!(dumped(space.root.0));
         spaces += 1;
     }
     assert!(spaces > 5, "{spaces}");

@@ -76,7 +76,7 @@ fn walk(machine: &Machine, root: u64, va: u64) -> Option<Leaf> {
 /// The root table, found as spec and debuggers do: from the load address and symbols.
 fn root(machine: &Machine) -> u64 {
     let truth = machine.truth();
-    let pa = |name: &str| truth.symbol(name).expect(name) - truth.kernbase + truth.kernphys;
+    let pa = |name: &str| truth.symbol(name).expect(name) - truth.kernbase.0 + truth.kernphys.0;
     let pmap = pa("kernel_pmap_store");
     if truth.architecture.name() == "riscv64" {
         assert_eq!(
@@ -127,13 +127,13 @@ fn every_mapping_of_a_port_is_found_by_its_walk_and_nothing_else_is() {
         let machine = machine(&text_of(name));
         let truth = machine.truth();
         let root = root(&machine);
-        assert_eq!(root, truth.root, "{name}");
+        assert_eq!(root, truth.root.0, "{name}");
         let mut mapped = BTreeSet::new();
         for map in &truth.mappings {
-            for va in (map.va..map.va + map.len).step_by(truth.page_size as usize) {
+            for va in (map.va.0..map.va.0 + map.len).step_by(truth.page_size as usize) {
                 let leaf = walk(&machine, root, va);
                 let expected = (
-                    map.pa + va - map.va,
+                    map.pa.0 + va - map.va.0,
                     map.leaf,
                     map.prot.write,
                     map.prot.execute,
@@ -144,7 +144,7 @@ fn every_mapping_of_a_port_is_found_by_its_walk_and_nothing_else_is() {
             }
         }
         let mut holes = 0;
-        let kva = truth.vm_min_kernel_address..truth.kernel_vm_end;
+        let kva = truth.vm_min_kernel_address.0..truth.kernel_vm_end.0;
         for va in kva.step_by(truth.page_size as usize) {
             if !mapped.contains(&va) {
                 assert_eq!(walk(&machine, root, va), None, "{name} {va:#x}");
@@ -155,7 +155,7 @@ fn every_mapping_of_a_port_is_found_by_its_walk_and_nothing_else_is() {
         // The direct map: all RAM, at its place, and not what lies between the banks.
         for range in machine.memory().ranges() {
             for pa in (range.start.0..range.end.0).step_by(truth.page_size as usize) {
-                let va = truth.dmap.start + (pa - truth.dmap_phys);
+                let va = truth.dmap.start.0 + (pa - truth.dmap_phys.0);
                 let leaf = walk(&machine, root, va).expect("RAM is mapped directly");
                 assert_eq!(
                     (leaf.0, leaf.2, leaf.3),
@@ -163,7 +163,7 @@ fn every_mapping_of_a_port_is_found_by_its_walk_and_nothing_else_is() {
                     "{name} {pa:#x}"
                 );
             }
-            let beyond = truth.dmap.start + (range.end.0 - truth.dmap_phys);
+            let beyond = truth.dmap.start.0 + (range.end.0 - truth.dmap_phys.0);
             assert_eq!(walk(&machine, root, beyond), None, "{name}");
         }
     }
@@ -224,7 +224,7 @@ fn the_procedure_of_a_ports_kernel_finds_the_expected_pages() {
         }
         assert_eq!(reader.u64(reader.symbol("vm_page_dump_pages")), bit);
         let end = reader.u64(reader.symbol("kernel_vm_end"));
-        for va in (truth.vm_min_kernel_address..end).step_by(page as usize) {
+        for va in (truth.vm_min_kernel_address.0..end).step_by(page as usize) {
             if let Some((pa, ..)) = walk(&machine, root, va)
                 && dumpable(pa)
             {
@@ -234,7 +234,7 @@ fn the_procedure_of_a_ports_kernel_finds_the_expected_pages() {
         let expected: BTreeSet<u64> = truth
             .dumped
             .iter()
-            .flat_map(|run| (run.pa..run.pa + run.len).step_by(page as usize))
+            .flat_map(|run| (run.pa.0..run.pa.0 + run.len).step_by(page as usize))
             .collect();
         let missing: Vec<_> = expected.difference(&found).take(4).collect();
         let extra: Vec<_> = found.difference(&expected).take(4).collect();
@@ -303,7 +303,7 @@ fn frame_pointers_lead_through_every_stack_of_a_port() {
         let pcb = |thread: &ThreadTruth| match thread.context {
             Context::Dump => Some(reader.symbol("dumppcb")),
             Context::Debugger => Some(reader.symbol("kdb_pcb")),
-            Context::Saved => Some(thread.pcb),
+            Context::Saved => Some(thread.pcb.0),
             Context::Running(_) => None,
             Context::Stopped(cpu) => {
                 let size = reader.u32(reader.symbol("pcb_size"));
@@ -315,7 +315,7 @@ fn frame_pointers_lead_through_every_stack_of_a_port() {
             let Some(pcb) = pcb(thread) else {
                 continue;
             };
-            let expected: Vec<_> = thread.frames.iter().map(|f| (f.pc, f.fp)).collect();
+            let expected: Vec<_> = thread.frames.iter().map(|f| (f.pc.0, f.fp.0)).collect();
             let what = format!("{name}: {} {}", thread.comm, thread.name);
             assert_eq!(backtrace(&machine, &reader, pcb), expected, "{what}");
             assert_eq!(expected.len() == 1, thread.doing == Doing::Fresh, "{what}");
@@ -334,10 +334,10 @@ fn processes_of_a_port_have_user_pages() {
         for process in &machine.truth().processes {
             if let Some(space) = &process.space {
                 for map in &space.mappings {
-                    let leaf = walk(&machine, space.root, map.va).expect("a mapping");
+                    let leaf = walk(&machine, space.root.0, map.va.0).expect("a mapping");
                     assert_eq!(
                         (leaf.0, leaf.2, leaf.4),
-                        (map.pa, map.prot.write, true),
+                        (map.pa.0, map.prot.write, true),
                         "{name}"
                     );
                     pages += 1;
@@ -354,7 +354,7 @@ fn a_ports_kernel_file_is_of_its_machine() {
         let machine = machine(&text_of(name));
         let elf = goblin::elf::Elf::parse(machine.kernel()).expect("an ELF file");
         assert_eq!(elf.header.e_machine, e_machine);
-        assert_eq!(elf.entry, machine.truth().kernbase);
+        assert_eq!(elf.entry, machine.truth().kernbase.0);
         let reader = Reader(&machine, root(&machine));
         let mut version = vec![0; machine.truth().version.len()];
         reader.read(reader.symbol("version"), &mut version);

@@ -89,24 +89,26 @@ fn check(machine: &Machine) {
     let mut last = 0;
     let mut page = vec![0; truth.page_size as usize];
     for run in &truth.dumped {
-        assert!(run.len > 0 && run.pa >= last && run.pa.is_multiple_of(truth.page_size));
-        last = run.pa + run.len;
+        assert!(
+            run.len > 0 && run.pa >= PhysAddr(last) && run.pa.0.is_multiple_of(truth.page_size)
+        );
+        last = run.pa.0 + run.len;
         let avail = truth.dump_avail.iter();
-        assert!(avail.clone().any(|r| r.start <= run.pa && last <= r.end));
+        assert!(avail.clone().any(|r| r.start <= run.pa && last <= r.end.0));
         memory
             .read(PhysAddr(last - truth.page_size), &mut page)
             .expect("memory");
     }
     // Mappings do not overlap.
     let ends = truth.mappings.windows(2);
-    assert!(ends.clone().all(|m| m[0].va + m[0].len <= m[1].va));
+    assert!(ends.clone().all(|m| m[0].va.0 + m[0].len <= m[1].va.0));
     assert!(truth.kva_end >= truth.kernel_vm_end);
     // No frame of RAM is mapped twice by pages, but for a leaf over everything.
     let mut frames: Vec<(u64, u64)> = truth
         .mappings
         .iter()
         .filter(|m| m.leaf == truth.page_size)
-        .map(|m| (m.pa, m.pa + m.len))
+        .map(|m| (m.pa.0, m.pa.0 + m.len))
         .collect();
     frames.sort_unstable();
     assert!(frames.windows(2).all(|f| f[0].1 <= f[1].0), "a frame twice");

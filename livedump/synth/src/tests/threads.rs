@@ -54,13 +54,13 @@ fn the_lists_of_processes_hold_the_threads_in_order() {
         let truth = machine.truth();
         let tuple = |t: &ThreadTruth| {
             (
-                t.va,
+                t.va.0,
                 t.pid,
                 t.comm.clone(),
                 t.tid,
                 t.name.clone(),
                 t.cpu.unwrap_or(u32::MAX),
-                t.pcb,
+                t.pcb.0,
             )
         };
         let (dead, alive): (Vec<_>, Vec<_>) = truth.threads.iter().partition(|t| t.zombie);
@@ -107,7 +107,7 @@ fn context(machine: &Machine, reader: &Reader<'_>, thread: &ThreadTruth) -> Opti
         return Some(reader.symbol("dumppcb"));
     }
     let Some(cpu) = thread.cpu else {
-        return Some(thread.pcb);
+        return Some(thread.pcb.0);
     };
     let bits = reader.u64(reader.symbol("stopped_cpus"));
     if bits >> cpu & 1 == 0 {
@@ -180,7 +180,8 @@ fn frame_pointers_lead_through_every_stack() {
                     "{what}: {register}"
                 );
             }
-            let expected: Vec<(u64, u64)> = thread.frames.iter().map(|f| (f.pc, f.fp)).collect();
+            let expected: Vec<(u64, u64)> =
+                thread.frames.iter().map(|f| (f.pc.0, f.fp.0)).collect();
             assert_eq!(backtrace(&machine, &reader, pcb), expected, "{what}");
             traps += thread.frames.iter().filter(|f| f.trap.is_some()).count();
             // The slot at the saved stack pointer still contains the return address, unless
@@ -207,8 +208,8 @@ fn a_panicked_machine_has_a_page_fault_in_its_dumping_thread() {
     let trap = names.iter().position(|n| *n == "calltrap").expect("a trap");
     let frame = thread.frames[trap].trap.expect("a trap frame");
     let reader = Reader::new(&machine);
-    assert_eq!(reader.u32(frame + 120), 12, "T_PAGEFLT");
-    assert_eq!(reader.u64(frame + 152), thread.frames[trap + 1].pc);
+    assert_eq!(reader.u32(frame.0 + 120), 12, "T_PAGEFLT");
+    assert_eq!(reader.u64(frame.0 + 152), thread.frames[trap + 1].pc.0);
     let panicstr = reader.u64(reader.symbol("panicstr"));
     assert_eq!(reader.string(panicstr, 256), "page fault");
 }
@@ -244,10 +245,10 @@ fn call_chains_return_behind_call_instructions() {
                 continue;
             }
             let mut insn = [0; 5];
-            reader.read(outer.pc - 5, &mut insn);
+            reader.read(outer.pc.0 - 5, &mut insn);
             assert_eq!(insn[0], 0xe8, "{} -> {}", outer.function, inner.function);
             let operand = i32::from_le_bytes([insn[1], insn[2], insn[3], insn[4]]);
-            let target = outer.pc.wrapping_add_signed(i64::from(operand));
+            let target = outer.pc.0.wrapping_add_signed(i64::from(operand));
             assert_eq!(target, machine.truth().symbols[&inner.function].value);
             calls += 1;
         }
@@ -265,13 +266,16 @@ fn a_cpu_that_runs_has_a_stack_though_no_context_is_saved() {
         let thread = truth.threads.iter().find(|t| t.tid == cpu.tid);
         let thread = thread.expect("a thread");
         assert_eq!(thread.context, Context::Running(cpu.id));
-        let kstack = reader.u64(thread.va + 0x460);
-        assert!((kstack..kstack + 4 * 4096).contains(&cpu.sp));
+        let kstack = reader.u64(thread.va.0 + 0x460);
+        assert!((kstack..kstack + 4 * 4096).contains(&cpu.sp.0));
         assert!(cpu.sp <= cpu.fp);
         // From the CPU's registers by hand: a saved frame pointer, a return address.
         let mut fp = cpu.fp;
         for frame in &cpu.frames[1..] {
-            assert_eq!((reader.u64(fp + 8), reader.u64(fp)), (frame.pc, frame.fp));
+            assert_eq!(
+                (reader.u64(fp.0 + 8), reader.u64(fp.0)),
+                (frame.pc.0, frame.fp.0)
+            );
             fp = frame.fp;
         }
         assert_eq!(cpu.frames[0].pc, cpu.pc);

@@ -210,7 +210,7 @@ fn ebusy_while_another_dump_of_the_machine_runs() {
     parts.memory = Arc::new(Blocking {
         inner: parts.memory,
         armed: armed.clone(),
-        at: fixture.machine.truth().kernphys,
+        at: fixture.machine.truth().kernphys.0,
         reached: reached.clone(),
         go_on: go_on.clone(),
     });
@@ -250,7 +250,7 @@ fn dump_of_changing_memory_is_structurally_sound() {
                     n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     // The message ring, on whose contents no structure depends.
                     device
-                        .write_all(Device::Kmem, ring + n % 4096, &n.to_le_bytes())
+                        .write_all(Device::Kmem, ring.0 + n % 4096, &n.to_le_bytes())
                         .unwrap();
                 }
             });

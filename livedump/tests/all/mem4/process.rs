@@ -29,14 +29,19 @@ fn addresses_of_all_processes_match_their_page_tables() {
             continue;
         };
         for mapping in &space.mappings {
-            let extracted = device.extract_paddr(VirtAddr(mapping.va + 0x123)).unwrap();
+            let extracted = device
+                .extract_paddr(VirtAddr(mapping.va.0 + 0x123))
+                .unwrap();
             assert_eq!(extracted.state, MeState::Mapped, "{:#x}", mapping.va);
-            assert_eq!(extracted.paddr, PhysAddr(mapping.pa + 0x123));
+            assert_eq!(extracted.paddr, PhysAddr(mapping.pa.0 + 0x123));
             checked += 1;
         }
-        let resident = |va: u64| space.mappings.iter().any(|m| m.va == va);
+        let resident = |va: u64| space.mappings.iter().any(|m| m.va == VirtAddr(va));
         for range in &space.valid {
-            for va in range.clone().step_by(PAGE).filter(|va| !resident(*va)) {
+            for va in (range.start.0..range.end.0)
+                .step_by(PAGE)
+                .filter(|va| !resident(*va))
+            {
                 // By page tables alone, an address close to a resident one is valid.
                 let extracted = device.extract_paddr(VirtAddr(va)).unwrap();
                 assert_ne!(extracted.state, MeState::Mapped, "{va:#x}");
@@ -74,20 +79,20 @@ fn translation_follows_changes_of_the_page_tables() {
         .unwrap();
     let mapping = space.mappings[0];
     let device = fixture.device().in_process_of(pid).unwrap();
-    let extracted = device.extract_paddr(VirtAddr(mapping.va)).unwrap();
-    assert_eq!(extracted.paddr, PhysAddr(mapping.pa));
-    let at = entry(&device, space.root, mapping.va);
+    let extracted = device.extract_paddr(mapping.va).unwrap();
+    assert_eq!(extracted.paddr, mapping.pa);
+    let at = entry(&device, space.root.0, mapping.va.0);
     device.write_all(Device::Mem, at, &[0; 8]).unwrap();
-    let extracted = device.extract_paddr(VirtAddr(mapping.va)).unwrap();
+    let extracted = device.extract_paddr(mapping.va).unwrap();
     assert_eq!(extracted.state, MeState::Valid, "after unmapping");
-    let moved = (mapping.pa + 0x1000) | 7;
+    let moved = (mapping.pa.0 + 0x1000) | 7;
     device
         .write_all(Device::Mem, at, &moved.to_le_bytes())
         .unwrap();
-    let extracted = device.extract_paddr(VirtAddr(mapping.va)).unwrap();
+    let extracted = device.extract_paddr(mapping.va).unwrap();
     assert_eq!(
         extracted.paddr,
-        PhysAddr(mapping.pa + 0x1000),
+        PhysAddr(mapping.pa.0 + 0x1000),
         "after remapping"
     );
 }

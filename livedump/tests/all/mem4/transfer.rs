@@ -19,12 +19,12 @@ fn offsets_of_dev_mem_are_physical_addresses() {
     let mut expected = buf.clone();
     // Across pages and from the middle of one.
     device
-        .read_exact(Device::Mem, load + 100, &mut buf)
+        .read_exact(Device::Mem, load.0 + 100, &mut buf)
         .unwrap();
     fixture
         .machine
         .memory()
-        .read(PhysAddr(load + 100), &mut expected)
+        .read(PhysAddr(load.0 + 100), &mut expected)
         .unwrap();
     assert!(buf == expected && buf.iter().any(|b| *b != 0));
 }
@@ -38,10 +38,10 @@ fn offsets_of_dev_kmem_are_kernel_addresses_and_direct_map_addresses() {
     let va = fixture.symbol("version");
     device.read_exact(Device::Kmem, va, &mut version).unwrap();
     assert_eq!(version, truth.version.as_bytes());
-    let pa = truth.kernphys + (va - (KERNBASE.0 + (2 << 20)));
+    let pa = truth.kernphys.0 + (va - (KERNBASE.0 + (2 << 20)));
     version.fill(0);
     device
-        .read_exact(Device::Kmem, truth.dmap.start + pa, &mut version)
+        .read_exact(Device::Kmem, truth.dmap.start.0 + pa, &mut version)
         .unwrap();
     assert_eq!(version, truth.version.as_bytes());
 }
@@ -57,6 +57,7 @@ fn written_bytes_are_read_back_and_in_the_image() {
         .truth()
         .msgbuf
         .ring_va
+        .0
         .next_multiple_of(4096)
         + 4093;
     device.write_all(Device::Kmem, va, b"99.9").unwrap();
@@ -96,14 +97,14 @@ fn efault_for_an_unmapped_kernel_address() {
         0x1000,
         1 << 47,
         VM_MIN_KERNEL_ADDRESS.0 - 8,
-        fixture.machine.truth().kva_end,
+        fixture.machine.truth().kva_end.0,
         u64::MAX - 7,
     ] {
         let error = device.read(Device::Kmem, at, &mut buf).unwrap_err();
         assert_eq!(error.errno(), libc::EFAULT, "{at:#x}: {error}");
     }
     let truth = fixture.machine.truth();
-    let beyond = truth.dmap.start + truth.dmaplimit;
+    let beyond = truth.dmap.start.0 + truth.dmaplimit.0;
     let error = device.read(Device::Kmem, beyond, &mut buf).unwrap_err();
     assert_eq!(error.errno(), libc::EFAULT, "{error}");
 }
@@ -116,7 +117,7 @@ fn page_0_is_accessible_except_through_the_kernel_map() {
     let identity = truth
         .mappings
         .iter()
-        .any(|m| m.va == KERNBASE.0 && m.pa == 0);
+        .any(|m| m.va == KERNBASE && m.pa == PhysAddr(0));
     assert!(identity, "a kernel maps low memory at KERNBASE");
     let mut buf = [0; 8];
     let error = device.read(Device::Kmem, KERNBASE.0, &mut buf).unwrap_err();
@@ -126,7 +127,7 @@ fn page_0_is_accessible_except_through_the_kernel_map() {
         .unwrap();
     device.read_exact(Device::Mem, 0, &mut buf).unwrap();
     device
-        .read_exact(Device::Kmem, truth.dmap.start, &mut buf)
+        .read_exact(Device::Kmem, truth.dmap.start.0, &mut buf)
         .unwrap();
 }
 

@@ -326,7 +326,7 @@ fn every_format(is_split: bool) {
     qemu.set(
         0,
         &[
-            (CR3, root),
+            (CR3, root.0),
             (RAX, 0x1234_5678_9abc_def0),
             (R15, 0x0fed_cba9_8765_4321),
             (RIP, 0xffff_ffff_8020_1234),
@@ -345,7 +345,7 @@ fn every_format(is_split: bool) {
             control.paging() && !other.control.unwrap().paging(),
             "{format}"
         );
-        assert_eq!(control.root(), PhysAddr(root), "{format}");
+        assert_eq!(control.root(), root, "{format}");
         assert_eq!(control.cr4 & PAE, PAE, "{format}");
         assert_eq!(cpu.rax, 0x1234_5678_9abc_def0, "{format}");
         assert_eq!(cpu.r15, 0x0fed_cba9_8765_4321, "{format}");

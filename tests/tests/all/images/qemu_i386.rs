@@ -66,7 +66,7 @@ fn every_format(name: &str, text: &str, pae: bool) {
     let pcpu = truth.processes.iter().find_map(|process| {
         let mut threads = truth.threads.iter();
         let first = threads.find(|thread| thread.pid == process.pid)?;
-        (first.va == expected.va).then_some(process.va + u64::from(offset))
+        (first.va == expected.va).then_some(process.va.0 + u64::from(offset))
     });
     let mut registers = SAVED.map(|(number, _, value)| (number, value)).to_vec();
     // The dump does not depend on CR3; this page is zeros.
