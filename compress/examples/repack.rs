@@ -1,10 +1,11 @@
 //! Stores a file of any codec as a sealed zstd file: `repack IN OUT`.
 //!
-//! What comes out is an ordinary `.zst` of which any part can be read without the rest.
+//! The output is an ordinary `.zst` file that can be read at any offset.
 
 use std::error::Error;
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 
 use livecore_compress::{
     Codec, Encoding, NoProgress, OpenOptions, ReadAt, Shape, Stream, encode_at, write_seal,
@@ -15,6 +16,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(from), Some(to)) = (args.next(), args.next()) else {
         return Err("usage: repack IN OUT".into());
     };
+    repack(from, to, &mut std::io::stdout())
+}
+
+/// Stores `from` as `to`, and reports sizes and the bytes in the middle.
+pub(crate) fn repack(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    report: &mut dyn Write,
+) -> Result<(), Box<dyn Error>> {
     let options = OpenOptions::new();
     let stream = Stream::open(from, &options)?;
     let content = stream.content();
@@ -23,15 +33,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let encoding = Encoding::new(Codec::Zstd).threads(options.threads);
     let stored = encode_at(&*content, &encoding, Shape::Frames, &mut out, &NoProgress)?;
     let seal = write_seal(&stored, b"", &mut out)?;
-    out.flush()?;
-    let mut report = std::io::stdout();
     writeln!(
         report,
         "{} bytes of content, {} of frames, {seal} of seal",
         stored.content_len, stored.stored_len
     )?;
 
-    // The middle of it costs one frame.
+    // A read in the middle decodes one frame.
     let sealed = Stream::open(&to, &options)?;
     let mut part = [0; 16];
     let got = sealed

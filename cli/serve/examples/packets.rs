@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 use livecore_kernel::Pair;
 use livecore_minidump::{AnyDump, OpenOptions};
@@ -13,17 +14,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(dump), Some(kernel)) = (args.next(), args.next()) else {
         return Err("usage: packets DUMP KERNEL".into());
     };
-    let opened = AnyDump::open(&dump, &OpenOptions::default())?;
-    let pair = Pair::open(&opened, &kernel)?.agreed()?;
-    let served = Served::new(pair, &dump, &[])?;
-    let mut session = Session::new(&served);
     let (mut stdin, mut stdout) = (io::stdin().lock(), io::stdout().lock());
+    serve(dump, kernel, &mut stdin, &mut stdout)
+}
+
+/// Answers the packets of `input` about a dump and its kernel, until the end or a packet that closes
+/// the session.
+pub(crate) fn serve(
+    dump: impl AsRef<Path>,
+    kernel: impl AsRef<Path>,
+    input: &mut dyn Read,
+    output: &mut dyn Write,
+) -> Result<(), Box<dyn Error>> {
+    let opened = AnyDump::open(&dump, &OpenOptions::default())?;
+    let pair = Pair::open(&opened, kernel)?.agreed()?;
+    let served = Served::new(pair, dump, &[])?;
+    let mut session = Session::new(&served);
     let mut piece = [0; 4096];
     loop {
-        let got = stdin.read(&mut piece)?;
+        let got = input.read(&mut piece)?;
         // A read returns at most the length of the buffer.
-        let flow = session.receive(&piece[..got], &mut stdout)?;
-        stdout.flush()?;
+        let flow = session.receive(&piece[..got], &mut *output)?;
+        output.flush()?;
         if got == 0 || flow == Flow::Closed {
             return Ok(());
         }

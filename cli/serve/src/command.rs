@@ -13,8 +13,8 @@ use std::path::Path;
 /// # Errors
 ///
 /// The reason why a command cannot contain the path.
-pub fn plain(path: &Path) -> Result<&str, String> {
-    let Some(text) = path.to_str() else {
+pub fn plain<P: AsRef<Path> + ?Sized>(path: &P) -> Result<&str, String> {
+    let Some(text) = path.as_ref().to_str() else {
         return Err("path is not UTF-8".into());
     };
     let meaning = |c: &char| c.is_control() || matches!(c, '"' | '\\' | '`');
@@ -66,7 +66,7 @@ mod tests {
         }
         let bytes = std::os::unix::ffi::OsStrExt::from_bytes(&b"a\xff"[..]);
         let path: &std::ffi::OsStr = bytes;
-        assert!(plain(path.as_ref()).is_err());
+        assert!(plain(path).is_err());
     }
 
     #[test]

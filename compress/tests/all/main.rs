@@ -2,6 +2,7 @@
 
 mod common;
 mod damage;
+mod example;
 mod failures;
 mod forged;
 mod fuzz;

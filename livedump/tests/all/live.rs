@@ -24,9 +24,7 @@ use livecore_livedump::take::{
     Lacking, NoObserver, PlanOptions, RunOptions, Source, TakeError, plan, run, running,
 };
 use livecore_minidump::convert::{Target, finish};
-use livecore_minidump::{
-    Container, Dump, KernelDumpHeader, KernelElf, MessageBuffer, OpenOptions, PhysAddr,
-};
+use livecore_minidump::{Container, Dump, KernelDumpHeader, KernelElf, MessageBuffer, OpenOptions};
 use livecore_synth::Machine;
 
 fn tiny() -> Machine {

@@ -1,8 +1,8 @@
 //! All formats as constants: sizes, offsets, magic numbers, bits.
 //!
 //! The reader and the independent verifier share these definitions and no arithmetic. Every module
-//! names the upstream header of its facts. Constants and fields of formats are integers, even if they
-//! are addresses. Functions take and return [`VirtAddr`] and [`PhysAddr`].
+//! names the upstream header of its facts. Addresses are [`VirtAddr`] or [`PhysAddr`]; sizes, offsets
+//! and masks are integers.
 //!
 //! | module           | content                                                            |
 //! |------------------|--------------------------------------------------------------------|

@@ -35,9 +35,9 @@ pub struct SearchResult {
 type Filter<'a> = dyn Fn(&Path) -> Result<(), String> + 'a;
 
 /// A search for the kernel of a dump.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct KernelSearch<'a> {
-    dump: Option<&'a Path>,
+    dump: Option<PathBuf>,
     places: &'a [PathBuf],
     filter: Option<&'a Filter<'a>>,
     memory: Option<u64>,
@@ -51,9 +51,9 @@ impl<'a> KernelSearch<'a> {
 
     /// Adds the directory of the dump's file. It is searched before `/boot`.
     #[must_use]
-    pub fn next_to(self, dump: &'a Path) -> Self {
+    pub fn next_to(self, dump: impl AsRef<Path>) -> Self {
         Self {
-            dump: Some(dump),
+            dump: Some(dump.as_ref().to_owned()),
             ..self
         }
     }
@@ -86,7 +86,12 @@ impl<'a> KernelSearch<'a> {
     /// Searches for the kernel of `dump`.
     pub fn find(&self, dump: &AnyDump) -> SearchResult {
         let mut found = SearchResult::default();
-        for path in candidates(self.dump, self.places, Path::new(BOOT), Path::new(DEBUG)) {
+        for path in candidates(
+            self.dump.as_deref(),
+            self.places,
+            Path::new(BOOT),
+            Path::new(DEBUG),
+        ) {
             match self.paired(dump, &path) {
                 Ok(pair) => {
                     found.pair = Some(pair);

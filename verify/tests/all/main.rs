@@ -2,6 +2,7 @@
 
 mod common;
 mod compare;
+mod example;
 mod faults;
 mod findings;
 mod formats;

@@ -102,11 +102,11 @@ pub(super) fn resolve(place: &Location, target: &Target) -> Result<u64, Failure>
 
 /// How far the copy came.
 #[derive(Debug, Default)]
-struct Copied {
-    /// Bytes given to the sink.
-    len: u64,
+pub(super) struct Copied {
+    /// Bytes copied.
+    pub(super) len: u64,
     /// Why the copy ended early.
-    error: Option<MemError>,
+    pub(super) error: Option<MemError>,
 }
 
 /// Copies `len` bytes from `at` to `sink`, up to the first that cannot be read.

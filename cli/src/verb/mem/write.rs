@@ -10,7 +10,7 @@ use livecore_kernel::parse_number;
 use livecore_livedump::mem4::{Device, MemDevice, MemError};
 use serde::Serialize;
 
-use super::read::{beyond, check_place, resolve};
+use super::read::{Copied, beyond, check_place, resolve};
 use super::source::{Needs, Source, space};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -195,15 +195,6 @@ fn open(path: &Path, session: &mut Session<'_>) -> Result<File, Failure> {
     file.map_err(|e| Failure::from(e).about(path))
 }
 
-/// How far the copy came.
-#[derive(Debug, Default)]
-struct Written {
-    /// Bytes written.
-    len: u64,
-    /// Why the copy ended early.
-    error: Option<MemError>,
-}
-
 /// Writes `source` from `at` on, up to the first address that cannot be written. An error of
 /// reading `source` is the result itself; the bytes before it are written.
 fn copy(
@@ -211,9 +202,9 @@ fn copy(
     which: Device,
     at: u64,
     source: &mut dyn Read,
-) -> io::Result<Written> {
+) -> io::Result<Copied> {
     let mut buf = vec![0; PIECE];
-    let mut written = Written::default();
+    let mut written = Copied::default();
     loop {
         let n = match source.read(&mut buf) {
             Ok(0) => return Ok(written),

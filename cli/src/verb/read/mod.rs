@@ -9,7 +9,7 @@ use std::str::FromStr as _;
 
 use livecore_defs::text::hex;
 use livecore_kernel::{Location, Pair};
-use livecore_minidump::{Address, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_minidump::{Address, KernelMemory, PhysAddr, ReadError};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -376,6 +376,7 @@ fn bytes_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use livecore_minidump::VirtAddr;
 
     /// Three pages: one complete, one cut at 0x1800 by the end of the file, one not dumped. Virtual
     /// addresses equal physical ones.

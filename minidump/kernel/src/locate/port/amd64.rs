@@ -28,7 +28,7 @@ use crate::locate::symbols::bitmap_follows_dump_avail;
 pub(super) struct Amd64;
 
 /// The limit of `kernphys`.
-const LIMIT: u64 = 1 << 32;
+const LIMIT: PhysAddr = PhysAddr(1 << 32);
 
 impl Port for Amd64 {
     fn arch(&self) -> &'static Architecture {
@@ -44,7 +44,7 @@ impl Port for Amd64 {
     }
 
     fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = PhysAddr> + 'a> {
-        Box::new(multiples_of_2_mib(memory, Some(KERNPHYS_USUAL.0), LIMIT))
+        Box::new(multiples_of_2_mib(memory, Some(KERNPHYS_USUAL), LIMIT))
     }
 
     fn expected_address(&self) -> &'static str {

@@ -10,9 +10,9 @@ use livecore_defs::arm64::{
     VM_MIN_KERNEL_ADDRESS,
 };
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Architecture, DumpAvail, KernelElf, PhysAddr, PhysMemory, VirtAddr};
+use livecore_minidump::{Architecture, DumpAvail, KernelElf, PhysAddr, VirtAddr};
 
-use super::{AddressSpace, Port, direct_map, multiples_of_2_mib, root};
+use super::{AddressSpace, Port, direct_map, root};
 use crate::kernel::Kernel;
 use crate::locate::error::LocateError;
 use crate::locate::image::{KernelImage, Located};
@@ -31,18 +31,6 @@ impl Port for Arm64 {
 
     fn link(&self, _: &KernelElf) -> VirtAddr {
         VM_MIN_KERNEL_ADDRESS
-    }
-
-    fn roots(&self) -> &'static [&'static str] {
-        &["kernel_pmap_store"]
-    }
-
-    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = PhysAddr> + 'a> {
-        Box::new(multiples_of_2_mib(memory, None, u64::MAX))
-    }
-
-    fn expected_address(&self) -> &'static str {
-        "a multiple of 2 MiB"
     }
 
     fn confirm(&self, image: &KernelImage<'_>) -> Option<Located> {

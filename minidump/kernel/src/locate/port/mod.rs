@@ -31,10 +31,14 @@ pub trait Port: Sync {
     fn link(&self, elf: &KernelElf) -> VirtAddr;
 
     /// The symbols that are required to locate a kernel.
-    fn roots(&self) -> &'static [&'static str];
+    fn roots(&self) -> &'static [&'static str] {
+        &["kernel_pmap_store"]
+    }
 
     /// The possible physical addresses of the start of the image, most likely first.
-    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = PhysAddr> + 'a>;
+    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = PhysAddr> + 'a> {
+        Box::new(multiples_of_2_mib(memory, None, PhysAddr::MAX))
+    }
 
     /// Whether [`Located::kernphys`] is the physical address of [`Port::link`]. If not, it is that of
     /// the image's first directory entry.
@@ -43,7 +47,9 @@ pub trait Port: Sync {
     }
 
     /// A description of [`Port::places`] for messages, such as "a multiple of 2 MiB".
-    fn expected_address(&self) -> &'static str;
+    fn expected_address(&self) -> &'static str {
+        "a multiple of 2 MiB"
+    }
 
     /// Returns the location of the kernel of `image`, if its variables agree with each other.
     fn confirm(&self, image: &KernelImage<'_>) -> Option<Located>;
@@ -161,17 +167,18 @@ fn root(located: &Located, covers: RangeInclusive<VirtAddr>) -> Root {
 /// Returns the multiples of 2 MiB in memory below `limit`, `usual` first.
 fn multiples_of_2_mib(
     memory: &dyn PhysMemory,
-    usual: Option<u64>,
-    limit: u64,
+    usual: Option<PhysAddr>,
+    limit: PhysAddr,
 ) -> impl Iterator<Item = PhysAddr> + '_ {
     const STEP: u64 = 2 << 20;
     let all = memory.ranges().iter().flat_map(move |range| {
         let first = range.start.0.checked_next_multiple_of(STEP);
         let first = first.unwrap_or(u64::MAX);
-        (first..range.end.0.min(limit)).step_by(STEP as usize)
+        (first..range.end.min(limit).0)
+            .step_by(STEP as usize)
+            .map(PhysAddr)
     });
     usual
         .into_iter()
         .chain(all.filter(move |x| Some(*x) != usual))
-        .map(PhysAddr)
 }

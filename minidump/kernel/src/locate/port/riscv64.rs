@@ -8,9 +8,9 @@ use livecore_defs::riscv::{
     DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, PMAP, VM_MAX_KERNEL_ADDRESS, VM_MIN_KERNEL_ADDRESS,
 };
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory, VirtAddr};
+use livecore_minidump::{Architecture, KernelElf, VirtAddr};
 
-use super::{AddressSpace, Port, direct_map, multiples_of_2_mib, root};
+use super::{AddressSpace, Port, direct_map, root};
 use crate::kernel::Kernel;
 use crate::locate::error::LocateError;
 use crate::locate::image::{KernelImage, Located};
@@ -25,18 +25,6 @@ impl Port for Riscv64 {
 
     fn link(&self, _: &KernelElf) -> VirtAddr {
         VM_MIN_KERNEL_ADDRESS
-    }
-
-    fn roots(&self) -> &'static [&'static str] {
-        &["kernel_pmap_store"]
-    }
-
-    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = PhysAddr> + 'a> {
-        Box::new(multiples_of_2_mib(memory, None, u64::MAX))
-    }
-
-    fn expected_address(&self) -> &'static str {
-        "a multiple of 2 MiB"
     }
 
     fn confirm(&self, image: &KernelImage<'_>) -> Option<Located> {
