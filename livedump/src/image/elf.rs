@@ -12,6 +12,7 @@ use livecore_minidump::Error;
 use livecore_minidump::elf::core::{ElfCore, Note, notes_at};
 use livecore_minidump::elf::headers::{Head, Section};
 
+use super::format::not_an_image;
 use super::options::Options;
 use super::pieces::{Linear, Pieces};
 use super::qemu_paging::{self, Piece};
@@ -40,7 +41,7 @@ impl ElfImage {
         };
         if !parsed.is_core() {
             return Err(Error::Unsupported {
-                what: format!("as a memory image: {ELF_FILE}"),
+                what: not_an_image(ELF_FILE),
             });
         }
         source.require("ELF header", 0, parsed.class.ehdr as u64)?;
@@ -113,8 +114,7 @@ impl ElfImage {
         })?;
         if virtual_alone && !physical && !of_qemu {
             return Err(Error::Unsupported {
-                what: "as a memory image: the core of a process, which has only virtual addresses"
-                    .into(),
+                what: not_an_image("the core of a process, which has only virtual addresses"),
             });
         }
         added?;

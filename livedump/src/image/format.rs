@@ -49,3 +49,8 @@ impl Format {
         }
     }
 }
+
+/// The message for a file that is something else.
+pub(super) fn not_an_image(what: &str) -> String {
+    format!("not a memory image, but {what}")
+}

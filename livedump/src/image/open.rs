@@ -11,6 +11,7 @@ use livecore_compress::ReadAt;
 use livecore_minidump::Error;
 
 use super::candidate::{Candidate, Row};
+use super::format::not_an_image;
 use super::memory_image::Image;
 use super::options::Options;
 use super::source::Source;
@@ -66,6 +67,6 @@ fn first(candidate: &Candidate<'_>) -> Result<Image, Error> {
     }
     // The last row accepts every file.
     Err(Error::Unsupported {
-        what: "as a memory image".into(),
+        what: not_an_image("an unknown format"),
     })
 }

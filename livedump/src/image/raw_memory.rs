@@ -4,7 +4,7 @@ use livecore_defs::foreign::Foreign;
 use livecore_minidump::Error;
 
 use super::candidate::Row;
-use super::format::Format;
+use super::format::{Format, not_an_image};
 use super::lime;
 use super::memory_image::{Guess, Image};
 use super::raw_layout::RawLayout;
@@ -29,7 +29,7 @@ pub(super) const RAW: Row = Row {
     open: |candidate| {
         if let Some(what) = otherwise(&candidate.head()?) {
             return Err(Error::Unsupported {
-                what: format!("as a memory image: {what}"),
+                what: not_an_image(&what),
             });
         }
         let (source, options) = (candidate.source()?, candidate.options);
