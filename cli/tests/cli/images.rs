@@ -290,15 +290,31 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn truncated_image_is_used_and_its_missing_pages_are_counted() {
     let fixture = Fixture::new();
     let small = Memory::parse("0x0 64 mix 1");
+    let kdump = mkimage::kdump(&small, &Kdump::default());
+    let xen = Xen {
+        paravirtual: false,
+        reversed: false,
+        cpus: 1,
+    };
+    let xen = mkimage::xen(&small, xen);
+    // Xen's core ends with frame numbers of 8 bytes and with the names of its sections.
+    let names = b"\0.shstrtab\0.note.Xen\0.xen_prstatus\0.xen_shared_info\0.xen_pages\0.xen_pfn\0";
+    let table = xen.len() - names.len() - 8 * 20;
+    let cut = |mut bytes: Vec<u8>| {
+        bytes.truncate(bytes.len() * 3 / 4);
+        bytes
+    };
     for (name, bytes) in [
-        ("elf", mkimage::qemu(&small, 1).build()),
-        ("virtualbox", mkimage::virtualbox(&small, 1).build()),
-        ("lime", mkimage::lime(&small)),
-        ("avml", mkimage::avml(&small, 1 << 20)),
-        ("kdump", mkimage::kdump(&small, &Kdump::default())),
-        ("vmss", mkimage::vmss_with_memory(&small)),
+        ("elf", cut(mkimage::qemu(&small, 1).build())),
+        ("virtualbox", cut(mkimage::virtualbox(&small, 1).build())),
+        ("lime", cut(mkimage::lime(&small))),
+        ("avml", cut(mkimage::avml(&small, 1 << 20))),
+        ("flattened", cut(mkimage::flatten(&kdump, 5000, false))),
+        ("kdump", cut(kdump)),
+        ("vmss", cut(mkimage::vmss_with_memory(&small))),
+        ("xen", xen[..table].to_vec()),
     ] {
-        let image = fixture.write(name, &bytes[..bytes.len() * 3 / 4]);
+        let image = fixture.write(name, &bytes);
         let info = run_json(["info", &image]).expect(3);
         let message = info.warnings(&["memory-missing"])[0]["message"].clone();
         let mut numbers = message.as_str().unwrap().split(' ');
@@ -309,7 +325,7 @@ fn truncated_image_is_used_and_its_missing_pages_are_counted() {
         assert_eq!(first.out, small.ranges[0].1[..4096], "{name}");
         assert_eq!(first.count("memory-missing"), 1, "{name}: {}", first.err);
         // kdump stores one page of zeros for all, and the last page is one.
-        if name != "kdump" {
+        if !["flattened", "kdump"].contains(&name) {
             let last = run([&read[..], &["0x3f000", "4096"]].concat()).expect(1);
             assert!(last.out.is_empty(), "{name}");
         }

@@ -1,6 +1,7 @@
 //! ELF files around images: segments through the reader of cores, and sections, which Xen uses
 //! instead.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -21,7 +22,9 @@ use super::source::Source;
 /// An ELF core.
 pub(super) struct ElfImage {
     pub(super) core: ElfCore,
-    sections: Vec<Section>,
+    pub(super) sections: Vec<Section>,
+    /// Whether the file ends before the section names, which are empty then.
+    pub(super) lacks_names: bool,
 }
 
 impl ElfImage {
@@ -49,8 +52,20 @@ impl ElfImage {
         let read = |region: &str, offset: u64, len: u64| {
             source.table(&format!("ELF {region}"), offset, len, options)
         };
-        let sections = parsed.sections(&read, &read)?;
-        Ok(Some(Self { core, sections }))
+        let lacks_names = Cell::new(false);
+        let names = |region: &str, offset: u64, len: u64| {
+            lacks_names.set(source.require(region, offset, len).is_err());
+            match lacks_names.get() {
+                true => Ok(Vec::new()),
+                false => read(region, offset, len),
+            }
+        };
+        let sections = parsed.sections(&read, &names)?;
+        Ok(Some(Self {
+            core,
+            sections,
+            lacks_names: lacks_names.get(),
+        }))
     }
 
     /// The offset and size of the section with this name.

@@ -6,6 +6,9 @@
 //!
 //! An index of the pieces is in memory. If it would be too large, or if pieces overlap (the later
 //! one takes precedence), the file is reassembled in a temporary file.
+//!
+//! What no piece covers is zeros, as in any sparse file. A truncated file lacks pieces, so these parts
+//! are unknown there: the reader of the contents asks [`Source::has`].
 
 use std::fs::File;
 use std::io;
@@ -16,6 +19,7 @@ use livecore_compress::ReadAt;
 use livecore_minidump::Error;
 
 use super::candidate::Row;
+use super::extents::Extents;
 use super::format::Format;
 use super::kdump;
 use super::options::Options;
@@ -23,6 +27,10 @@ use super::source::Source;
 
 /// `MAX_SIZE_MDF_HEADER`.
 const HEADER: u64 = 4096;
+/// Bytes before each piece: its offset and length.
+const PIECE: u64 = 16;
+/// Bytes of memory for a part that was written.
+const EXTENT: u64 = 64;
 const SIGNATURE: &[u8; 16] = b"makedumpfile\0\0\0\0";
 
 /// A piece.
@@ -53,7 +61,12 @@ pub(super) fn open(source: &Source, options: &Options) -> Result<Source, Error> 
     let mut index = Vec::new();
     let limit = options.tables / size_of::<Chunk>() as u64;
     let mut fits = true;
-    each(source, &mut |chunk| {
+    let mut written = Extents::default();
+    let most = options.tables / EXTENT;
+    let is_complete = each(source, &mut |chunk| {
+        if written.len() <= most {
+            written.add(chunk.at..chunk.at + chunk.len);
+        }
         if index.len() as u64 >= limit {
             fits = false;
         } else if fits {
@@ -66,26 +79,38 @@ pub(super) fn open(source: &Source, options: &Options) -> Result<Source, Error> 
     let disjoint = index
         .windows(2)
         .all(|two| two[0].at + two[0].len <= two[1].at);
+    if !is_complete {
+        options.allow(
+            "parts of a truncated flattened file",
+            written.len() * EXTENT,
+        )?;
+    }
+    let written = (!is_complete).then_some(written);
     if fits && disjoint {
         index.shrink_to_fit();
-        return source.rearranged(Arc::new(Flattened {
+        let flattened = Flattened {
             source: source.clone(),
             chunks: index,
-        }));
+        };
+        return source.rearranged(Arc::new(flattened), written);
     }
     drop(index);
-    source.rearranged(Arc::new(spool(source, options)?))
+    source.rearranged(Arc::new(spool(source, options)?), written)
 }
 
-/// Calls `work` for all pieces in the order of the file.
-fn each(source: &Source, work: &mut dyn FnMut(Chunk) -> Result<(), Error>) -> Result<(), Error> {
+/// Calls `work` for all pieces in the order of the file. Returns whether the file is complete; the last
+/// piece of a truncated one may be shorter than stated.
+fn each(source: &Source, work: &mut dyn FnMut(Chunk) -> Result<(), Error>) -> Result<bool, Error> {
     let mut at = HEADER;
     loop {
+        if source.len().saturating_sub(at) < PIECE {
+            return Ok(false);
+        }
         let head: [u8; 16] = source.array("flattened piece", at)?;
         let number = |i: usize| i64::from_be_bytes(head[i..i + 8].try_into().unwrap_or_default());
         let (offset, len) = (number(0), number(8));
         if offset == -1 && len == -1 {
-            return Ok(());
+            return Ok(true);
         }
         let (Ok(start), Ok(bytes)) = (u64::try_from(offset), u64::try_from(len)) else {
             return Err(Error::broken(
@@ -95,8 +120,7 @@ fn each(source: &Source, work: &mut dyn FnMut(Chunk) -> Result<(), Error>) -> Re
                 "numbers of at least 0, or -1 and -1 at the end",
             ));
         };
-        let from = at + 16;
-        source.require("flattened piece", from, bytes)?;
+        let from = at + PIECE;
         if start
             .checked_add(bytes)
             .is_none_or(|end| end > i64::MAX as u64)
@@ -108,12 +132,16 @@ fn each(source: &Source, work: &mut dyn FnMut(Chunk) -> Result<(), Error>) -> Re
                 "an end below 2^63",
             ));
         }
-        if bytes > 0 {
+        let stored = bytes.min(source.len() - from);
+        if stored > 0 {
             work(Chunk {
                 at: start,
-                len: bytes,
+                len: stored,
                 from,
             })?;
+        }
+        if stored < bytes {
+            return Ok(false);
         }
         at = from + bytes;
     }

@@ -33,7 +33,7 @@ use super::elf;
 use super::format::Format;
 use super::memory_image::Image;
 use super::options::Options;
-use super::pieces::pages_of;
+use super::pieces::{pages_of, shortage};
 use super::qemu;
 use super::source::{Source, broken, le32, le64};
 use livecore_minidump::check_ranges;
@@ -177,16 +177,13 @@ fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>), Er
         zero_at: AtomicU64::new(0),
         cache: BlockCache::new(options.cache(), size),
     };
-    if is_incomplete || kdump.is_cut(count)? {
+    if is_incomplete || source.is_cut() || kdump.is_cut(count)? {
         let missing = kdump.remove_missing(options)?;
-        let why = if is_incomplete {
-            "the file is incomplete (its writer ran out of space)"
-        } else {
-            "the file ends before its last page"
-        };
+        let why = "the file is incomplete (its writer ran out of space)";
         kdump.shortage = Some(match missing {
-            1 => format!("{why}: 1 page is missing"),
-            missing => format!("{why}: {missing} pages are missing"),
+            1 if is_incomplete => format!("{why}: 1 page is missing"),
+            _ if is_incomplete => format!("{why}: {missing} pages are missing"),
+            _ => shortage(missing),
         });
     }
     Ok((kdump, cpus))
@@ -242,7 +239,10 @@ impl Scan {
         options: &Options,
     ) -> Result<Self, Error> {
         let len = bitmap.end - bitmap.start;
-        source.require("kdump bitmap", bitmap.start, len)?;
+        // The pieces of a truncated flattened file are used without the others.
+        if !source.is_cut() {
+            source.require("kdump bitmap", bitmap.start, len)?;
+        }
         if max.checked_mul(size).is_none() {
             return Err(Error::broken(
                 "kdump header, max_mapnr",
@@ -262,7 +262,8 @@ impl Scan {
         while at < len {
             let n = (len - at).min(GROUP) as usize;
             let bytes = &mut group[..n];
-            source.bytes().read_exact_at(bytes, bitmap.start + at)?;
+            let stored = source.bytes().read_full_at(bytes, bitmap.start + at)?;
+            bytes[stored..].fill(0);
             // Ignore bits after the last page.
             let pages = (max - at * 8).min(n as u64 * 8);
             if pages < n as u64 * 8 {
@@ -390,8 +391,7 @@ impl Kdump {
 
     /// Whether the page's bytes are in the file.
     fn has(&self, desc: &Descriptor) -> bool {
-        let end = desc.offset.checked_add(desc.size);
-        desc.offset > 0 && end.is_some_and(|end| end <= self.source.len())
+        self.source.has(desc.at, DESC) && desc.offset > 0 && self.source.has(desc.offset, desc.size)
     }
 
     /// Removes pages from the ranges that are not in the file, since the writer of an incomplete

@@ -29,6 +29,7 @@ mod cpu;
 mod elf;
 mod elf_core;
 pub mod exercise;
+mod extents;
 mod find;
 mod flattened;
 mod format;

@@ -10,6 +10,7 @@ use livecore_compress::{Codec, ReadAt, Stream};
 use livecore_minidump::Error;
 use rustix::fs::OFlags;
 
+use super::extents::Extents;
 use super::options::Options;
 
 /// The open file of an image. Cloning is cheap.
@@ -20,6 +21,8 @@ pub(super) struct Source {
     file: Option<Arc<File>>,
     len: u64,
     codec: Codec,
+    /// The parts that were written, if the file contains its pieces in any order and is truncated.
+    written: Option<Arc<Extents>>,
 }
 
 impl Source {
@@ -61,6 +64,7 @@ impl Source {
                 file: None,
                 len,
                 codec: Codec::None,
+                written: None,
             });
         }
         let content = stream.content();
@@ -70,17 +74,40 @@ impl Source {
             bytes: content,
             file: None,
             codec: stream.codec(),
+            written: None,
         })
     }
 
-    /// The same image with other contents.
-    pub(super) fn rearranged(&self, bytes: Arc<dyn ReadAt>) -> Result<Self, Error> {
+    /// The same image with other contents. `written`: the parts of them that are known, if the image is
+    /// truncated.
+    pub(super) fn rearranged(
+        &self,
+        bytes: Arc<dyn ReadAt>,
+        written: Option<Extents>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             len: bytes.size()?,
             bytes,
             file: None,
             codec: self.codec,
+            written: written.map(Arc::new),
         })
+    }
+
+    /// Whether parts of the contents were not written, since the file that contains them in pieces is
+    /// truncated.
+    pub(super) fn is_cut(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// Whether the file has the `len` bytes at `offset`.
+    pub(super) fn has(&self, offset: u64, len: u64) -> bool {
+        let end = offset.checked_add(len).filter(|end| *end <= self.len);
+        let written = |end| {
+            let written = self.written.as_ref();
+            written.is_none_or(|written| written.contain(offset..end))
+        };
+        end.is_some_and(written)
     }
 
     /// The size of the contents.
@@ -108,7 +135,15 @@ impl Source {
     /// Checks that the `len` bytes of `region` at `offset` are in the file.
     pub(super) fn require(&self, region: &str, offset: u64, len: u64) -> Result<(), Error> {
         match offset.checked_add(len) {
-            Some(end) if end <= self.len => Ok(()),
+            Some(end) if end <= self.len => match self.has(offset, len) {
+                true => Ok(()),
+                false => Err(Error::broken(
+                    region,
+                    offset,
+                    "a part that the truncated file lacks",
+                    format!("{len:#x} bytes"),
+                )),
+            },
             end => Err(Error::broken(
                 region,
                 offset,

@@ -27,6 +27,8 @@ pub const ET_CORE: u16 = 4;
 pub const PT_LOAD: u32 = 1;
 /// `PT_NOTE`
 pub const PT_NOTE: u32 = 4;
+/// `SHT_NOTE`
+pub const SHT_NOTE: u32 = 7;
 /// `PT_DUMP_DELTA` in full dumps of arm, and of amd64 since 15.0: `p_vaddr` is the kernel's link-time
 /// address, `p_paddr` its physical address, sizes are 0. On amd64, these are `KERNBASE` and
 /// `kernphys`, which is the address of `KERNBASE` plus `p_align` (2 MiB). FreeBSD

@@ -2,17 +2,17 @@
 
 use std::io::ErrorKind;
 
+use livecore_livedump::image::Image;
 use livecore_livedump::image::exercise::exercise;
 use livecore_minidump::Error;
 use livecore_minidump::PhysAddr;
 use livecore_tests::golden::golden;
-use livecore_tests::mkimage::{self, Kdump, Memory, Xen};
+use livecore_tests::mkimage::{self, Codec, Kdump, Memory, Xen};
 
 use super::common::{PAGE, images, memory, open, ranges};
 
-/// Formats that need the end of the file: Xen's frame numbers follow the pages, and the pieces of a
-/// flattened file have any order.
-const REFUSED: [&str; 3] = ["xen-hvm", "xen-pv", "flattened"];
+/// Formats that need the end of the file: Xen's frame numbers follow the pages.
+const REFUSED: [&str; 2] = ["xen-hvm", "xen-pv"];
 
 /// Formats whose headers do not state how many ranges follow.
 const RANGES: [&str; 2] = ["lime", "avml"];
@@ -54,6 +54,107 @@ fn truncated_image_is_an_error_or_has_the_remaining_pages_and_its_shortage_is_re
             accepted += u32::from(lost > 0);
         }
         assert_eq!(accepted > 0, !REFUSED.contains(&name), "{name}: {accepted}");
+    }
+}
+
+/// The pages of `memory` that the image has. Asserts that they are correct.
+fn known(image: &Image, memory: &Memory, what: &str) -> Vec<u64> {
+    let mut page = vec![0; PAGE as usize];
+    let mut known = Vec::new();
+    for (number, truth) in memory.pages() {
+        match image.memory.read(PhysAddr(number * PAGE), &mut page) {
+            Ok(()) => {
+                assert!(page == truth, "{what}: page {number:#x}");
+                known.push(number);
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{what}: {error}"),
+        }
+    }
+    known
+}
+
+#[test]
+fn truncated_flattened_file_has_the_pages_of_the_pieces_in_it() {
+    let memory = memory();
+    let how = Kdump {
+        codecs: &[Codec::Plain],
+        share_zeros: false,
+        ..Kdump::default()
+    };
+    let kdump = mkimage::kdump(&memory, &how);
+    // The last page of a plain file ends with it.
+    let (stored, all) = (PAGE as usize, memory.pages().count());
+    let first = kdump.len() - all * stored;
+    for (piece, shuffled) in [(3000, false), (3000, true), (70_000, false)] {
+        let flat = mkimage::flatten(&kdump, piece, shuffled);
+        let mut most = 0;
+        for cut in (0..flat.len()).step_by(flat.len() / 97) {
+            let what = format!("pieces of {piece}, {shuffled}, {cut}");
+            let Ok(image) = open(flat[..cut].to_vec()) else {
+                continue;
+            };
+            assert!(image.memory.is_partial(), "{what}");
+            let known = known(&image, &memory, &what);
+            // All bytes of a page, and of its descriptor, must be in the file.
+            let kept = |byte: usize| {
+                let (number, inside) = (byte / piece, byte % piece);
+                let pieces = kdump.len().div_ceil(piece);
+                let order = match (shuffled, number % 2) {
+                    (false, _) => number,
+                    (true, 0) => number / 2,
+                    (true, _) => pieces.div_ceil(2) + number / 2,
+                };
+                // Only the last of the pieces may be shorter, which is in the last place or before odd ones.
+                let before: usize = (0..pieces)
+                    .filter(|other| match (shuffled, other % 2) {
+                        (false, _) => *other < number,
+                        (true, 0) => other / 2 < order,
+                        (true, _) => pieces.div_ceil(2) + other / 2 < order,
+                    })
+                    .map(|other| 16 + piece.min(kdump.len() - other * piece))
+                    .sum();
+                4096 + before + 16 + inside < cut
+            };
+            let descriptors = first - all * 24;
+            let expected = memory.pages().enumerate().filter(|(index, _)| {
+                let page = first + index * stored..first + (index + 1) * stored;
+                let descriptor = descriptors + index * 24..descriptors + (index + 1) * 24;
+                page.chain(descriptor).all(kept)
+            });
+            let expected: Vec<_> = expected.map(|(_, (number, _))| number).collect();
+            assert_eq!(known, expected, "{what}");
+            most = most.max(known.len());
+        }
+        assert!(most > all / 2 && most < all, "{piece}: {most} of {all}");
+    }
+}
+
+#[test]
+fn xen_core_that_ends_in_its_frame_numbers_has_the_pages_of_those_in_it() {
+    let memory = memory();
+    for paravirtual in [false, true] {
+        let how = Xen {
+            paravirtual,
+            reversed: false,
+            cpus: 2,
+        };
+        let core = mkimage::xen(&memory, how);
+        let names = b"\0.shstrtab\0";
+        let end = core.windows(names.len()).rposition(|at| at == names);
+        let end = end.unwrap();
+        // The last frame number is of no page.
+        let (all, entry) = (memory.pages().count(), if paravirtual { 16 } else { 8 });
+        let table = end - (all + 1) * entry;
+        for cut in (table + entry..core.len()).step_by(3) {
+            let what = format!("{paravirtual}, {cut:#x}");
+            let image = open(core[..cut].to_vec()).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert_eq!(image.cpus.len(), 2, "{what}");
+            assert!(image.memory.is_partial(), "{what}");
+            let complete = ((cut - table) / entry).min(all);
+            let expected = memory.pages().map(|(number, _)| number).take(complete);
+            assert_eq!(known(&image, &memory, &what), expected.collect::<Vec<_>>());
+        }
+        assert!(open(core[..table].to_vec()).is_err());
     }
 }
 
