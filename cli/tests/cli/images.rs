@@ -490,7 +490,14 @@ fn ranges_that_overlap_are_compared_and_a_difference_is_a_warning() {
         lime.extend((at + again.len() as u64 - 1).to_le_bytes());
         lime.extend([0; 8]);
         lime.extend(again);
-        for (name, bytes) in [("twice.elf", core.build()), ("twice.lime", lime)] {
+        // Of this release, since others omit zeros.
+        let mut both = fixture.memory.clone();
+        both.ranges.push((at, again.to_vec()));
+        for (name, bytes) in [
+            ("twice.elf", core.build()),
+            ("twice.lime", lime),
+            ("twice.avml", mkimage::avml_0170(&both, 1 << 20, 2)),
+        ] {
             let (image, out) = (fixture.write(name, &bytes), fixture.path("twice.zst"));
             let verbs: [&[&str]; 3] = [
                 &["info", &image],

@@ -7,12 +7,11 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::Error;
 
 use super::cache::BlockCache;
 use super::options::Options;
-use super::pieces::{pages_of, shortage};
+use super::pieces::{missing_pages, pages_of, shortage};
 use super::source::{Source, broken, le};
 use livecore_minidump::check_ranges;
 use livecore_minidump::{PhysAddr, PhysMemory};
@@ -119,15 +118,78 @@ impl Chunk {
     }
 }
 
+/// A range of memory: a stream, or zeros that are not in the file.
+struct Part {
+    range: Range<u64>,
+    /// The offset of the stream, or of the header of zeros.
+    offset: u64,
+    /// Sorted by address; empty for zeros.
+    marks: Vec<Mark>,
+}
+
+impl Part {
+    fn is_zeros(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// The chunk with the byte at `pa`, and the address of its first byte.
+    fn find(&self, source: &Source, pa: u64) -> io::Result<(Chunk, u64)> {
+        let after = self.marks.partition_point(|mark| mark.pa <= pa);
+        let Some(mark) = after.checked_sub(1).and_then(|i| self.marks.get(i)) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let (mut here, mut at) = (mark.pa, mark.offset);
+        // Opening has read these headers, unless the file has changed.
+        loop {
+            let chunk = Chunk::read(source, at).map_err(into_io)?;
+            if pa < here + chunk.len {
+                return Ok((chunk, here));
+            }
+            here += chunk.len;
+            at += chunk.stored;
+        }
+    }
+
+    /// Reads the first bytes of `buf`, which are at `pa`. Returns their number.
+    fn read(
+        &self,
+        source: &Source,
+        cache: &BlockCache,
+        pa: u64,
+        buf: &mut [u8],
+    ) -> io::Result<usize> {
+        let most = (self.range.end - pa).min(buf.len() as u64) as usize;
+        let buf = &mut buf[..most];
+        if self.is_zeros() {
+            buf.fill(0);
+            return Ok(most);
+        }
+        let (chunk, start) = self.find(source, pa)?;
+        let content = cache.get(chunk.offset, || chunk.decode(source))?;
+        let part = content.get((pa - start) as usize..).unwrap_or_default();
+        let n = part.len().min(most);
+        if n == 0 {
+            return Err(broken(
+                "snappy chunk",
+                chunk.offset,
+                format!("{:#x} bytes", content.len()),
+                format!("{:#x}, as when the file was opened", chunk.len),
+            ));
+        }
+        buf[..n].copy_from_slice(&part[..n]);
+        Ok(n)
+    }
+}
+
 /// Collects ranges and chunks.
 pub(super) struct Blocks<'a> {
     source: &'a Source,
     options: &'a Options,
-    marks: Vec<Mark>,
-    ranges: Vec<(Range<u64>, u64)>,
-    zeros: Vec<Range<u64>>,
-    /// Bytes of memory after the end of the file, if it ends inside a record.
-    missing: Option<u64>,
+    parts: Vec<Part>,
+    /// Bytes that the parts and their marks take.
+    size: u64,
+    /// Memory after the end of the file, if it ends inside a record.
+    missing: Option<Range<u64>>,
 }
 
 impl<'a> Blocks<'a> {
@@ -135,39 +197,44 @@ impl<'a> Blocks<'a> {
         Self {
             source,
             options,
-            marks: Vec::new(),
-            ranges: Vec::new(),
-            zeros: Vec::new(),
+            parts: Vec::new(),
+            size: 0,
             missing: None,
         }
     }
 
     /// Records that the file ends inside a record.
     pub(super) fn cut(&mut self) {
-        self.missing.get_or_insert(0);
+        self.missing.get_or_insert(0..0);
     }
 
     /// Adds `len` zero bytes from `start` on; the file records them at `offset`.
     pub(super) fn zeros(&mut self, start: u64, len: u64, offset: u64) -> Result<(), Error> {
-        let needed = 2 * (self.ranges.len() as u64 + 1) * size_of::<(Range<u64>, u64)>() as u64;
-        self.options.allow("AVML ranges", needed)?;
         // The reader of the header has checked that the sum fits.
-        self.ranges.push((start..start + len, offset));
-        self.zeros.push(start..start + len);
+        self.push(start..start + len, offset, Vec::new())
+    }
+
+    fn push(&mut self, range: Range<u64>, offset: u64, marks: Vec<Mark>) -> Result<(), Error> {
+        self.size += (size_of::<Part>() + size_of_val(&marks[..])) as u64;
+        self.options.allow("AVML ranges", self.size)?;
+        self.parts.push(Part {
+            range,
+            offset,
+            marks,
+        });
         Ok(())
     }
 
     /// Reads the stream at `offset`, with `len` bytes of memory from `start` on. Returns the end of
     /// the stream, or of the file if it ends before.
     pub(super) fn stream(&mut self, start: u64, len: u64, offset: u64) -> Result<u64, Error> {
-        let needed = (self.ranges.len() as u64 + 1) * size_of::<(Range<u64>, u64)>() as u64;
-        self.options.allow("AVML ranges", needed)?;
         // The reader of the header has checked that the sum fits.
         let end = start + len;
         let (mut pa, mut at, mut count) = (start, offset, 0);
+        let mut marks = Vec::new();
         while pa < end {
             if Chunk::is_cut(self.source, at)? {
-                self.missing = Some(end - pa);
+                self.missing = Some(pa..end);
                 at = self.source.len();
                 break;
             }
@@ -182,9 +249,9 @@ impl<'a> Blocks<'a> {
             }
             if chunk.len > 0 {
                 if count % EVERY == 0 {
-                    let needed = (self.marks.len() as u64 + 1) * size_of::<Mark>() as u64;
-                    self.options.allow("AVML chunks", needed)?;
-                    self.marks.push(Mark { pa, offset: at });
+                    let needed = (marks.len() as u64 + 1) * size_of::<Mark>() as u64;
+                    self.options.allow("AVML chunks", self.size + needed)?;
+                    marks.push(Mark { pa, offset: at });
                 }
                 count += 1;
             }
@@ -192,34 +259,62 @@ impl<'a> Blocks<'a> {
             at += chunk.stored;
         }
         if start < pa {
-            self.ranges.push((start..pa, offset));
+            marks.shrink_to_fit();
+            self.push(start..pa, offset, marks)?;
         }
         Ok(at)
     }
 
+    /// Builds the memory. Of two ranges with the same addresses, the one with the lower start, or else
+    /// the first in the file, is used.
     pub(super) fn finish(mut self) -> Result<Snapped, Error> {
-        self.ranges.sort_by_key(|(range, _)| range.start);
-        for two in self.ranges.windows(2) {
-            let [(before, at), (range, offset)] = two else {
-                continue;
-            };
-            if range.start < before.end {
-                return Err(Error::broken(
-                    "AVML range",
-                    *offset,
-                    format!("address {:#x}", range.start),
-                    format!(
-                        "an address of at least {:#x}, the end of the range at {at:#x}",
-                        before.end
-                    ),
-                ));
+        self.parts
+            .sort_by_key(|part| (part.range.start, part.offset));
+        let content = self.parts.iter().filter(|part| !part.is_zeros());
+        let content = content.map(|part| part.range.end - part.range.start);
+        // Each range is in the file, but with zeros their sum may be larger than any number.
+        let most = content.fold(0, u64::saturating_add);
+        let mut memory = Snapped {
+            source: self.source.clone(),
+            parts: Vec::new(),
+            ranges: Vec::new(),
+            shortage: None,
+            contradiction: None,
+            cache: BlockCache::new(self.options.cache(), CHUNK),
+        };
+        let mut compared = 0;
+        for mut part in self.parts {
+            let last = memory.parts.last();
+            let end = last.map_or(0, |last| last.range.end);
+            let both = part.range.start..end.min(part.range.end);
+            if !both.is_empty() {
+                let before = last.map_or(0, |last| last.offset);
+                let differs = memory.differs(&part, both, &mut compared);
+                // Limit the comparisons, so that a file with many overlaps does not take forever.
+                if compared > most {
+                    return Err(Error::broken(
+                        "AVML range",
+                        part.offset,
+                        format!("address {:#x} a second time", part.range.start),
+                        format!("ranges that overlap in fewer than {compared:#x} bytes"),
+                    ));
+                }
+                if differs && memory.contradiction.is_none() {
+                    memory.contradiction = Some(format!(
+                        "AVML range at offset {here:#x} and AVML range at offset {before:#x} differ \
+                         from address {pa:#x} on; using the one at {before:#x}",
+                        here = part.offset,
+                        pa = part.range.start,
+                    ));
+                }
+                part.range.start = end;
+            }
+            if !part.range.is_empty() {
+                memory.parts.push(part);
             }
         }
-        self.zeros.sort_by_key(|range| range.start);
-        self.marks.sort_by_key(|mark| mark.pa);
-        self.marks.shrink_to_fit();
-        let ranges = pages_of(self.ranges.into_iter().map(|(range, _)| range));
-        if ranges.is_empty() {
+        memory.ranges = pages_of(memory.parts.iter().map(|part| part.range.clone()));
+        if memory.ranges.is_empty() {
             return Err(Error::broken(
                 "AVML range",
                 0,
@@ -227,53 +322,57 @@ impl<'a> Blocks<'a> {
                 "at least one",
             ));
         }
-        Ok(Snapped {
-            source: self.source.clone(),
-            marks: self.marks,
-            ranges,
-            zeros: self.zeros,
-            shortage: self.missing.map(|len| shortage(len.div_ceil(PAGE_SIZE))),
-            cache: BlockCache::new(self.options.cache(), CHUNK),
-        })
+        memory.shortage = self
+            .missing
+            .map(|range| shortage(missing_pages(vec![range], &memory.ranges)));
+        Ok(memory)
     }
 }
 
 /// Memory in chunks.
 pub(super) struct Snapped {
     source: Source,
-    /// Sorted by address.
-    marks: Vec<Mark>,
+    /// Sorted and disjoint.
+    parts: Vec<Part>,
     ranges: Vec<Range<PhysAddr>>,
-    /// Ranges of zeros that are not in the file, sorted by address.
-    zeros: Vec<Range<u64>>,
     shortage: Option<String>,
+    contradiction: Option<String>,
     cache: BlockCache,
 }
 
 impl Snapped {
-    /// The number of known zero bytes from `pa` on.
-    fn zeros_at(&self, pa: u64) -> u64 {
-        let after = self.zeros.partition_point(|range| range.end <= pa);
-        let range = self.zeros.get(after).filter(|range| range.start <= pa);
-        range.map_or(0, |range| range.end - pa)
+    /// The part with the byte at `pa`.
+    fn part(&self, pa: u64) -> Option<&Part> {
+        let after = self.parts.partition_point(|part| part.range.end <= pa);
+        self.parts.get(after).filter(|part| part.range.start <= pa)
     }
 
-    /// The chunk with the byte at `pa`, and the address of its first byte.
-    fn find(&self, pa: u64) -> io::Result<(Chunk, u64)> {
-        let after = self.marks.partition_point(|mark| mark.pa <= pa);
-        let Some(mark) = after.checked_sub(1).and_then(|i| self.marks.get(i)) else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        let (mut here, mut at) = (mark.pa, mark.offset);
-        // Opening has read these headers, unless the file has changed.
-        loop {
-            let chunk = Chunk::read(&self.source, at).map_err(into_io)?;
-            if pa < here + chunk.len {
-                return Ok((chunk, here));
+    /// Whether `new` has other bytes at `addresses` than the memory. Adds the number of bytes that were
+    /// read for it to `compared`.
+    fn differs(&self, new: &Part, addresses: Range<u64>, compared: &mut u64) -> bool {
+        let (mut ours, mut theirs) = (vec![0; CHUNK as usize], vec![0; CHUNK as usize]);
+        let mut pa = addresses.start;
+        while pa < addresses.end {
+            let Some(old) = self.part(pa) else {
+                return true;
+            };
+            let end = old.range.end.min(addresses.end);
+            if old.is_zeros() && new.is_zeros() {
+                pa = end;
+                continue;
             }
-            here += chunk.len;
-            at += chunk.stored;
+            let most = (end - pa).min(CHUNK) as usize;
+            // A damaged chunk is an error only if the memory in it is read.
+            let read = |part: &Part, buf| part.read(&self.source, &self.cache, pa, buf).ok();
+            let n = read(old, &mut ours[..most]).unwrap_or(0);
+            let n = read(new, &mut theirs[..n]).unwrap_or(0);
+            *compared += n as u64;
+            if n == 0 || ours[..n] != theirs[..n] {
+                return true;
+            }
+            pa += n as u64;
         }
+        false
     }
 }
 
@@ -300,31 +399,15 @@ impl PhysMemory for Snapped {
         let mut done = 0;
         while done < buf.len() {
             let pa = at + done as u64;
-            let zeros = self.zeros_at(pa).min((buf.len() - done) as u64) as usize;
-            if zeros > 0 {
-                buf[done..done + zeros].fill(0);
-                done += zeros;
-                continue;
-            }
-            let (chunk, start) = self.find(pa)?;
-            let content = self
-                .cache
-                .get(chunk.offset, || chunk.decode(&self.source))?;
-            let inside = (pa - start) as usize;
-            let part = content.get(inside..).unwrap_or_default();
-            let n = part.len().min(buf.len() - done);
-            if n == 0 {
-                return Err(broken(
-                    "snappy chunk",
-                    chunk.offset,
-                    format!("{:#x} bytes", content.len()),
-                    format!("{:#x}, as when the file was opened", chunk.len),
-                ));
-            }
-            buf[done..done + n].copy_from_slice(&part[..n]);
-            done += n;
+            // The ranges consist of parts.
+            let part = self.part(pa).ok_or(io::ErrorKind::NotFound)?;
+            done += part.read(&self.source, &self.cache, pa, &mut buf[done..])?;
         }
         Ok(())
+    }
+
+    fn contradiction(&self) -> Option<&str> {
+        self.contradiction.as_deref()
     }
 
     fn shortage(&self) -> Option<&str> {
@@ -334,9 +417,10 @@ impl PhysMemory for Snapped {
     fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
         let mut done = 0;
         while done < len {
-            match self.zeros_at(at.saturating_add(done)) {
-                0 => return false,
-                n => done += n.min(len - done),
+            let pa = at.saturating_add(done);
+            match self.part(pa).filter(|part| part.is_zeros()) {
+                Some(part) => done += (part.range.end - pa).min(len - done),
+                None => return false,
             }
         }
         true

@@ -226,7 +226,7 @@ pub(super) fn shortage(missing: u64) -> String {
 }
 
 /// The number of pages of `missing` that are not in the ascending `ranges`.
-fn missing_pages(mut missing: Vec<Range<u64>>, ranges: &[Range<PhysAddr>]) -> u64 {
+pub(super) fn missing_pages(mut missing: Vec<Range<u64>>, ranges: &[Range<PhysAddr>]) -> u64 {
     missing.sort_unstable_by_key(|range| range.start);
     let (mut pages, mut at) = (0, 0);
     for range in missing {
