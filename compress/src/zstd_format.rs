@@ -128,6 +128,12 @@ impl BlockHeader {
     }
 }
 
+/// What is wrong with compressed data, from the code of the library.
+pub(crate) fn invalid_zstd(code: usize) -> String {
+    let why = zstd::zstd_safe::get_error_name(code).to_lowercase();
+    format!("invalid data ({why})")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

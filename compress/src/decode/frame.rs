@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use libdeflater::Decompressor;
 use xxhash_rust::xxh64::xxh64;
-use zstd::zstd_safe::{DCtx, get_error_name};
+use zstd::zstd_safe::DCtx;
 
 use super::input::cut;
 use crate::gzip_format::MAGIC;
 use crate::seal::format::FRAME_MAX;
 use crate::table::Frame;
-use crate::zstd_format::{CHECKSUM_LEN, FrameHeader};
+use crate::zstd_format::{CHECKSUM_LEN, FrameHeader, invalid_zstd};
 use crate::{Codec, Error, ReadAt, Window};
 
 /// The codec of a stream's frames, and whether they have checks.
@@ -74,7 +74,7 @@ impl FrameDecoder {
                     let context = self.zstd.get_or_insert_with(DCtx::create);
                     context
                         .decompress(out, stored)
-                        .map_err(|code| broken(kind, frame, get_error_name(code).to_lowercase()))?
+                        .map_err(|code| broken(kind, frame, invalid_zstd(code)))?
                 };
                 same(
                     kind,
@@ -89,7 +89,7 @@ impl FrameDecoder {
                 let engine = self.gzip.get_or_insert_default();
                 let len = engine
                     .gzip_decompress(stored, out)
-                    .map_err(|error| broken(kind, frame, error.to_string()))?;
+                    .map_err(|error| broken(kind, frame, format!("invalid data ({error})")))?;
                 same(
                     kind,
                     frame,

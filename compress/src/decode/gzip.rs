@@ -104,13 +104,13 @@ impl Engine for Inflate {
             made,
             ended: match result {
                 Ok(status) => Ok(status == Status::StreamEnd),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(format!("invalid data ({error})")),
             },
         }
     }
 
     fn expected(&self) -> &'static str {
-        "a member that inflates"
+        "valid deflate data"
     }
 
     fn trailer_len(&self) -> usize {

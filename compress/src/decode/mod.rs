@@ -60,7 +60,7 @@ trait Engine: Send {
     /// number is for errors.
     fn check(&mut self, trailer: &[u8], number: u64, at: u64) -> Result<(), Error>;
 
-    /// The expectation in errors: `a frame that decodes`.
+    /// The expectation in errors: `valid zstd data`.
     fn expected(&self) -> &'static str;
 
     /// Finds restart points from the next frame on.

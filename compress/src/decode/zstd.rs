@@ -7,7 +7,8 @@ use super::input::{Input, cut};
 use super::{Boundary, Engine, Next};
 use crate::restart::zstd::{Tracker, resume};
 use crate::zstd_format::{
-    BLOCK_HEADER_LEN, CHECKSUM_LEN, FRAME_HEADER_MAX, FrameHeader, MAGIC, is_skippable,
+    BLOCK_HEADER_LEN, CHECKSUM_LEN, FRAME_HEADER_MAX, FrameHeader, MAGIC, invalid_zstd,
+    is_skippable,
 };
 use crate::{Codec, Error};
 
@@ -103,13 +104,13 @@ impl Engine for Blocks {
                     self.wanted = left.max(1);
                     Ok(left == 0)
                 }
-                Err(code) => Err(get_error_name(code).to_lowercase()),
+                Err(code) => Err(invalid_zstd(code)),
             },
         }
     }
 
     fn expected(&self) -> &'static str {
-        "a frame that decodes"
+        "valid zstd data"
     }
 
     fn trailer_len(&self) -> usize {

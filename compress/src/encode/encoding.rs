@@ -108,10 +108,10 @@ impl Encoding {
         let (codec, from, to) = (self.codec, levels.start(), levels.end());
         let one = match shape {
             Shape::Frames => "",
-            Shape::Single => " as a single stream",
+            Shape::Single => " (single stream)",
         };
         Err(Error::Options(format!(
-            "level {level} for {codec}{one} must be between {from} and {to}"
+            "invalid level {level}: {codec}{one} has levels {from} to {to}"
         )))
     }
 }

@@ -8,7 +8,7 @@ use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
 use super::bytes::{u32_at, u64_at};
 use super::format::*;
 use super::wrap::{empty_member_len, write_empty_member};
-use crate::zstd_format::SKIPPABLE_HEADER_LEN;
+use crate::zstd_format::{SKIPPABLE_HEADER_LEN, invalid_zstd};
 use crate::{Codec, Error, ReadAt};
 
 /// The level of the copy's frames.
@@ -266,10 +266,7 @@ impl PartAt {
                         format!("{got} bytes of content"),
                         format!("{len} bytes of content"),
                     )),
-                    Err(code) => Err(wrong(
-                        zstd_safe::get_error_name(code).to_lowercase(),
-                        format!("{len} bytes of content"),
-                    )),
+                    Err(code) => Err(wrong(invalid_zstd(code), format!("{len} bytes of content"))),
                 }
             }
             codec => Err(wrong(

@@ -434,7 +434,11 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<SealHeader, Error> {
     if header.frames != header.content_len.div_ceil(size.into()) {
         return wrong(
             format!("{} frames", header.frames),
-            format!("{} bytes in frames of {size}", header.content_len),
+            format!(
+                "{}, for {} bytes in frames of {size}",
+                header.content_len.div_ceil(size.into()),
+                header.content_len
+            ),
         );
     }
     if header.attachment_len as usize > ATTACHMENT_MAX {

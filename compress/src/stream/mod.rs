@@ -237,10 +237,10 @@ impl Stream {
                 region: "end of the stream".into(),
                 offset: self.stored_len,
                 found: format!(
-                    "a last {} of the same size as the others",
+                    "a last {} as large as the others, and no seal",
                     self.codec.unit()
                 ),
-                expected: "the rest of the content".into(),
+                expected: "a smaller last one".into(),
             })
         })
     }
