@@ -55,6 +55,8 @@ fn loss_that_verify_knows_is_reported_by_verbs_that_describe_copy_or_serve() {
                 let what = format!("{} of a {kind}, {how}", verb[0]);
                 let run = on(verb, &path, more);
                 assert_eq!(run.code, 3, "{what}: {}", run.err);
+                let of_bitmap = verb[0] == "info" && run.text().contains("bitmap");
+                assert!(!of_bitmap || kind == "minidump", "{what}: {}", run.text());
                 let lost = ["pages-missing", "memory-missing"].map(|id| run.count(id));
                 let expected = if kind == "full" { [0, 1] } else { [1, 0] };
                 assert_eq!(lost, expected, "{what}: {}", run.err);

@@ -147,7 +147,7 @@ pub(super) fn print(facts: &FullFacts, out: &mut dyn Write) -> io::Result<()> {
     lines.line("container", facts.container)?;
     let codec = text::codec(facts.codec, facts.frames.as_ref(), facts.stream);
     lines.line("codec", codec)?;
-    text::payload(facts.codec, &facts.payload, &mut lines)?;
+    text::payload(facts.codec, "program headers", &facts.payload, &mut lines)?;
     let order = match facts.byte_order {
         "big" => ", big-endian",
         _ => "",

@@ -40,7 +40,7 @@ pub(super) fn print(facts: &MinidumpFacts, out: &mut dyn Write) -> io::Result<()
         "codec",
         codec(facts.codec, facts.frames.as_ref(), facts.stream),
     )?;
-    payload(facts.codec, &facts.payload, &mut lines)?;
+    payload(facts.codec, "bitmap", &facts.payload, &mut lines)?;
     let order = match facts.byte_order {
         "big" => ", big-endian",
         _ => "",
@@ -135,8 +135,10 @@ pub(super) fn codec(codec: &str, frames: Option<&Frames>, stream: &str) -> Strin
     }
 }
 
+/// Prints the size of the payload. `source` has the expected one.
 pub(super) fn payload(
     codec: &str,
+    source: &str,
     payload: &PayloadFacts,
     lines: &mut Lines<'_>,
 ) -> io::Result<()> {
@@ -145,7 +147,7 @@ pub(super) fn payload(
         None => lines.line(
             "payload",
             format!(
-                "{} according to the bitmap; unknown without decompressing",
+                "{} according to the {source}; unknown without decompressing",
                 Bytes(payload.expected)
             ),
         )?,
