@@ -62,7 +62,7 @@ pub(crate) fn dumps(
             n => format!("{n} files"),
         };
         let more = if others.len() > 1 { ", …" } else { "" };
-        session.voice.say_id(
+        session.voice.say(
             Id::FilesSkipped,
             format_args!(
                 "{}: skipped {files} not named vmcore.N or livecore.N: {first}{more}",

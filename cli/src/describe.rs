@@ -4,14 +4,15 @@ use std::error::Error as StdError;
 use std::io;
 
 use livecore_compress::Error as CompressError;
+use livecore_defs::text::hex;
 use livecore_kernel::locate::LocateError;
-use livecore_kernel::{KernelError, LocationError, PairError};
+use livecore_kernel::{KernelError, LocationError, NotLoaded, PairError};
 use livecore_livedump::mem4::MemError;
-use livecore_livedump::publish::{PublishError, WriteError};
+use livecore_livedump::publish::{Notice, PublishError, WriteError};
 use livecore_livedump::qmp::QmpError;
 use livecore_livedump::take::{Note, TakeError};
 use livecore_minidump::{Error as MinidumpError, ReadError, Warning};
-use livecore_serve::{Problem, ServeError};
+use livecore_serve::{Greeting, Problem, ServeError};
 use livecore_synth::Error as SynthError;
 use serde::Serialize;
 
@@ -131,6 +132,7 @@ fn described(error: &(dyn StdError + 'static)) -> Option<Description> {
         .or_else(|| of::<KernelError>(error))
         .or_else(|| of::<LocationError>(error))
         .or_else(|| of::<PairError>(error))
+        .or_else(|| of::<NotLoaded>(error))
         .or_else(|| of::<ServeError>(error))
         .or_else(|| of::<SynthError>(error))
         .or_else(|| of::<io::Error>(error))
@@ -376,6 +378,29 @@ impl Describe for ServeError {
     }
 }
 
+impl Describe for NotLoaded {
+    fn describe(&self) -> Description {
+        let id = Id::OtherModule;
+        match self {
+            Self::Elf(error) => error.describe(),
+            Self::Machine { found, expected } => {
+                let (found, expected) = (found.to_string(), expected.to_string());
+                Description::of_contents(id, "ELF machine", &found, &expected)
+            }
+            Self::BuildId { found, expected } => {
+                let (found, expected) = (hex(found), hex(expected));
+                Description::of_contents(id, "build-id", &found, &expected)
+            }
+            Self::Contents { section, at } => Description::at(id, at.0).in_region(section),
+            Self::Size { found, expected } => {
+                let (found, expected) = (format!("{found:#x}"), format!("{expected:#x}"));
+                Description::of_contents(id, "size of the sections", &found, &expected)
+            }
+            _ => id.into(),
+        }
+    }
+}
+
 impl Describe for SynthError {
     fn describe(&self) -> Description {
         match self {
@@ -448,8 +473,32 @@ impl Id {
             | Note::MsgbufInvalid { .. }
             | Note::MsgbufMissing => Self::NoMsgbuf,
             Note::NoHostname | Note::NoTime => Self::HeaderIncomplete,
-            Note::Directory(_) => Self::OutputDirectory,
+            Note::Directory(notice) => Self::of_notice(notice),
             _ => Self::Note,
+        }
+    }
+
+    /// The id of a note about the directory of a dump.
+    pub fn of_notice(notice: &Notice) -> Self {
+        match notice {
+            Notice::NumberSkipped { .. } | Notice::NumberOfSavecore { .. } => Self::NumberSkipped,
+            Notice::LeftoverRemoved { .. } => Self::LeftoverRemoved,
+            Notice::LinkKept { .. } | Notice::NotALink { .. } => Self::LinkKept,
+            Notice::LinkFailed { .. } => Self::LinkFailed,
+            Notice::MinfreeIgnored { .. } => Self::MinfreeIgnored,
+            Notice::MayNotFit { .. } => Self::MayNotFit,
+            Notice::NotLocked { .. } => Self::NotLocked,
+            _ => Self::Note,
+        }
+    }
+
+    /// The id of a line that debuggers print when they connect.
+    pub fn of_greeting(greeting: &Greeting) -> Self {
+        match greeting {
+            Greeting::Panic(_) => Self::Panic,
+            Greeting::Version(_) => Self::KernelVersion,
+            Greeting::Unread(_) => Self::UnreadMessages,
+            _ => Self::Greeting,
         }
     }
 
@@ -458,6 +507,7 @@ impl Id {
         match problem {
             Problem::Threads(_) | Problem::Modules(_) => Self::KernelData,
             Problem::OtherModule { .. } => Self::OtherModule,
+            Problem::UnreadableModule { source, .. } => source.describe().id,
             Problem::UnsafePath { .. } => Self::UnsafePath,
             Problem::UnsafeSection { .. } => Self::UnsafeSection,
             _ => Self::ModuleSkipped,

@@ -192,7 +192,7 @@ impl From<&Failure> for Message {
             advice: failure.advice().map(str::to_owned),
             place: failure.place().clone(),
             exit_code: Some(failure.exit().code()),
-            ..Self::new(Level::Error, Some(failure.id()), failure.what())
+            ..Self::new(Level::Error, failure.id(), failure.what())
         }
     }
 }

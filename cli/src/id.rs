@@ -238,6 +238,22 @@ pub enum Id {
     Decompressing,
     /// The ELF core contains no minidump and cannot be converted back
     CoreOnly,
+    /// The ELF core lacks threads, or pages whose page tables are not in the dump
+    CoreIncomplete,
+    /// The kernel file that was found and is used
+    KernelUsed,
+    /// Kernel files that were searched and are not the kernel of the dump
+    KernelsRejected,
+    /// An option is deprecated; the text has its replacement
+    Deprecated,
+    /// The panic message of the dumped kernel
+    Panic,
+    /// The version of the dumped kernel
+    KernelVersion,
+    /// syslogd(8) had not read messages of the dumped kernel
+    UnreadMessages,
+    /// What debuggers can do with the dump
+    Greeting,
     /// A module file is not given to the debugger for a reason without its own id
     ModuleSkipped,
     /// A file has the name of a loaded module and is not that module
@@ -250,10 +266,20 @@ pub enum Id {
     FilesSkipped,
     /// The suffix of the output does not match its compression
     SuffixDiffers,
+    /// A compression level is given for a dump that is not compressed
+    LevelUnused,
     /// A signal stopped the work
     Stopped,
-    /// A dump was written; the text has its sizes
+    /// A dump, `info.N`, a machine or memory was written
     Written,
+    /// A line of `info.N`
+    InfoLine,
+    /// A line of a report, since standard output has the dump or is not for reports
+    Report,
+    /// A finding of the verifier; the text has its rule
+    Finding,
+    /// The dump was verified, and is sound
+    Verified,
     /// A guest runs while its memory is read
     GuestRuns,
     /// A guest was paused; the text has the length
@@ -262,6 +288,14 @@ pub enum Id {
     KernelDumps,
     /// The dump was not compared with the pages that the kernel has marked
     NotCompared,
+    /// Pages that the kernel has marked are not in the dump
+    PagesNotDumped,
+    /// How the memory image is read, and which of its registers are not
+    Image,
+    /// The emulated kernel has no debug information
+    NoDebugInformation,
+    /// The progress of the work, printed on a signal
+    Progress,
     /// A CPU does not run the kernel, and the dump does not have its registers
     CpuLeftKernel,
     /// Registers of a CPU cannot be added to the dump
@@ -276,8 +310,20 @@ pub enum Id {
     NoMsgbuf,
     /// The header lacks the host name or the time
     HeaderIncomplete,
-    /// What was done or ignored in the directory of the output
-    OutputDirectory,
+    /// Another dump uses the number, and the dump has a later one
+    NumberSkipped,
+    /// The temporary file of a killed run was removed
+    LeftoverRemoved,
+    /// A file or a link to another program's dump was not replaced by a link to this dump
+    LinkKept,
+    /// A link to the newest dump was not created or removed
+    LinkFailed,
+    /// The file `minfree` is invalid or unreadable, and no space is reserved
+    MinfreeIgnored,
+    /// The dump may need more space than the directory has
+    MayNotFit,
+    /// Another process locked the directory, and the number was selected without a lock
+    NotLocked,
     /// A note without its own id
     Note,
 }

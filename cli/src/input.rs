@@ -144,7 +144,7 @@ fn decode_ahead(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Resul
     {
         return Ok(());
     }
-    session.voice.say_id(
+    session.voice.say(
         Id::Decompressing,
         format_args!(
             "{}: single compressed stream: decoding it once; run `livecore convert IN OUT` once to \
@@ -225,6 +225,7 @@ impl KernelArgs {
         name: &Path,
         session: &mut Session<'_>,
     ) -> Result<Option<Pair>, Failure> {
+        self.hint(session);
         decode_ahead(dump, name, session)?;
         match self.named(&session.env).map(Path::to_owned) {
             Some(path) => self.pair(&path, dump, name, session).map(Some),
@@ -234,7 +235,7 @@ impl KernelArgs {
                     let tried = Tried(&found.rejected);
                     session
                         .voice
-                        .say_id(Id::KernelNotFound, format_args!("no kernel found{tried}"));
+                        .say(Id::KernelNotFound, format_args!("no kernel found{tried}"));
                 }
                 Ok(found.pair)
             }
@@ -248,6 +249,7 @@ impl KernelArgs {
         name: &Path,
         session: &mut Session<'_>,
     ) -> Result<Pair, Failure> {
+        self.hint(session);
         decode_ahead(dump, name, session)?;
         if let Some(path) = self.named(&session.env).map(Path::to_owned) {
             return self.pair(&path, dump, name, session);
@@ -258,6 +260,14 @@ impl KernelArgs {
                 .about(name)
                 .next("use --kernel ELF, or --kernel-path PATH to search")
         })
+    }
+
+    /// Prints the present spelling of an old option.
+    fn hint(&self, session: &Session<'_>) {
+        if self.force {
+            let line = "--force is deprecated here: use --force-kernel";
+            session.voice.say(Id::Deprecated, line);
+        }
     }
 
     /// The files and directories to search, from the command line, else from the environment.
@@ -278,14 +288,16 @@ impl KernelArgs {
         let found = search.filter(&plain).find(dump);
         if !found.rejected.is_empty() && found.pair.is_some() {
             let tried = Tried(&found.rejected);
-            session
-                .voice
-                .detail(format_args!("kernels that were not used{tried}"));
+            session.voice.detail(
+                Id::KernelsRejected,
+                format_args!("kernels that were not used{tried}"),
+            );
         }
         if let Some(pair) = &found.pair {
-            session
-                .voice
-                .say(format_args!("kernel: {}", pair.path().display()));
+            session.voice.say(
+                Id::KernelUsed,
+                format_args!("kernel: {}", pair.path().display()),
+            );
         }
         found
     }
@@ -316,11 +328,6 @@ impl KernelArgs {
                     "not the kernel of {}: found {what} {kernel}, expected {dump}",
                     name.display()
                 );
-                if self.force {
-                    session
-                        .voice
-                        .say("--force is deprecated here: use --force-kernel");
-                }
                 if !(self.force || self.force_kernel) {
                     let failure = Failure::broken(line).id_is(Id::OtherKernel).about(path);
                     return Err(failure.next("use --force-kernel to use it anyway"));

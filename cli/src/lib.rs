@@ -111,20 +111,20 @@ pub fn run(
         _ => Form::Text,
     };
     let mut session = Session::new(out, err, env, (detail, form), show);
-    let result = begin(&cli, &mut session.env)
+    let result = begin(&cli, &mut session.env, form)
         .and_then(|listener| verb::run(&cli.verb, listener, &mut session));
     session.finish(result)
 }
 
 /// Opens the socket that a verb listens on, enters the sandbox and starts the signal thread, in this
 /// order: the sandbox denies new sockets and applies to threads that are started later.
-fn begin(cli: &verb::Cli, env: &mut Env) -> Result<Option<Listener>, Failure> {
+fn begin(cli: &verb::Cli, env: &mut Env, form: Form) -> Result<Option<Listener>, Failure> {
     let listener = verb::listen(&cli.verb)?;
     if env.is_process {
         env.sandbox = Mode::asked(cli.no_sandbox)?;
         sandbox::enter(&cli.verb, env)?;
         // Without the watcher a signal ends the process as it always did.
-        let _ = signals::watch(&env.interrupt);
+        let _ = signals::watch(&env.interrupt, form);
         #[cfg(feature = "sandbox-probe")]
         probe::run();
     }

@@ -47,7 +47,7 @@ pub(crate) enum Level {
 pub(crate) struct Message {
     pub(crate) schema: u32,
     pub(crate) level: Level,
-    pub(crate) id: Option<Id>,
+    pub(crate) id: Id,
     pub(crate) subject: Option<String>,
     pub(crate) message: String,
     pub(crate) advice: Option<String>,
@@ -58,7 +58,7 @@ pub(crate) struct Message {
 
 impl Message {
     /// A message of a level without an exit code of its own.
-    pub(crate) fn new(level: Level, id: Option<Id>, text: impl fmt::Display) -> Self {
+    pub(crate) fn new(level: Level, id: Id, text: impl fmt::Display) -> Self {
         Self {
             schema: 1,
             level,
@@ -76,7 +76,7 @@ impl Message {
         Self {
             subject: Some(subject.display().to_string()),
             exit_code: Some(Exit::WARNINGS.code()),
-            ..Self::new(Level::Warning, Some(id), text)
+            ..Self::new(Level::Warning, id, text)
         }
     }
 
@@ -84,7 +84,7 @@ impl Message {
     pub(crate) fn usage(id: Id, text: &str) -> Self {
         Self {
             exit_code: Some(Exit::USAGE.code()),
-            ..Self::new(Level::Error, Some(id), text.trim_end())
+            ..Self::new(Level::Error, id, text.trim_end())
         }
     }
 

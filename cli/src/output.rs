@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use livecore_compress::{Codec, Encoding, Output, Progress};
-use livecore_livedump::publish::{self, Destination, Pending, Published, Sink};
+use livecore_livedump::publish::{self, Destination, Notice, Pending, Published, Sink};
 use livecore_livedump::sys::pipe;
 use livecore_minidump::Container;
 use livecore_minidump::convert::{Target, Written};
@@ -61,7 +61,7 @@ pub(crate) fn check_suffix(
                 .next("use .gz or .zst, or --none, --gzip or --zstd"))
         }
         (Some(suffix), Some(codec)) if suffix != codec.suffix() => {
-            session.voice.say_id(
+            session.voice.say(
                 Id::SuffixDiffers,
                 format_args!(
                     "{}: the suffix {suffix} does not match the compression, {}",
@@ -139,6 +139,7 @@ pub(crate) struct Report {
     file_size: u64,
     ratio: f64,
     seconds: f64,
+    note_ids: Vec<Id>,
     notes: Vec<String>,
 }
 
@@ -204,7 +205,8 @@ pub(crate) fn report(
         file_size: written.file_len,
         ratio: ratio(written.payload_len, written.file_len),
         seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0,
-        notes: published.notes,
+        note_ids: published.notes.iter().map(Id::of_notice).collect(),
+        notes: published.notes.iter().map(Notice::to_string).collect(),
     }
 }
 
@@ -215,8 +217,8 @@ impl Report {
             crate::json::print(self, &mut session.out)?;
             return Ok(());
         }
-        for note in &self.notes {
-            session.voice.say_id(Id::OutputDirectory, note);
+        for (id, note) in self.note_ids.iter().zip(&self.notes) {
+            session.voice.say(*id, note);
         }
         let rate = self.payload_size as f64 / self.seconds.max(0.001);
         let line = format_args!(
@@ -228,7 +230,7 @@ impl Report {
             Duration::from_secs_f64(self.seconds).as_secs_f64(),
             Short(rate as u64),
         );
-        session.voice.say_id(Id::Written, line);
+        session.voice.say(Id::Written, line);
         Ok(())
     }
 }

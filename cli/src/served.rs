@@ -39,7 +39,7 @@ pub(crate) fn open(
     let name = dump.to_owned();
     let served = served.with_check(Box::new(move |depth| check_dump(&name, &elf, depth)));
     for problem in served.problems() {
-        session.voice.say_id(Id::of_problem(problem), problem);
+        session.voice.say(Id::of_problem(problem), problem);
     }
     Ok(served)
 }

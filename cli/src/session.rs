@@ -69,25 +69,16 @@ pub enum Detail {
 
 impl Voice<'_> {
     /// Prints an informational message, unless `--quiet` is given.
-    pub fn say(&self, line: impl fmt::Display) {
-        self.note(None, line);
-    }
-
-    /// Like [`Voice::say`], with an id for programs.
-    pub fn say_id(&self, id: Id, line: impl fmt::Display) {
-        self.note(Some(id), line);
-    }
-
-    fn note(&self, id: Option<Id>, line: impl fmt::Display) {
+    pub fn say(&self, id: Id, line: impl fmt::Display) {
         if self.detail >= Detail::Remarks {
             self.print(&Message::new(Level::Note, id, line));
         }
     }
 
     /// A line on how the work is done; only with `--verbose`.
-    pub fn detail(&self, line: impl fmt::Display) {
+    pub fn detail(&self, id: Id, line: impl fmt::Display) {
         if self.is_verbose() {
-            self.print(&Message::new(Level::Detail, None, line));
+            self.print(&Message::new(Level::Detail, id, line));
         }
     }
 
@@ -240,7 +231,7 @@ impl<'a> Session<'a> {
     /// warnings.
     pub fn print_missing(&mut self, dump: &Path, missing: &[Missing], problems: &[String]) {
         for missing in missing {
-            self.voice.say(missing);
+            self.voice.say(Id::NoSymbol, missing);
         }
         for problem in problems {
             self.warn(dump, Id::KernelData, problem);
@@ -324,7 +315,7 @@ impl<'a> Session<'a> {
         if let Some(signal) = self.env.interrupt.raised()
             && result.is_err()
         {
-            self.voice.say_id(
+            self.voice.say(
                 Id::Stopped,
                 format_args!("stopped by {}", crate::signals::name(signal)),
             );

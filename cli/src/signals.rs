@@ -10,10 +10,12 @@ use std::io::{self, Write};
 use livecore_livedump::sys::signals::STATUS;
 use signal_hook::iterator::Signals;
 
+use crate::id::Id;
 use crate::interrupt::Interrupt;
+use crate::message::{Form, Level, Message};
 
-/// Installs the signal handlers.
-pub(crate) fn watch(interrupt: &Interrupt) -> io::Result<()> {
+/// Installs the signal handlers. Progress is printed in `form`.
+pub(crate) fn watch(interrupt: &Interrupt, form: Form) -> io::Result<()> {
     livecore_livedump::publish::watch_signals()?;
     let mut signals = Signals::new(STATUS)?;
     let interrupt = interrupt.clone();
@@ -21,8 +23,8 @@ pub(crate) fn watch(interrupt: &Interrupt) -> io::Result<()> {
         .name("status".into())
         .spawn(move || {
             for _ in signals.forever() {
-                let line = format!("livecore: {}\n", interrupt.status());
-                let _ = io::stderr().write_all(line.as_bytes());
+                let message = Message::new(Level::Note, Id::Progress, interrupt.status());
+                let _ = io::stderr().write_all(message.line(form).as_bytes());
             }
         })?;
     Ok(())

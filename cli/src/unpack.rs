@@ -42,6 +42,7 @@ pub(crate) fn with_space(candidates: &[PathBuf], len: u64) -> Result<PathBuf, Fa
         match free::available(candidate) {
             Ok(free) if free >= needed => return Ok(candidate.clone()),
             Ok(free) => tried.push(format!("{} has {}", candidate.display(), Short(free))),
+            Err(error) if candidates.len() == 1 => return Err(error.into()),
             Err(error) => tried.push(error.to_string()),
         }
     }
@@ -152,7 +153,7 @@ pub(crate) fn announce(
         match link.symlink_metadata() {
             Ok(found) if !found.is_symlink() => {
                 let line = format_args!("{}: not a link; left unchanged", link.display());
-                session.voice.say(line);
+                session.voice.say(Id::LinkKept, line);
                 continue;
             }
             Ok(_) => remove(&link)?,

@@ -29,6 +29,7 @@
 mod check;
 pub mod command;
 mod error;
+mod greeting;
 mod machine;
 mod memory;
 mod monitor;
@@ -41,6 +42,7 @@ mod target;
 
 pub use check::{Check, Depth};
 pub use error::ServeError;
+pub use greeting::Greeting;
 pub use packet::{PACKET_MAX, frame};
 pub use problem::Problem;
 pub use session::{Flow, REFUSED, Session};

@@ -7,6 +7,7 @@ use livecore_kernel::{ProcessTable, STRUCTURES, Thread, Types};
 use livecore_minidump::{AnyDump, PhysAddr, VirtAddr, info};
 
 use super::check::Depth;
+use super::greeting::Greeting;
 use super::session::{Answer, Client, Session};
 use super::target::Served;
 use livecore_defs::text::printable;
@@ -50,15 +51,13 @@ impl Served {
     }
 
     /// The first lines for a debugger's user: panic message, kernel version, help.
-    pub fn greeting(&self) -> Vec<String> {
+    pub fn greeting(&self) -> Vec<Greeting> {
         let mut lines = Vec::new();
-        if let Some(panic) = self.panic() {
-            lines.push(format!("panic: {panic}"));
-        }
+        lines.extend(self.panic().map(Greeting::Panic));
         if let Ok(at) = self.kernel().address("version") {
             let version = self.kernel().string_at(at);
             let line = version.lines().next().unwrap_or_default();
-            lines.push(format!("kernel: {}", printable(line)));
+            lines.push(Greeting::Version(printable(line)));
         }
         let unread = self.pair.message_buffer().ok().and_then(|buffer| {
             let ring = buffer.msgbuf()?;
@@ -66,13 +65,8 @@ impl Served {
                 [ring.msg_wseq, ring.msg_rseq, ring.msg_seqmod].map(u64::from);
             (written + modulus).checked_sub(read)?.checked_rem(modulus)
         });
-        if let Some(unread) = unread.filter(|unread| *unread > 0) {
-            lines.push(format!(
-                "{unread} bytes of messages not read by syslogd; use `monitor dmesg`"
-            ));
-        }
-        lines.push("the dump is read-only: memory and registers cannot be set".into());
-        lines.push("use `monitor help` for more commands".into());
+        lines.extend(unread.filter(|unread| *unread > 0).map(Greeting::Unread));
+        lines.extend([Greeting::ReadOnly, Greeting::Help]);
         lines
     }
 

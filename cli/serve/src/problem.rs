@@ -1,10 +1,13 @@
 //! What a server cannot provide.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
+use livecore_kernel::NotLoaded;
+
 /// Data that was not found or cannot be used. The dump is served without it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Problem {
     /// The threads, or some of them, cannot be listed.
@@ -20,7 +23,14 @@ pub enum Problem {
         /// The name of the module.
         module: String,
         /// The difference.
-        why: String,
+        why: Box<NotLoaded>,
+    },
+    /// A file that has the name of a loaded module cannot be opened.
+    UnreadableModule {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
     },
     /// The path of a module file has a special meaning in commands of debuggers.
     UnsafePath {
@@ -41,14 +51,17 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Threads(why) => write!(f, "threads: {why}"),
-            Self::Modules(why) => write!(f, "modules: {why}"),
+            Self::Threads(why) => write!(f, "cannot list threads: {why}"),
+            Self::Modules(why) => write!(f, "cannot list modules: {why}"),
             Self::TooManyModules => f.write_str("too many modules: the last ones have no symbols"),
             Self::OtherModule { path, module, why } => write!(
                 f,
                 "{} is not the loaded module {module}: {why}",
                 path.display()
             ),
+            Self::UnreadableModule { path, source } => {
+                write!(f, "ignoring module file {}: {source}", path.display())
+            }
             Self::UnsafePath { path, why } | Self::UnsafeSection { path, why } => {
                 write!(f, "ignoring module file {}: {why}", path.display())
             }

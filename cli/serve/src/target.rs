@@ -285,13 +285,15 @@ impl Served {
                     continue;
                 }
                 *tries += 1;
-                let located = File::open(&path)
-                    .map_err(|e| e.to_string())
-                    .and_then(|file| {
-                        let located = self.kernel.place(module, &file);
-                        located.map_err(|e| e.to_string())
-                    });
-                match located {
+                let file = match File::open(&path) {
+                    Ok(file) => file,
+                    Err(source) => {
+                        let problem = Problem::UnreadableModule { path, source };
+                        self.problems.push(problem);
+                        continue;
+                    }
+                };
+                match self.kernel.place(module, &file) {
                     Ok(sections) => {
                         *tries = TRIES;
                         match ModuleFile::new(module, path.clone(), sections) {
@@ -303,7 +305,7 @@ impl Served {
                     Err(why) => self.problems.push(Problem::OtherModule {
                         path,
                         module: module.name.clone(),
-                        why,
+                        why: Box::new(why),
                     }),
                 }
             }

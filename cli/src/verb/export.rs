@@ -94,7 +94,8 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
                 false => "from the dump's header",
             };
             let name = info.display();
-            session.voice.say(format_args!("{name}: written {source}"));
+            let line = format_args!("{name}: written {source}");
+            session.voice.say(Id::Written, line);
         }
         unpack::announce(&args.output, number, session)?;
     }

@@ -70,8 +70,8 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         Kind::Lldb => lldb(&mut command, &served, &socket),
     };
     begun.map_err(|(path, why)| Failure::could_not(why).id_is(Id::UnsafePath).about(&path))?;
-    for line in served.greeting() {
-        session.voice.say(line);
+    for greeting in served.greeting() {
+        session.voice.say(Id::of_greeting(&greeting), greeting);
     }
     command.args(&args.args);
     // Ctrl-C belongs to the debugger while it runs.

@@ -126,7 +126,9 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         let text = String::from_utf8_lossy(&text);
         // If the dump goes to standard output, the report goes to standard error.
         match destination.is_stdout() {
-            true => text.lines().for_each(|line| session.voice.say(line)),
+            true => text
+                .lines()
+                .for_each(|line| session.voice.say(Id::Report, line)),
             false => std::io::Write::write_all(&mut session.out, text.as_bytes())?,
         }
         written.print(false, session)?;

@@ -122,12 +122,12 @@ pub(crate) fn run(
             true => "every user of this machine",
             false => "every host that can reach this address",
         };
-        session.voice.say_id(Id::OpenServer, format_args!(
+        session.voice.say(Id::OpenServer, format_args!(
             "warning: {who} can read the dumped kernel's memory; omit --listen to restrict access to yourself"
         ));
     }
-    for line in served.greeting() {
-        session.voice.say(line);
+    for greeting in served.greeting() {
+        session.voice.say(Id::of_greeting(&greeting), greeting);
     }
     announce(args, &served, &listener, session)?;
     listener

@@ -54,16 +54,17 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     livecore_synth::write_out(&machine, &args.out)?;
     let truth = machine.truth();
     for note in &truth.notes {
-        session.voice.say(note);
+        session.voice.say(Id::NoDebugInformation, note);
     }
     let ram = machine.memory().ranges().last().map_or(0, |r| r.end.0);
-    session.voice.say(format_args!(
+    let line = format_args!(
         "{}: {} {} machine, memory up to {}, {} pages in a dump",
         args.out.display(),
         truth.architecture.name(),
         truth.osrelease,
         Bytes(ram),
         truth.dumped_pages(),
-    ));
+    );
+    session.voice.say(Id::Written, line);
     Ok(())
 }

@@ -359,7 +359,7 @@ fn expand(args: &Args, session: &Session<'_>) -> Vec<Entry> {
             continue;
         }
         match crash_directory::dumps(path, search, session) {
-            Ok(dumps) if dumps.is_empty() => session.voice.say_id(
+            Ok(dumps) if dumps.is_empty() => session.voice.say(
                 Id::NoDumps,
                 format_args!("{}: no dumps found", path.display()),
             ),

@@ -316,10 +316,9 @@ fn lldb_opens_a_core_with_freebsd_notes() {
     assert!(printed.contains("* thread #1"), "{printed}");
     assert!(printed.contains("(crashed)"), "{printed}");
     assert!(printed.contains("doadump"), "{printed}");
-    assert!(
-        printed.contains("does not contain 0xffffffff00000000"),
-        "{printed}"
-    );
+    // lldb prints `ADDRESS: BYTES` of memory that it can read.
+    assert!(printed.contains("0xffffffff00000000"), "{printed}");
+    assert!(!printed.contains("0xffffffff00000000: "), "{printed}");
 }
 
 #[test]
@@ -418,7 +417,7 @@ fn kgdb_gets_an_unpacked_dump_that_is_removed_afterwards() {
     }
     run(["kgdb", "-q", &dump, "--program", "/no/such", "--dir", place]).expect(1);
     assert!(names(spool.path()).is_empty());
-    let none = run([
+    let none = run_json([
         "kgdb",
         "-q",
         &dump,
@@ -428,7 +427,7 @@ fn kgdb_gets_an_unpacked_dump_that_is_removed_afterwards() {
         "/no/such",
     ])
     .expect(1);
-    assert!(none.err.contains("--dir"), "{}", none.err);
+    none.error("not-found");
 }
 
 /// `livecore kgdb` with a sleeping program: both process ids, and the directory.
@@ -565,8 +564,8 @@ fn crashinfo_gets_vmcore_and_info_and_its_report_is_copied() {
     assert!(fs::read_to_string(&file).unwrap().contains("vmcore.7"));
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(std::io::read_to_string(before).unwrap(), "before");
-    let silent = run(["kgdb", "-q", "--crashinfo", &dump, "--program", "true"]).expect(1);
-    assert!(silent.err.contains("core.txt.7"), "{}", silent.err);
+    let silent = run_json(["kgdb", "-q", "--crashinfo", &dump, "--program", "true"]).expect(1);
+    silent.error("program-failed");
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod memory;
 mod memory_kernels;
 mod messages;
 mod names;
+mod note_samples;
 mod overlaps;
 mod pipes;
 mod ports;

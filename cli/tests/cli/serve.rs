@@ -541,7 +541,7 @@ fn monitor_commands_match_the_verbs_and_list_all_modules() {
 }
 
 #[test]
-fn monitor_info_shows_a_date_and_the_greeting_says_that_the_dump_is_read_only() {
+fn monitor_info_shows_a_date_and_the_greeting_has_the_panic_and_the_kernel() {
     let server = Server::of(tiny());
     let mut client = Client::to(&server);
     let shown = client.console("info");
@@ -551,6 +551,7 @@ fn monitor_info_shows_a_date_and_the_greeting_says_that_the_dump_is_read_only() 
     );
     let mut serve = livecore_with_signals();
     serve
+        .args(MESSAGES)
         .args(["serve", "--kernel"])
         .args([&tiny().kernel, &tiny().dump]);
     let mut serve = serve
@@ -558,23 +559,24 @@ fn monitor_info_shows_a_date_and_the_greeting_says_that_the_dump_is_read_only() 
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = Vec::new();
-    for line in BufReader::new(serve.stderr.take().unwrap()).lines() {
-        lines.push(line.unwrap());
-        if lines[lines.len() - 1].contains("monitor help") {
-            break;
-        }
-    }
+    let lines = BufReader::new(serve.stderr.take().unwrap()).lines();
+    let messages: Vec<Value> = lines
+        .take(5)
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
     serve.kill().unwrap();
     serve.wait().unwrap();
-    assert_eq!(lines[0], "livecore: panic: page fault", "{lines:?}");
-    assert!(
-        lines[1].starts_with("livecore: kernel: FreeBSD 14.0-RELEASE"),
-        "{lines:?}"
-    );
-    let last = [
-        "livecore: the dump is read-only: memory and registers cannot be set",
-        "livecore: use `monitor help` for more commands",
+    let ids: Vec<_> = messages.iter().map(|m| m["id"].as_str().unwrap()).collect();
+    let expected = [
+        "panic",
+        "kernel-version",
+        "unread-messages",
+        "greeting",
+        "greeting",
     ];
-    assert_eq!(lines[lines.len() - 2..], last);
+    assert_eq!(ids, expected);
+    let text = |message: &Value| message["message"].as_str().unwrap().to_owned();
+    assert!(text(&messages[0]).ends_with("page fault"), "{messages:?}");
+    let version = text(&messages[1]);
+    assert!(version.contains("FreeBSD 14.0-RELEASE"), "{version}");
 }

@@ -9,7 +9,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::harness::{MESSAGES, Run, livecore, livecore_with_signals, machine, names, run};
+use crate::schema;
 
 /// Time limit for conditions that are immediate on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -179,7 +182,7 @@ fn conversion_ended_by_a_signal_keeps_the_old_file() {
 fn sigusr1_prints_progress() {
     let dir = tempfile::tempdir().unwrap();
     let slow = slow_machine(dir.path());
-    let mut child = slow_take(&slow, dir.path()).spawn().unwrap();
+    let mut child = slow_take(&slow, dir.path()).args(MESSAGES).spawn().unwrap();
     let pid = child.id();
     wait_for(&mut child, || being_written(pid, dir.path()));
     kill(&child, "USR1");
@@ -194,8 +197,11 @@ fn sigusr1_prints_progress() {
         );
         line.push(byte[0]);
     }
-    let line = String::from_utf8(line).unwrap();
-    assert!(line.starts_with("livecore: take: "), "{line}");
+    let message: Value = serde_json::from_slice(&line).unwrap();
+    schema::check("message", &message);
+    assert_eq!(message["id"], "progress", "{message:#}");
+    let line = message["message"].as_str().unwrap();
+    assert!(line.starts_with("take: "), "{line}");
     assert!(line.contains(" of ") && line.contains(" %)"), "{line}");
     kill(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));

@@ -16,14 +16,15 @@ use livecore_kernel::{KernelError, LocationError, PairError, Rejected};
 use livecore_livedump::mem4::MemError;
 use livecore_livedump::publish::{Planted, PublishError, WriteError};
 use livecore_livedump::qmp::QmpError;
-use livecore_livedump::take::{Left, Note, TakeError};
+use livecore_livedump::take::TakeError;
 use livecore_minidump::{
     ElfMachine, Error as MinidumpError, PhysAddr, ReadError, Shortness, Unproven, VirtAddr, Warning,
 };
-use livecore_serve::{Problem, ServeError};
+use livecore_serve::ServeError;
 use livecore_synth::{Description, Error as SynthError};
 
 use crate::harness::{golden, testdata};
+use crate::note_samples::{denied, greetings, hole, not_loaded, notes, notices, problems, system};
 
 /// The wordings of enums, and whether all variants of an enum have one.
 #[derive(Default)]
@@ -83,23 +84,8 @@ fn variants(file: &str, name: &str) -> BTreeSet<String> {
     variants
 }
 
-/// A system error whose text is the same on all systems.
-fn system(kind: io::ErrorKind) -> io::Error {
-    io::Error::new(kind, "SYSTEM-ERROR")
-}
-
-fn denied() -> io::Error {
-    system(io::ErrorKind::PermissionDenied)
-}
-
 fn absent() -> io::Error {
     system(io::ErrorKind::NotFound)
-}
-
-fn hole() -> ReadError {
-    ReadError::Hole {
-        at: PhysAddr(0x1000),
-    }
 }
 
 fn compress() -> Vec<CompressError> {
@@ -517,93 +503,6 @@ fn synth() -> Vec<SynthError> {
     ]
 }
 
-fn notes() -> Vec<Note> {
-    let left = [
-        Left::Zero,
-        Left::PagingOff,
-        Left::NoTables,
-        Left::MmuOff,
-        Left::Outside,
-    ];
-    let at = VirtAddr(0xffff_ffff_8100_0000);
-    let mut notes = vec![
-        Note::GuestRuns,
-        Note::Paused { seconds: 0.25 },
-        Note::PausedToCompare {
-            seconds: 0.25,
-            compared: 1000,
-            changed: 20,
-            new: 3,
-        },
-        Note::PausedByQemu { seconds: 0.25 },
-        Note::KernelDumps,
-        Note::NotCompared {
-            why: "the kernel file has no symbol vm_page_dump".into(),
-        },
-        Note::UnknownRegisters { cpus: vec![0, 1] },
-        Note::NoRegisters {
-            why: "unknown layout of struct pcb".into(),
-        },
-        Note::RegistersNotAdded {
-            cpu: 1,
-            why: "no thread runs on it".into(),
-        },
-        Note::InDebugger {
-            cpu: 1,
-            on_entry: true,
-        },
-        Note::InDebugger {
-            cpu: 1,
-            on_entry: false,
-        },
-        Note::StoppedByKernel { cpu: 1 },
-        Note::StoppedCpus {
-            why: hole().to_string(),
-        },
-        Note::TablesOutside { count: 2 },
-        Note::VmPagesUnreadable { count: 2 },
-        Note::BitmapPagesMissing { count: 2 },
-        Note::NoVmPageArray,
-        Note::NoVmPhysSegs,
-        Note::UnknownVmPage,
-        Note::NoMsgbuf,
-        Note::MsgbufUnreadable { at },
-        Note::MsgbufInvalid {
-            at,
-            magic: 1,
-            size: 0x10000,
-        },
-        Note::MsgbufMissing,
-        Note::NoHostname,
-        Note::NoTime,
-        Note::Directory("removed livecore.tmp.a7Bc9x".into()),
-    ];
-    notes.extend(left.map(|why| Note::LeftKernel { cpu: 1, why }));
-    notes
-}
-
-fn problems() -> Vec<Problem> {
-    let path = || "/boot/modules/zfs.ko".into();
-    vec![
-        Problem::Threads("the kernel file has no symbol allproc".into()),
-        Problem::Modules("the kernel file has no symbol linker_files".into()),
-        Problem::TooManyModules,
-        Problem::OtherModule {
-            path: path(),
-            module: "zfs.ko".into(),
-            why: "section .text differs from the loaded module at 0x1000".into(),
-        },
-        Problem::UnsafePath {
-            path: path(),
-            why: "path is not UTF-8".into(),
-        },
-        Problem::UnsafeSection {
-            path: path(),
-            why: "unexpected section name \"a;b\" in a kernel module".into(),
-        },
-    ]
-}
-
 #[test]
 fn every_error_warning_and_note_has_an_id_and_the_recorded_wording() {
     let mut all = Wordings::default();
@@ -618,6 +517,8 @@ fn every_error_warning_and_note_has_an_id_and_the_recorded_wording() {
     let of = ("minidump/kernel/src/location.rs", "LocationError");
     all.errors(of, &location());
     all.errors(("minidump/kernel/src/pair_error.rs", "PairError"), &pair());
+    let of = ("minidump/kernel/src/module.rs", "NotLoaded");
+    all.errors(of, &not_loaded());
     all.errors(("livedump/src/take/error.rs", "TakeError"), &take());
     let of = ("livedump/src/publish/error.rs", "PublishError");
     all.errors(of, &publish());
@@ -635,7 +536,11 @@ fn every_error_warning_and_note_has_an_id_and_the_recorded_wording() {
     all.errors(("cli/serve/src/error.rs", "ServeError"), &[served]);
     all.errors(("livedump/synth/src/error.rs", "Error"), &synth());
     all.add(("livedump/src/take/note.rs", "Note"), &notes(), Id::of_note);
+    let of = ("livedump/src/publish/notice.rs", "Notice");
+    all.add(of, &notices(), Id::of_notice);
     let of = ("cli/serve/src/problem.rs", "Problem");
     all.add(of, &problems(), Id::of_problem);
+    let of = ("cli/serve/src/greeting.rs", "Greeting");
+    all.add(of, &greetings(), Id::of_greeting);
     golden("errors.txt", &all.0);
 }

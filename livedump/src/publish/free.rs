@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::StatVfs;
 
-use super::PublishError;
 use super::directory::Directory;
+use super::{Notice, PublishError};
 
 /// Bytes written between two checks.
 const EVERY: u64 = 16 << 20;
@@ -40,8 +40,8 @@ fn blocks_for_users(vfs: &StatVfs) -> u64 {
     }
 }
 
-/// A note if a dump of about `expected` bytes may not fit into `directory`. `by` states what the
-/// estimate is based on.
+/// A note if a dump of about `expected` bytes may not fit into `directory`. `walked`: the
+/// estimate counts the pages that the kernel maps.
 ///
 /// # Errors
 ///
@@ -49,8 +49,8 @@ fn blocks_for_users(vfs: &StatVfs) -> u64 {
 pub(crate) fn check_estimate(
     directory: &Directory,
     expected: u64,
-    by: &str,
-    notes: &mut Vec<String>,
+    walked: bool,
+    notes: &mut Vec<Notice>,
 ) -> Result<(), PublishError> {
     let free = FreeSpace::check(directory, 0, notes)?;
     match free.fits(expected) {
@@ -60,11 +60,12 @@ pub(crate) fn check_estimate(
             available,
             ..
         }) => {
-            notes.push(format!(
-                "{}: {available} KiB available, the dump needs about {needed} KiB, {by}; if it fails, \
-                 use --walk, --kernel-compress or another TMPDIR",
-                path.display()
-            ));
+            notes.push(Notice::MayNotFit {
+                path,
+                available,
+                needed,
+                walked,
+            });
             Ok(())
         }
         other => other,
@@ -85,16 +86,17 @@ impl FreeSpace {
     pub(super) fn check(
         directory: &Directory,
         needed: u64,
-        notes: &mut Vec<String>,
+        notes: &mut Vec<Notice>,
     ) -> Result<Self, PublishError> {
         let minfree = match directory.head("minfree", 64) {
             Ok(text) => parse_minfree(&text).unwrap_or_else(|| {
-                notes.push("ignoring minfree: it is not a number of KiB".into());
+                notes.push(Notice::MinfreeIgnored { why: None });
                 0
             }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
             Err(e) => {
-                notes.push(format!("ignoring minfree: {e}"));
+                let why = Some(e.to_string());
+                notes.push(Notice::MinfreeIgnored { why });
                 0
             }
         };
@@ -181,16 +183,17 @@ mod tests {
     }
 
     #[test]
-    fn estimate_that_does_not_fit_is_a_note_with_remedies() {
+    fn estimate_that_does_not_fit_is_a_note() {
         let dir = tempfile::tempdir().unwrap();
         let directory = Directory::open(dir.path()).unwrap();
         let mut notes = Vec::new();
-        check_estimate(&directory, 1, "by the wired memory", &mut notes).unwrap();
+        check_estimate(&directory, 1, true, &mut notes).unwrap();
         assert!(notes.is_empty());
-        check_estimate(&directory, u64::MAX, "by the wired memory", &mut notes).unwrap();
-        for part in ["KiB, by the wired memory; if", "--walk"] {
-            assert!(notes[0].contains(part), "{notes:?}");
-        }
+        check_estimate(&directory, u64::MAX, true, &mut notes).unwrap();
+        let [Notice::MayNotFit { needed, walked, .. }] = &notes[..] else {
+            panic!("{notes:?}");
+        };
+        assert_eq!((*needed, *walked), (u64::MAX / 1024 + 2, true));
     }
 
     #[test]
@@ -206,6 +209,6 @@ mod tests {
         std::fs::write(dir.path().join("minfree"), "lots\n").unwrap();
         let mut notes = Vec::new();
         FreeSpace::check(&directory, 4096, &mut notes).unwrap();
-        assert_eq!(notes, ["ignoring minfree: it is not a number of KiB"]);
+        assert_eq!(notes, [Notice::MinfreeIgnored { why: None }]);
     }
 }

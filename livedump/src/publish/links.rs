@@ -1,5 +1,6 @@
 //! The links to the newest dump: `livecore.last*` and `info.last`.
 
+use super::Notice;
 use super::directory::Directory;
 use super::numbers::split;
 
@@ -12,14 +13,14 @@ const OURS: [&str; 3] = ["livecore.last", "livecore.last.gz", "livecore.last.zst
 /// Of `livecore.last` and its two suffixed forms, the one with `suffix` is set and the others are
 /// removed. `info.last` is shared with savecore(8): it is set only if it is missing or points to
 /// the `info.N` of a livecore dump. Other links, and files in place of links, are not changed.
-pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<String> {
+pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<Notice> {
     let mut notes = Vec::new();
     let ours = format!("livecore.last{suffix}");
     for name in OURS.into_iter().filter(|name| *name != ours) {
         if directory.link_target(name).is_some()
             && let Err(e) = directory.remove(name)
         {
-            notes.push(format!("cannot remove {name}: {e}"));
+            notes.push(Notice::link_failed("remove", name, &e));
         }
     }
     set(
@@ -30,10 +31,10 @@ pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<St
     );
     match directory.link_target("info.last") {
         Some(target) if !is_ours(directory, &target.to_string_lossy()) => {
-            notes.push(format!(
-                "info.last points to {} and was not changed",
-                target.to_string_lossy()
-            ));
+            notes.push(Notice::LinkKept {
+                name: "info.last",
+                target: target.to_string_lossy().into_owned(),
+            });
         }
         _ => set(
             directory,
@@ -45,11 +46,11 @@ pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<St
     notes
 }
 
-fn set(directory: &Directory, target: &str, name: &str, notes: &mut Vec<String>) {
+fn set(directory: &Directory, target: &str, name: &str, notes: &mut Vec<Notice>) {
     if directory.has(name) && directory.link_target(name).is_none() {
-        notes.push(format!("{name} is not a link and was not changed"));
+        notes.push(Notice::NotALink { name: name.into() });
     } else if let Err(e) = directory.symlink(target, name) {
-        notes.push(format!("cannot create {name}: {e}"));
+        notes.push(Notice::link_failed("create", name, &e));
     }
 }
 

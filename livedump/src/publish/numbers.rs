@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 
 use rustix::fs::Dir;
 
-use super::PublishError;
 use super::directory::Directory;
+use super::{Notice, PublishError};
 
 /// The last number that savecore(8) can read, since it reads five characters of `bounds`.
 pub(crate) const LAST_NUMBER: u32 = 99_999;
@@ -103,17 +103,15 @@ impl Numbers {
         &self,
         max: Option<NonZeroU32>,
         directory: &Directory,
-    ) -> Result<(u32, Vec<String>), PublishError> {
+    ) -> Result<(u32, Vec<Notice>), PublishError> {
         let mut notes = Vec::new();
         let last = max.map_or(LAST_NUMBER, |m| (m.get() - 1).min(LAST_NUMBER));
         let first = if self.bounds > last { 0 } else { self.bounds };
         for number in (first..=last).chain(0..first) {
-            if let Some(name) = &self.of_savecore
+            if let Some(temporary) = self.of_savecore.clone()
                 && number == self.bounds
             {
-                notes.push(format!(
-                    "skipped number {number}: savecore(8) uses it (temporary file {name})"
-                ));
+                notes.push(Notice::NumberOfSavecore { number, temporary });
                 continue;
             }
             let here = self.at(number);
@@ -121,11 +119,11 @@ impl Numbers {
                 return Ok((number, notes));
             }
             if notes.len() < 8 {
-                let why = here
+                let file = here
                     .foreign
                     .or_else(|| here.livecores.first().cloned())
                     .unwrap_or_else(|| format!("info.{number}"));
-                notes.push(format!("skipped number {number}: {why} exists"));
+                notes.push(Notice::NumberSkipped { number, file });
             }
         }
         Err(PublishError::NumbersTaken {
@@ -210,13 +208,13 @@ mod tests {
             numbers(&["vmcore.2.zst", "info.2", "key.3", "livecore.4.gz"], "2\n");
         let (number, notes) = numbers.next(None, &directory).unwrap();
         assert_eq!(number, 5);
+        let skipped = [(2, "vmcore.2.zst"), (3, "key.3"), (4, "livecore.4.gz")];
         assert_eq!(
             notes,
-            [
-                "skipped number 2: vmcore.2.zst exists",
-                "skipped number 3: key.3 exists",
-                "skipped number 4: livecore.4.gz exists"
-            ]
+            skipped.map(|(number, file)| Notice::NumberSkipped {
+                number,
+                file: file.into()
+            })
         );
     }
 
@@ -225,7 +223,11 @@ mod tests {
         let (_dir, directory, n) = numbers(&["livecore.tmp.a7Bc9x", "vmcore.6"], "5\n");
         let (number, notes) = n.next(None, &directory).unwrap();
         assert_eq!(number, 7);
-        assert!(notes[0].contains("livecore.tmp.a7Bc9x"), "{notes:?}");
+        let of_savecore = Notice::NumberOfSavecore {
+            number: 5,
+            temporary: "livecore.tmp.a7Bc9x".into(),
+        };
+        assert_eq!(notes[0], of_savecore);
         let (number, _) = n.next(NonZeroU32::new(6), &directory).unwrap();
         assert_eq!(number, 0);
         // Livecore's own temporary files have eight characters.

@@ -16,7 +16,7 @@ use super::directory::Directory;
 use super::free::FreeSpace;
 use super::numbers::{Number, Numbers, bounds_after};
 use super::temporary::{Temporary, sweep};
-use super::{Destination, PublishError, links, sparse, special};
+use super::{Destination, Notice, PublishError, links, sparse, special};
 use crate::sys::pipe;
 
 /// Options for publishing.
@@ -81,7 +81,7 @@ pub struct Pending {
     written: u64,
     /// The file already contains the first bytes that will be written, up to this offset.
     stored: u64,
-    notes: Vec<String>,
+    notes: Vec<Notice>,
 }
 
 #[derive(Debug)]
@@ -109,8 +109,8 @@ pub struct Published {
     pub number: Option<u32>,
     /// The size in bytes.
     pub len: u64,
-    /// Messages for the user: skipped numbers, links that were not changed.
-    pub notes: Vec<String>,
+    /// Notes for the user: skipped numbers, links that were not changed.
+    pub notes: Vec<Notice>,
 }
 
 impl Destination {
@@ -157,7 +157,7 @@ fn stdout() -> Result<Target, PublishError> {
     })
 }
 
-fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Target, PublishError> {
+fn file(path: &Path, options: &Options, notes: &mut Vec<Notice>) -> Result<Target, PublishError> {
     let Some(name) = path.file_name() else {
         return Err(PublishError::Io {
             doing: "create",
@@ -324,16 +324,15 @@ fn number(
     mut core: Temporary,
     options: &Options,
     info: &dyn Fn(u32) -> Vec<u8>,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Notice>,
 ) -> Result<(PathBuf, u32), PublishError> {
     // Closing `directory` releases the lock. Other users can lock a readable directory, and link(2)
     // claims the number in any case, so the wait is limited.
     if !directory.lock(options.lock_wait) {
-        notes.push(format!(
-            "{}: continued without a lock: another process locked the directory for {} s",
-            directory.path.display(),
-            options.lock_wait.as_secs()
-        ));
+        notes.push(Notice::NotLocked {
+            path: directory.path.clone(),
+            seconds: options.lock_wait.as_secs(),
+        });
     }
     loop {
         let numbers = Numbers::read(directory)?;
@@ -588,10 +587,10 @@ mod tests {
         let pending = Destination::parse(dir.path()).begin(&options).unwrap();
         let published = pending.publish(&|_| Vec::new()).unwrap();
         assert_eq!(published.number, Some(0));
-        assert!(
-            published.notes[0].contains("locked"),
-            "{:?}",
-            published.notes
-        );
+        let not_locked = Notice::NotLocked {
+            path: dir.path().to_owned(),
+            seconds: 0,
+        };
+        assert_eq!(published.notes, [not_locked]);
     }
 }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::PublishError;
 use super::cleanup::unfinished;
 use super::directory::Directory;
+use super::{Notice, PublishError};
 use crate::sys::unnamed;
 
 /// Locks a temporary file that has just been made: what is locked is in use. `false` if another
@@ -29,7 +29,7 @@ fn is_there(file: &OwnedFd) -> bool {
 
 /// Removes temporary files that earlier runs left in `directory`: those of this user that no
 /// process has locked. Returns a note for each.
-pub(super) fn sweep(directory: &Directory) -> Vec<String> {
+pub(super) fn sweep(directory: &Directory) -> Vec<Notice> {
     let Ok(entries) = Dir::read_from(&*directory.fd) else {
         return Vec::new();
     };
@@ -39,7 +39,7 @@ pub(super) fn sweep(directory: &Directory) -> Vec<String> {
     });
     names
         .filter(|name| remove_leftover(directory, name))
-        .map(|name| format!("removed {name}, left by a killed run"))
+        .map(|name| Notice::LeftoverRemoved { name })
         .collect()
 }
 

@@ -25,7 +25,7 @@ use super::running::{marked_pages, running};
 use crate::mem4::dump_error;
 use crate::mem4::{DumpRequest, FreeBsd, MemDevice, MemError};
 use crate::publish::temporary::Temporary;
-use crate::publish::{Directory, Pending, free};
+use crate::publish::{Directory, Notice, Pending, free};
 use crate::sys::child::{self, Child, RemoveIfOrphaned};
 use crate::sys::mem_ioctl::MemIoctl;
 use crate::sys::{hole, signals, sysctl};
@@ -93,7 +93,7 @@ pub struct Live {
 impl Live {
     /// The uncompressed dump that the kernel wrote to `file`. If `kept` is given, space is freed as
     /// it is read, except for that many bytes before the furthest read.
-    fn open(file: Arc<File>, kept: Option<u64>, notes: Vec<String>) -> Result<Self, TakeError> {
+    fn open(file: Arc<File>, kept: Option<u64>, notes: Vec<Notice>) -> Result<Self, TakeError> {
         let dump = Dump::from_source(file.clone(), &OpenOptions::default())?;
         let len = dump.layout().end();
         let header = header_at(&file, len, Codec::None)?;
@@ -370,12 +370,13 @@ impl Estimate {
     }
 
     /// A note if the dump may not fit into `directory`.
-    fn check(self, directory: &Directory, notes: &mut Vec<String>) -> Result<(), TakeError> {
-        let by = match self.walked {
-            true => "by the pages that the kernel maps",
-            false => "by the wired memory, but it can be several times as large",
-        };
-        Ok(free::check_estimate(directory, self.bytes, by, notes)?)
+    fn check(self, directory: &Directory, notes: &mut Vec<Notice>) -> Result<(), TakeError> {
+        Ok(free::check_estimate(
+            directory,
+            self.bytes,
+            self.walked,
+            notes,
+        )?)
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use livecore_kernel::NoVmPages;
 use livecore_minidump::VirtAddr;
 
+use crate::publish::Notice;
+
 /// A note for the user about a dump: what it lacks, or how it was taken.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -125,7 +127,7 @@ pub enum Note {
     /// The kernel has no `time_second`.
     NoTime,
     /// A note about the directory of the dump.
-    Directory(String),
+    Directory(Notice),
 }
 
 /// Why a CPU's registers are not those of the kernel or of a user program.
@@ -265,7 +267,7 @@ impl fmt::Display for Note {
             Self::NoTime => {
                 f.write_str("kernel has no symbol `time_second`: the header's time is 0")
             }
-            Self::Directory(note) => f.write_str(note),
+            Self::Directory(notice) => notice.fmt(f),
         }
     }
 }

@@ -21,7 +21,7 @@ pub enum Error {
         expected: String,
     },
     /// The described contents do not fit into the described memory.
-    #[error("not enough memory for {what}: {need:#x} bytes needed, {left:#x} free")]
+    #[error("the described memory is too small for {what}: {need:#x} bytes needed, {left:#x} free")]
     NoSpace {
         /// The contents that do not fit.
         what: &'static str,

@@ -10,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use livecore_compress::{Codec, Output};
-use livecore_livedump::publish::{Destination, Options, PublishError, Published, watch_signals};
+use livecore_livedump::publish::{
+    Destination, Notice, Options, PublishError, Published, watch_signals,
+};
 
 fn zstd() -> Options {
     Options {
@@ -103,8 +105,14 @@ fn numbers_and_links_of_savecore_are_kept() {
     assert_eq!(
         published.notes,
         [
-            "skipped number 4: vmcore.4 exists",
-            "info.last points to info.4 and was not changed"
+            Notice::NumberSkipped {
+                number: 4,
+                file: "vmcore.4".into(),
+            },
+            Notice::LinkKept {
+                name: "info.last",
+                target: "info.4".into(),
+            },
         ]
     );
     assert_eq!(
@@ -140,7 +148,9 @@ fn file_in_place_of_a_link_is_kept() {
     let published = dump(dir.path(), &zstd()).unwrap();
     assert_eq!(
         published.notes,
-        ["livecore.last.zst is not a link and was not changed"]
+        [Notice::NotALink {
+            name: "livecore.last.zst".into(),
+        }]
     );
 }
 
@@ -443,11 +453,10 @@ fn killed_process_leaves_only_its_temporary_file() {
     // The next run removes it with a note.
     let next = dump(dir.path(), &zstd()).unwrap();
     assert_eq!(next.number, Some(1));
-    assert!(
-        next.notes[0].starts_with("removed livecore.tmp."),
-        "{:?}",
-        next.notes
-    );
+    let [Notice::LeftoverRemoved { name }] = &next.notes[..] else {
+        panic!("{:?}", next.notes);
+    };
+    assert!(name.starts_with("livecore.tmp."), "{name}");
     let names = listing(dir.path());
     assert!(
         !names.iter().any(|name| name.starts_with("livecore.tmp.")),

@@ -463,7 +463,7 @@ fn damage_of_a_truncated_or_padded_file_lies_within_the_file() {
                     for damage in &report.damage {
                         let end = report.start + damage.offset + damage.len.unwrap_or(0);
                         assert!(end <= bytes.len() as u64, "{what}: {damage:?}");
-                        let Some((_, stated)) = damage.found.split_once("stream at 0x") else {
+                        let Some((_, stated)) = damage.found.rsplit_once(" at 0x") else {
                             continue;
                         };
                         let stated = report.start + u64::from_str_radix(stated, 16).unwrap();

@@ -136,7 +136,7 @@ fn of_full(
         Ok(taken) => taken,
         // A core needs only the page tables.
         Err(error) if form == Form::Elf => {
-            session.voice.say_id(
+            session.voice.say(
                 Id::CoreOnly,
                 format_args!("{error}; the core contains no minidump and cannot be converted back"),
             );
@@ -148,7 +148,7 @@ fn of_full(
         Err(error) => return Err(Failure::from(error).about(&args.input)),
     };
     for note in &taken.notes {
-        session.voice.say_id(Id::of_note(note), note);
+        session.voice.say(Id::of_note(note), note);
     }
     output::warn_missing_pages(taken.missing, &args.input, session);
     let header = dump
@@ -182,9 +182,10 @@ fn options(args: &Args, kernel: Option<&Kernel<'_>>, session: &mut Session<'_>) 
     };
     match kernel {
         Some(kernel) => describe(&mut options, kernel, &args.input, session),
-        None => session
-            .voice
-            .say("no kernel: the core contains memory but no threads"),
+        None => session.voice.say(
+            Id::CoreIncomplete,
+            "no kernel: the core contains memory but no threads",
+        ),
     }
     if options.threads.is_empty() {
         // lldb does not open a core without a thread.
@@ -205,10 +206,11 @@ fn core(
 ) -> Result<Export, Failure> {
     let export = planned.map_err(|e| Failure::from(e).about(&args.input))?;
     if export.tables_missing > 0 {
-        session.voice.say(format_args!(
+        let line = format_args!(
             "{} page tables are not in the dump; the core lacks the pages they map",
             export.tables_missing
-        ));
+        );
+        session.voice.say(Id::CoreIncomplete, line);
     }
     Ok(export)
 }

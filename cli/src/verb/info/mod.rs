@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             .map_err(|e| Failure::from(e).about(path))?;
         if dumps.is_empty() {
             let line = format_args!("{}: no dumps found", path.display());
-            session.voice.say_id(Id::NoDumps, line);
+            session.voice.say(Id::NoDumps, line);
         }
         all.extend(dumps);
     }

@@ -220,7 +220,9 @@ fn run_clear(args: &Clear, session: &mut Session<'_>) -> Result<(), Failure> {
     if args.json {
         print(&target, "clear", &cleared, session)?;
     } else if cleared.is_empty() {
-        session.voice.say("no active range of this owner");
+        session
+            .voice
+            .say(Id::NoSuchRange, "no active range of this owner");
     }
     Ok(())
 }

@@ -148,11 +148,11 @@ impl Source {
         // Missing memory matters only where it is read.
         let name = path.display();
         for note in &image.notes {
-            session.voice.say(format_args!("{name}: {note}"));
+            session.voice.say(Id::Image, format_args!("{name}: {note}"));
         }
         if let Some(what) = image.memory.shortage() {
             let line = format_args!("{name}: {what}");
-            session.voice.say_id(Id::MemoryMissing, line);
+            session.voice.say(Id::MemoryMissing, line);
         }
         if let Some(what) = image.memory.contradiction() {
             session.warn(path, Id::ImageContradiction, what);

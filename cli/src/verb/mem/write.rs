@@ -134,9 +134,8 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         };
         crate::json::print(&report, &mut session.out)?;
     } else if written.error.is_none() || written.len > 0 {
-        session
-            .voice
-            .say(format_args!("wrote {} bytes at {at:#x}", written.len));
+        let line = format_args!("wrote {} bytes at {at:#x}", written.len);
+        session.voice.say(Id::Written, line);
     }
     written.error.map_or(Ok(()), |e| Err(target.failure(e)))
 }

@@ -10,6 +10,7 @@ use livecore_verify::{Depth, Options, Verdict, verify};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::session::Session;
 
 /// Verifies the file `path`, and prints findings. What was written is kept in any case. `decode`: with
@@ -36,15 +37,14 @@ pub(super) fn published(
     drop(bar);
     session.note(Exit::from_code(report.verdict.exit_code()));
     if report.verdict == Verdict::Sound {
-        session
-            .voice
-            .detail(format_args!("{}: verified", path.display()));
+        let line = format_args!("{}: verified", path.display());
+        session.voice.detail(Id::Verified, line);
         return Ok(());
     }
     let mut text = Vec::new();
     render::write(&[report], Format::Text, Style::default(), &mut text)?;
     for line in String::from_utf8_lossy(&text).lines() {
-        session.voice.say(line);
+        session.voice.say(Id::Report, line);
     }
     Ok(())
 }
@@ -56,14 +56,16 @@ pub(super) fn lacking(path: &Path, lacking: Lacking, session: &mut Session<'_>) 
             "the dump lacks {} of {} pages that the kernel has marked",
             lacking.pages, lacking.of
         );
-        let failure = Failure::new(Exit::BROKEN, what).about(path);
+        let failure = Failure::new(Exit::BROKEN, what).id_is(Id::PagesNotDumped);
+        let failure = failure.about(path);
         session.fail(&failure.next("take it again with --walk"));
     } else {
-        session.voice.detail(format_args!(
+        let line = format_args!(
             "{}: {} of {} pages that the kernel has marked are not in the dump",
             path.display(),
             lacking.pages,
             lacking.of
-        ));
+        );
+        session.voice.detail(Id::PagesNotDumped, line);
     }
 }

@@ -28,6 +28,6 @@ impl Observer for Listener<'_, '_> {
     fn say(&mut self, note: &Note) {
         let name = self.name.display();
         self.voice
-            .say_id(Id::of_note(note), format_args!("{name}: {note}"));
+            .say(Id::of_note(note), format_args!("{name}: {note}"));
     }
 }

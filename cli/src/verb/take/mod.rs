@@ -266,12 +266,12 @@ fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     output::warn_missing_pages(done.missing, &name, session);
     if !args.json {
         for line in done.written.provenance.info_lines().lines() {
-            session.voice.say(line.trim_start());
+            session.voice.say(Id::InfoLine, line.trim_start());
         }
     }
     let number = done.published.number.unwrap_or(0);
     for line in info::of_written(&done.written, &options.device, number).lines() {
-        session.voice.detail(line);
+        session.voice.detail(Id::InfoLine, line);
     }
     let path = done.published.path.clone();
     if args.is_this_system() {
@@ -402,7 +402,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
     }
     for note in &opened.notes {
         let line = format_args!("{}: {note}", path.display());
-        session.voice.say(line);
+        session.voice.say(Id::Image, line);
     }
     session.warn_of_memory(path, &opened.memory);
     let Some(elf) = elf else {
@@ -431,9 +431,10 @@ fn comparing(kernel: LiveKernel, session: &Session<'_>) -> LiveKernel {
     match opened() {
         Ok((device, elf)) => kernel.comparing(Arc::new(device), Arc::new(elf)),
         Err(failure) => {
-            session.voice.detail(format_args!(
+            let line = format_args!(
                 "will not compare the dump with the pages that the kernel has marked: {failure}"
-            ));
+            );
+            session.voice.detail(Id::NotCompared, line);
             kernel
         }
     }
