@@ -33,7 +33,11 @@ pub(crate) fn open(
     input::print_memory_warnings(&opened, dump, session);
     let pair = kernel.require(&opened, dump, session)?;
     check(&opened, dump, session)?;
-    warn_of_lost_memory(&opened, dump, session);
+    let early = warn_of_lost_memory(&opened, dump, session);
+    let stream = opened.envelope().stream();
+    if let Some(trailing) = stream.trailing().filter(|_| !early) {
+        session.warn(dump, Id::TrailingBytes, trailing);
+    }
     let elf = Arc::clone(pair.elf());
     let served = Served::new(pair, dump, kernel.places(&session.env))?;
     let name = dump.to_owned();
@@ -60,15 +64,17 @@ fn check(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) -> Result<(),
 }
 
 /// Warns of memory that the dump promises and its file does not have, unless opening it has warned.
-fn warn_of_lost_memory(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) {
+/// Returns whether the stream ends early.
+fn warn_of_lost_memory(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) -> bool {
     // The length of a stream that is cut or damaged is not known.
     let Ok(Some(loss)) = opened.loss() else {
-        return;
+        return false;
     };
     let early = matches!(loss, Warning::Interrupted { .. });
     if !early || !opened.envelope().warnings().contains(&loss) {
         session.warn_of(dump, &loss);
     }
+    early
 }
 
 /// The output of `monitor verify` for the dump `path`.

@@ -82,6 +82,11 @@ impl Voice<'_> {
         }
     }
 
+    /// Prints a warning that has no effect on the exit code.
+    pub fn warn(&self, subject: &Path, id: Id, what: impl fmt::Display) {
+        self.print(&Message::warning(subject, id, what));
+    }
+
     /// Whether `--verbose` was given.
     pub fn is_verbose(&self) -> bool {
         self.detail == Detail::Everything
@@ -199,7 +204,7 @@ impl<'a> Session<'a> {
 
     /// Prints a warning. The run continues and exits with [`Exit::WARNINGS`] or worse.
     pub fn warn(&mut self, subject: &Path, id: Id, what: impl fmt::Display) {
-        self.voice.print(&Message::warning(subject, id, what));
+        self.voice.warn(subject, id, what);
         self.note(Exit::WARNINGS);
     }
 

@@ -15,6 +15,7 @@ use livecore_verify::{KernelFacts, Options};
 use crate::crash_directory;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::kernel_facts::ElfFacts;
 use crate::session::Session;
@@ -30,7 +31,7 @@ kernel has pages but no sections. Differences of the host name, the time and oth
 kerneldumpheader are listed, but count only with --strict.
 
 Exits with 0 if the dumps are the same, 1 if they differ, and 4 if they could not be compared: one of \
-them is broken, is not a dump or cannot be read.";
+them is broken, is not a dump or cannot be read. A warning about a dump does not change the exit code.";
 
 /// Arguments of `livecore compare`.
 #[derive(Debug, clap::Args)]
@@ -113,6 +114,9 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
                 session.fail(&could_not(Failure::could_not(what).about(path)));
             }
         }
+    }
+    for (name, what) in found.warnings() {
+        session.voice.warn(name.as_ref(), Id::Finding, what);
     }
     session.note(match found.answer {
         Answer::Same => Exit::DONE,

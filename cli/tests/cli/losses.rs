@@ -116,3 +116,56 @@ fn stream_that_was_cut_is_broken_and_readers_of_what_is_left_say_so() {
         }
     }
 }
+
+/// gzip(1) decompresses such a file with a warning.
+#[test]
+fn trailing_bytes_of_a_gzip_dump_are_a_warning_of_every_verb() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    payload(dir.path());
+    let sound = path("sound.gz");
+    let mut bytes = tool("gzip", &["-c"], &path("payload"));
+    fs::write(&sound, &bytes).unwrap();
+    bytes.extend(b"garbage");
+    let dump = path("vmcore.1.gz");
+    fs::write(&dump, bytes).unwrap();
+    let kernel = tiny().kernel.to_str().unwrap();
+    let out = path("out");
+    let out = out.to_str().unwrap();
+    let verbs: [(&[&str], &[&str]); 12] = [
+        (&["info"], &[]),
+        (&["convert", "--force"], &[out]),
+        (&["convert", "--force", "--to", "elf", "-k", kernel], &[out]),
+        (&["export", "--force"], &[out]),
+        (&["read", "-k", kernel], &["hz"]),
+        (&["dmesg"], &[]),
+        (&["ps", "-k", kernel], &[]),
+        (&["threads", "-k", kernel], &[]),
+        (&["triage", "-k", kernel], &[]),
+        (&["serve", "--stdio", "-k", kernel], &[]),
+        (&["kgdb", "--program", "true", "-k", kernel], &[]),
+        (&["salvage", "--force"], &[out]),
+    ];
+    for (verb, more) in verbs {
+        let expected = on(verb, &sound, more).expect(0);
+        let run = on(verb, &dump, more);
+        assert_eq!(run.code, 3, "{verb:?}: {}", run.err);
+        match verb[0] {
+            // Its report has the damage.
+            "salvage" => assert!(run.text().lines().count() > expected.text().lines().count()),
+            _ => {
+                assert_eq!(run.count("trailing-bytes"), 1, "{verb:?}: {}", run.err);
+                let (text, expected) = (run.text(), expected.text());
+                let name =
+                    |text: &str| text.replace(sound.to_str().unwrap(), dump.to_str().unwrap());
+                // These print the size of the file.
+                let has_size = ["info", "triage"].contains(&verb[0]);
+                assert!(has_size || name(text) == name(expected), "{verb:?}");
+            }
+        }
+    }
+    on(&["verify"], &dump, &[]).expect(3);
+    // `compare` has its own codes.
+    let compared = on(&["compare", "--json"], &dump, &[sound.to_str().unwrap()]).expect(0);
+    assert_eq!(compared.count("finding"), 1, "{}", compared.err);
+}

@@ -24,10 +24,12 @@ use livecore_defs::{PhysAddr, VirtAddr};
 
 use crate::codec::Content;
 use crate::facts::Facts;
+use crate::finding::Finding;
 use crate::intake::Intake;
 use crate::kdh::Kdh;
 use crate::options::{Depth, Options};
 use crate::report::{Report, Verdict};
+use crate::rule::Severity;
 use crate::run::{ScannedFile, verify_into};
 use merge::{Merged, PageStream, QUEUE_LEN, tap};
 
@@ -161,6 +163,28 @@ pub struct Comparison {
     pub machine: Vec<Difference>,
     /// Header fields that differ; they make the dumps differ only under `strict`.
     pub headers: Vec<Difference>,
+}
+
+impl Comparison {
+    /// What verification warns of: the name of the dump, and the first warning with the number of
+    /// others.
+    pub fn warnings(&self) -> Vec<(&str, String)> {
+        let reports = [&self.a, &self.b].into_iter();
+        let warned = reports.filter_map(|report| {
+            let is_warning = |finding: &&Finding| finding.rule.severity == Severity::Warning;
+            let mut warnings = report.findings.iter().filter(is_warning);
+            let first = warnings
+                .next()
+                .filter(|_| report.verdict == Verdict::Warnings)?;
+            let (id, line) = (first.rule.id, crate::render::line(first));
+            let more = match warnings.count() {
+                0 => String::new(),
+                more => format!("; {more} more, see `livecore verify`"),
+            };
+            Some((&*report.name, format!("{id}, {line}{more}")))
+        });
+        warned.collect()
+    }
 }
 
 /// The result of verifying one of the dumps.
