@@ -276,7 +276,7 @@ impl Session<'_> {
         match self.command(line) {
             Ok(text) => Answer::Console(text, b"OK".to_vec()),
             Err(why) => {
-                let text = format!("{why}; use `monitor help`\n");
+                let text = format!("{why}; `monitor help` lists the commands\n");
                 Answer::Console(text, b"OK".to_vec())
             }
         }

@@ -35,7 +35,7 @@ Examples:
 A page that is not in the dump is an error, never zeros. The bytes before it are printed.
 
 --batch reads requests from standard input, one for each line: ADDR|SYMBOL [LENGTH] [--phys]. It prints one answer for \
-each line, in the same order, and flushes them before it waits for another line. An answer is a line of JSON, or with --raw a \
+each line, in the same order, and flushes the answers before it waits for another line. An answer is a line of JSON, or with --raw a \
 line `LENGTH STATUS [MESSAGE]` and then LENGTH bytes without a newline after them. STATUS is `ok` or an id from \
 docs/json.md. A request that fails does not end the batch. The exit code is the worst of all requests, 64 if one is \
 not valid. Limits: 4096 bytes for a line, 16 MiB for an answer.";
@@ -147,7 +147,10 @@ impl Request {
             return Err(Failure::usage(what).id_is(Id::InvalidAddress));
         }
         if self.len.is_none() && !symbolic {
-            return Err(Failure::usage("an address needs a LENGTH").id_is(Id::MissingArgument));
+            return Err(
+                Failure::usage("LENGTH is missing; only a symbol has a default")
+                    .id_is(Id::MissingArgument),
+            );
         }
         Ok(())
     }
