@@ -259,6 +259,9 @@ impl From<PublishError> for Failure {
             PublishError::Exists { .. } => {
                 Self::of(Exit::COULD_NOT, &error).next("use --force to replace it")
             }
+            PublishError::Directory { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Self::of(Exit::COULD_NOT, &error).next("create the directory with mkdir(1)")
+            }
             _ => Self::of(Exit::COULD_NOT, &error),
         }
     }

@@ -11,6 +11,7 @@
 //! `interrupt`, `signals`), formatting for people (`text`, `memory_format`, `hexdump`, `words`) and
 //! for programs (`json`).
 
+mod about;
 mod args;
 mod crash_directory;
 mod describe;
@@ -80,7 +81,7 @@ pub fn run(
             let is_version = error.kind() == clap::error::ErrorKind::DisplayVersion;
             let is_verbose = args.iter().any(|arg| arg == "-v" || arg == "--verbose");
             if is_version && is_verbose && exit == Exit::DONE {
-                return session::print(&sandbox::report(&args, &env), out);
+                return session::print(&about::report(&args, &env), out);
             }
             return exit;
         }

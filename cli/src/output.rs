@@ -80,8 +80,13 @@ pub(crate) fn target(
     args: &CodecArgs,
     container: ContainerArg,
     default: Codec,
+    session: &Session<'_>,
 ) -> Result<Target, Failure> {
     let mut encoding = Encoding::new(args.named().unwrap_or(default));
+    if encoding.codec == Codec::None && args.level.is_some() {
+        let line = "--level has no effect without compression; use --gzip or --zstd";
+        session.voice.say(Id::LevelUnused, line);
+    }
     encoding.level = args.level;
     encoding.threads = crate::args::threads(args.threads);
     if let Some(size) = args.frame_size {

@@ -47,6 +47,9 @@ pub struct Args {
     pub args: Vec<OsString>,
 }
 
+/// The debuggers in the order of preference.
+pub(crate) const DEBUGGERS: [&str; 4] = ["kgdb", "gdb", "gdb-multiarch", "lldb"];
+
 /// A debugger, by its command language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -107,15 +110,14 @@ fn choose(args: &Args, served: &Served) -> Result<(PathBuf, Kind), Failure> {
         };
         return Ok((program.clone(), kind));
     }
-    let names = [
-        ("kgdb", Kind::Kgdb),
-        ("gdb", Kind::Gdb),
-        ("gdb-multiarch", Kind::Gdb),
-        ("lldb", Kind::Lldb),
-    ];
-    for (name, kind) in names {
+    for name in DEBUGGERS {
+        let kind = match name {
+            "kgdb" => Kind::Kgdb,
+            "lldb" => Kind::Lldb,
+            _ => Kind::Gdb,
+        };
         let program = PathBuf::from(name);
-        if installed(name) && (kind != Kind::Gdb || knows(&program, served)) {
+        if installed(name).is_some() && (kind != Kind::Gdb || knows(&program, served)) {
             return Ok((program, kind));
         }
     }
@@ -126,9 +128,11 @@ fn choose(args: &Args, served: &Served) -> Result<(PathBuf, Kind), Failure> {
     .next("install gdb-multiarch or lldb, or use --debugger PROGRAM"))
 }
 
-fn installed(name: &str) -> bool {
+/// The path of an installed program.
+pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
+    let mut paths = std::env::split_paths(&path).map(|directory| directory.join(name));
+    paths.find(|path| path.is_file())
 }
 
 /// Runs gdb with `commands` and returns what it prints.

@@ -41,7 +41,8 @@ messages go to standard error. SIGUSR1 (and Ctrl-T where the terminal supports i
 
 livecore parses files in a sandbox if the system has one: it can then open only the named files, their \
 directories and the output. With LIVECORE_SANDBOX=require, livecore fails without a sandbox; \
-LIVECORE_SANDBOX=off disables it, as --no-sandbox does. `livecore --version -v` prints the restrictions that this system supports.
+LIVECORE_SANDBOX=off disables it, as --no-sandbox does. `livecore --version -v` prints the \
+restrictions that this system supports, and the debuggers that are installed.
 
 The default of --memory is lower if a quarter of the available memory, or half of `ulimit -v`, is less than \
 256M.";

@@ -57,12 +57,20 @@ pub struct Args {
     #[command(flatten)]
     pub codec: CodecArgs,
     /// Container format of the file
-    #[arg(long, value_enum, value_name = "CONTAINER", default_value = "sealed")]
+    #[arg(
+        short = 'O',
+        long,
+        value_enum,
+        value_name = "CONTAINER",
+        default_value = "sealed"
+    )]
     pub container: ContainerArg,
     /// Keep only pages that a checksum proves
     #[arg(long)]
     pub proven: bool,
     /// Replace OUT if it exists
+    ///
+    /// A symbolic link is replaced; its target is not changed.
     #[arg(short, long)]
     pub force: bool,
     /// Print a JSON report of kept and lost pages (docs/json.md)
@@ -83,6 +91,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         &args.codec,
         args.container,
         output::codec_of_name(&args.output),
+        session,
     )?;
     let options = Options {
         open: livecore_minidump::OpenOptions::new()

@@ -131,9 +131,17 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let asked = expand(args, session);
     let mut summary = Summary::default();
     let mut reports = Vec::new();
-    verify_all(args, &asked, kernel, format, session, |report, session| {
+    verify_all(args, &asked, kernel, format, session, |done, session| {
+        let Done { report, failure } = done;
         session.note(Exit::from_code(report.verdict.exit_code()));
         summary.add(&report.verdict);
+        if let Verdict::Failed(why) = &report.verdict {
+            let failed = || Failure::could_not(why).about(report.name.as_ref());
+            session.fail(&failure.unwrap_or_else(failed));
+            if format == Format::Text {
+                return Ok(());
+            }
+        }
         if format == Format::Text || format == Format::JsonLines {
             render::write(&[report], format, style, &mut session.out)?;
         } else {
@@ -161,7 +169,7 @@ fn verify_all(
     kernel: Option<&dyn KernelFacts>,
     format: Format,
     session: &mut Session<'_>,
-    mut each: impl FnMut(Report, &mut Session<'_>) -> Result<(), Failure>,
+    mut each: impl FnMut(Done, &mut Session<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let threads = crate::args::threads(args.threads);
     let (together, threads) = match asked {
@@ -173,9 +181,12 @@ fn verify_all(
     let bar = session
         .bar("verify", format != Format::Text, size(asked))
         .of_stored();
-    let verify = |dump: Result<One, Box<Report>>| match dump {
-        Ok(dump) => dump.verify(args, memory, kernel, threads, &bar),
-        Err(report) => *report,
+    let verify = |dump: Result<One, Box<Done>>| match dump {
+        Ok(dump) => Done {
+            report: dump.verify(args, memory, kernel, threads, &bar),
+            failure: None,
+        },
+        Err(done) => *done,
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(together);
     let pool = pool.build().map_err(Failure::could_not)?;
@@ -188,7 +199,9 @@ fn verify_all(
             {
                 let dump = match next {
                     Entry::Dump(path) => one(path, args, session),
-                    Entry::Unreadable(path, why) => Err(could_not(path, why, args)),
+                    Entry::Unreadable(path, why) => {
+                        Err(could_not(path, Failure::could_not(why), args))
+                    }
                 };
                 // Nothing else is opened.
                 if let ([_], Ok(dump)) = (asked, &dump) {
@@ -205,14 +218,20 @@ fn verify_all(
             let Some(oldest) = under_way.pop_front() else {
                 return Ok(());
             };
-            let report = oldest.recv();
+            let done = oldest.recv();
             if session.env.interrupt.raised().is_some() {
                 return Err(livecore_compress::Error::Cancelled.into());
             }
-            let report = report.map_err(Failure::could_not)?;
-            bar.suspend(|| each(report, session))?;
+            let done = done.map_err(Failure::could_not)?;
+            bar.suspend(|| each(done, session))?;
         }
     })
+}
+
+/// A report, and the failure if the file could not be opened.
+struct Done {
+    report: Report,
+    failure: Option<Failure>,
 }
 
 /// The size of all files, if it is known.
@@ -311,8 +330,8 @@ fn depth(args: &Args) -> Depth {
     }
 }
 
-/// Opens a dump. If that fails, returns the report of the failure.
-fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<Report>> {
+/// Opens a dump. If that fails, returns the failure with its report.
+fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<Done>> {
     let name = path.display().to_string();
     match input::seekable(path, session) {
         Ok(file) => Ok(One {
@@ -320,13 +339,13 @@ fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<R
             source: Arc::new(file),
             info: livecore_minidump::info::path_of(path).and_then(|path| text_of(&path)),
         }),
-        Err(failure) => Err(could_not(path, failure.what(), args)),
+        Err(failure) => Err(could_not(path, failure, args)),
     }
 }
 
-/// The report for a file that cannot be read.
-fn could_not(path: &Path, why: &str, args: &Args) -> Box<Report> {
-    Box::new(Report {
+/// The failure and the report for a file that cannot be opened.
+fn could_not(path: &Path, failure: Failure, args: &Args) -> Box<Done> {
+    let report = Report {
         name: path.display().to_string(),
         depth: depth(args),
         strict: args.strict,
@@ -334,9 +353,11 @@ fn could_not(path: &Path, why: &str, args: &Args) -> Box<Report> {
         findings: Vec::new(),
         outcomes: BTreeMap::new(),
         time: Duration::ZERO,
-        verdict: Verdict::Failed(why.into()),
+        verdict: Verdict::Failed(failure.what().to_string()),
         liveness: None,
-    })
+    };
+    let failure = Some(failure.about(path));
+    Box::new(Done { report, failure })
 }
 
 /// The text of an info file, or `None` if it cannot be read: the dump is verified without it.

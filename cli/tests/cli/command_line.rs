@@ -77,6 +77,68 @@ fn container_has_a_short_option() {
         fs::read(out).unwrap()
     };
     assert_eq!(write("-O"), write("--container"));
+    let out = dir.path().join("salvaged");
+    let out = out.to_str().unwrap();
+    run(["salvage", "-q", "-O", "raw", &dump, out]).expect(0);
+    let info = run(["info", "--json", out]).expect(0);
+    let info: Value = serde_json::from_slice(&info.out).unwrap();
+    assert_eq!(info["container"], "raw");
+}
+
+#[test]
+fn level_without_compression_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = made().path("vmcore.3.zst");
+    let convert = |name: &str, options: &[&str]| {
+        let out = dir.path().join(name);
+        let args = ["convert", &dump, out.to_str().unwrap()];
+        run_json(args.iter().chain(options))
+            .expect(0)
+            .count("level-unused")
+    };
+    assert_eq!(convert("plain", &["-5"]), 1);
+    assert_eq!(convert("plain.zst", &["-5"]), 0);
+    assert_eq!(convert("plain-2", &[]), 0);
+}
+
+#[test]
+fn old_spelling_of_force_kernel_works_with_a_hint() {
+    let (dump, kernel) = (made().path("vmcore.3.zst"), made().path("machine/kernel"));
+    let ps = |option: &str| run_json(["ps", option, "-k", &kernel, &dump]).expect(0);
+    let (old, new) = (ps("--force"), ps("--force-kernel"));
+    assert_eq!((old.count("deprecated"), new.count("deprecated")), (1, 0));
+    assert_eq!(old.out, new.out);
+}
+
+#[test]
+fn verbose_version_lists_codecs_features_debuggers_and_the_sandbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let lldb = dir.path().join("lldb");
+    fs::write(&lldb, "").unwrap();
+    let mut command = livecore();
+    command.args(["--version", "-v"]).env("PATH", dir.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let expected = format!("\ndebugger: lldb: {}\n", lldb.display());
+    assert!(text.contains(&expected), "{text}");
+    assert!(text.contains("\ndebugger: gdb: not installed\n"), "{text}");
+    for start in ["livecore ", "codecs: gzip, zstd", "features: ", "sandbox: "] {
+        assert!(text.lines().any(|line| line.starts_with(start)), "{text}");
+    }
+}
+
+#[test]
+fn file_that_verify_cannot_open_is_an_error_on_standard_error() {
+    let dump = made().path("vmcore.3.zst");
+    let text = run(["verify", "/no/such", &dump]).expect(1);
+    assert!(text.err.starts_with("livecore: /no/such: "), "{}", text.err);
+    assert!(!text.text().contains("/no/such"), "{}", text.text());
+    assert!(text.text().contains(&dump), "{}", text.text());
+    let json = run_json(["verify", "--format", "jsonl", "/no/such", &dump]).expect(1);
+    assert_eq!(json.error("not-found")["subject"], "/no/such");
+    let first: Value = serde_json::from_str(json.text().lines().next().unwrap()).unwrap();
+    assert_eq!(first["name"], "/no/such");
 }
 
 #[test]
@@ -214,6 +276,10 @@ fn dump_for_a_directory_that_does_not_exist_is_refused_with_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let new = format!("{}/new/", dir.path().display());
     let tiny = machine("tiny");
-    let refused = run(["take", "--machine", tiny.to_str().unwrap(), "-o", &new]).expect(1);
-    assert!(refused.err.contains("mkdir"), "{}", refused.err);
+    for out in [&*new, &format!("{new}x")] {
+        let refused = run_json(["take", "--machine", tiny.to_str().unwrap(), "-o", out]).expect(1);
+        let advice = refused.error("not-found")["advice"].clone();
+        let advice = advice.as_str().unwrap_or_default();
+        assert!(advice.contains("mkdir"), "{}", refused.err);
+    }
 }

@@ -101,6 +101,8 @@ pub struct Args {
     #[arg(long)]
     pub zero_tail: bool,
     /// Replace OUT if it exists
+    ///
+    /// A symbolic link is replaced; its target is not changed.
     #[arg(short, long)]
     pub force: bool,
     /// Print a JSON report of what was written (docs/json.md)
@@ -128,7 +130,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         Some(Form::Elf) if plain => ContainerArg::Saved,
         _ => ContainerArg::Sealed,
     });
-    let target = output::target(&args.codec, container, codec)?;
+    let target = output::target(&args.codec, container, codec, session)?;
     let opening = Opening {
         threads: args.codec.threads,
         zero_tail: args.zero_tail,

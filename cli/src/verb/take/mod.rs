@@ -169,6 +169,8 @@ pub struct Args {
     #[arg(short, long, value_name = "N")]
     pub max: Option<NonZeroU32>,
     /// Replace OUT if it is an existing file
+    ///
+    /// A symbolic link is replaced; its target is not changed.
     #[arg(short, long)]
     pub force: bool,
     /// Output directory or file; `-` for standard output
@@ -218,7 +220,7 @@ fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         _ => output::codec_of_name(&args.out),
     };
     output::check_suffix(&args.out, &args.codec, session)?;
-    let target = output::target(&args.codec, args.container, default)?;
+    let target = output::target(&args.codec, args.container, default, session)?;
     if args.is_live() {
         check_live(args, &destination, &target)?;
     }
