@@ -3,6 +3,9 @@
 //! A full cache evicts by second chance: a frame that was used since it was decoded, or since it was
 //! last considered, stays. So a frame that a walk needs once does not evict one that it needs often.
 //! While one reader decodes a frame, other readers of the same frame wait for it.
+//!
+//! The buffer of an evicted frame is used for the frame that replaces it. So memory does not depend
+//! on which threads decode, and new memory need not be cleared.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
@@ -56,11 +59,11 @@ impl FrameCache {
         self.limit as u64
     }
 
-    /// Frame `number`, from the cache or from `decode`.
+    /// Frame `number`, from the cache or from `decode`, which gets a buffer with old bytes.
     pub(super) fn get(
         &self,
         number: u64,
-        decode: impl FnOnce() -> Result<Content, Error>,
+        decode: impl FnOnce(Vec<u8>) -> Result<Content, Error>,
     ) -> Result<Content, Error> {
         let mut frames = self.lock();
         loop {
@@ -77,7 +80,7 @@ impl FrameCache {
                 .wait(frames)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        frames.evict(self.limit);
+        let spare = frames.evict(self.limit);
         frames.slots.insert(number, Slot::Busy);
         drop(frames);
 
@@ -86,21 +89,22 @@ impl FrameCache {
             number,
             content: None,
         };
-        let content = decode()?;
+        let content = decode(spare)?;
         busy.content = Some(Arc::clone(&content));
         Ok(content)
     }
 
-    /// Adds frame `number`, unless a reader is decoding it.
-    pub(super) fn offer(&self, number: u64, content: Content) {
+    /// Adds frame `number`, unless a reader is decoding it. Returns a buffer with old bytes.
+    pub(super) fn offer(&self, number: u64, content: Content) -> Vec<u8> {
         let mut frames = self.lock();
         if frames.slots.contains_key(&number) {
-            return;
+            return Vec::new();
         }
-        frames.evict(self.limit);
+        let spare = frames.evict(self.limit);
         let used = false;
         frames.slots.insert(number, Slot::Ready { content, used });
         frames.order.push_back(number);
+        spare
     }
 
     /// Drops all decoded frames, to free their memory.
@@ -128,11 +132,12 @@ impl FrameCache {
 
 impl Frames {
     /// Evicts frames until there is space for one more. Frames being decoded stay: there is at most
-    /// one for each reader.
-    fn evict(&mut self, limit: usize) {
+    /// one for each reader. Returns the buffer of an evicted frame that is not in use.
+    fn evict(&mut self, limit: usize) -> Vec<u8> {
+        let mut spare = Vec::new();
         while self.slots.len() >= limit {
             let Some(number) = self.order.pop_front() else {
-                return;
+                break;
             };
             match self.slots.get_mut(&number) {
                 Some(Slot::Ready { used, .. }) if *used => {
@@ -140,10 +145,13 @@ impl Frames {
                     self.order.push_back(number);
                 }
                 _ => {
-                    self.slots.remove(&number);
+                    if let Some(Slot::Ready { content, .. }) = self.slots.remove(&number) {
+                        spare = Arc::try_unwrap(content).unwrap_or_default();
+                    }
                 }
             }
         }
+        spare
     }
 }
 
@@ -181,7 +189,7 @@ mod tests {
     #[test]
     fn a_frame_that_was_used_again_stays_and_failures_are_not_cached() {
         let cache = FrameCache::new(3 * 100, 100);
-        let fetch = |n: u64| cache.get(n, || Ok(Arc::new(vec![n as u8]))).unwrap();
+        let fetch = |n: u64| cache.get(n, |_| Ok(Arc::new(vec![n as u8]))).unwrap();
         for number in [0, 8, 16] {
             assert_eq!(*fetch(number), [number as u8]);
         }
@@ -194,7 +202,7 @@ mod tests {
         let kept = [0, 8, 16, 24, 32, 40, 48, 56].map(|n| cache.peek(n).is_some());
         assert_eq!(kept.iter().filter(|kept| **kept).count(), 3);
         assert!(kept[7], "the last frame");
-        assert!(cache.get(4, || Err(Error::Cancelled)).is_err());
+        assert!(cache.get(4, |_| Err(Error::Cancelled)).is_err());
         assert!(cache.peek(4).is_none());
     }
 
@@ -202,20 +210,36 @@ mod tests {
     fn frames_fill_the_whole_limit_whatever_their_numbers_are() {
         let cache = FrameCache::new(16 * 100, 100);
         for number in (0..16).map(|n| n * 8) {
-            cache.get(number, || Ok(Arc::new(vec![1]))).unwrap();
+            cache.get(number, |_| Ok(Arc::new(vec![1]))).unwrap();
         }
         assert!((0..16).all(|n| cache.peek(n * 8).is_some()));
+    }
+
+    #[test]
+    fn the_buffer_of_an_evicted_frame_is_used_again_unless_a_reader_has_it() {
+        let cache = FrameCache::new(200, 100);
+        let new = |number| {
+            cache.get(number, |spare| {
+                Ok(Arc::new([spare, vec![number as u8]].concat()))
+            })
+        };
+        let first = new(1).unwrap();
+        new(2).unwrap();
+        assert_eq!(*new(3).unwrap(), [3], "frame 1 is in use");
+        assert_eq!(*new(4).unwrap(), [2, 4]);
+        assert_eq!(*first, [1]);
+        assert_eq!(cache.offer(5, Arc::new(vec![5])), [3]);
     }
 
     #[test]
     fn a_cleared_cache_decodes_again() {
         let cache = FrameCache::new(1 << 20, 4096);
         for number in 0..20 {
-            cache.get(number, || Ok(Arc::new(vec![1]))).unwrap();
+            cache.get(number, |_| Ok(Arc::new(vec![1]))).unwrap();
         }
         cache.clear();
         assert!((0..20).all(|number| cache.peek(number).is_none()));
-        assert_eq!(*cache.get(3, || Ok(Arc::new(vec![2]))).unwrap(), [2]);
+        assert_eq!(*cache.get(3, |_| Ok(Arc::new(vec![2]))).unwrap(), [2]);
     }
 
     #[test]
@@ -226,7 +250,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for number in 0..50 {
-                        let frame = cache.get(number, || {
+                        let frame = cache.get(number, |_| {
                             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                             std::thread::yield_now();
                             Ok(Arc::new(vec![number as u8]))

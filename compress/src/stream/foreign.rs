@@ -343,7 +343,7 @@ impl Foreign {
         state.filled = 0;
         let content = Arc::new(content);
         if added.stored_len == 0 {
-            self.restarts.offer(number, Arc::clone(&content));
+            state.partial = self.restarts.offer(number, Arc::clone(&content));
         }
         state.history.push_back(content);
         if state.history.len() as u64 > WINDOW_MAX.div_ceil(FRAME.into()) {

@@ -91,12 +91,12 @@ impl FrameReader {
         Ok(n)
     }
 
-    /// A buffer for a frame. If memory is exhausted, clears the cache first.
-    fn memory_for(&self, len: usize) -> Result<Vec<u8>, Error> {
-        let mut buffer = Vec::new();
-        if buffer.try_reserve_exact(len).is_err() {
+    /// A buffer for a frame, from `buffer`. If memory is exhausted, clears the cache first.
+    fn memory_for(&self, mut buffer: Vec<u8>, len: usize) -> Result<Vec<u8>, Error> {
+        let more = len.saturating_sub(buffer.len());
+        if buffer.try_reserve_exact(more).is_err() {
             self.cache.clear();
-            buffer.try_reserve_exact(len).map_err(|_| {
+            buffer.try_reserve_exact(more).map_err(|_| {
                 let what = format!("no memory for a frame of {len} bytes");
                 Error::Read(io::Error::new(io::ErrorKind::OutOfMemory, what))
             })?;
@@ -107,8 +107,8 @@ impl FrameReader {
 
     /// A frame's content, from the cache.
     fn fetch(&self, source: &dyn ReadAt, frame: &Frame) -> Result<super::cache::Content, Error> {
-        self.cache.get(frame.number, || {
-            let mut content = self.memory_for(frame.content_len as usize)?;
+        self.cache.get(frame.number, |spare| {
+            let mut content = self.memory_for(spare, frame.content_len as usize)?;
             self.decoders
                 .with(|d| d.decode(source, self.kind, frame, &mut content))?;
             Ok(Arc::new(content))

@@ -166,9 +166,9 @@ impl Restarts {
         state.map_or(HEADER_LEN as u64, |point| point.at + u64::from(point.len))
     }
 
-    /// Puts a frame that the pass has decoded into the cache.
-    pub(super) fn offer(&self, number: u64, content: Content) {
-        self.cache.offer(number, content);
+    /// Puts a frame that the pass has decoded into the cache. Returns a buffer with old bytes.
+    pub(super) fn offer(&self, number: u64, content: Content) -> Vec<u8> {
+        self.cache.offer(number, content)
     }
 
     /// Copies content of `frame` from content offset `offset`, which is in the frame, to `buf`.
@@ -179,7 +179,8 @@ impl Restarts {
         buf: &mut [u8],
         offset: u64,
     ) -> Result<usize, Error> {
-        let content = self.cache.get(frame.number, || self.decode(frame, find))?;
+        let decode = |spare| self.decode(frame, find, spare);
+        let content = self.cache.get(frame.number, decode)?;
         let inside = (offset - frame.content_offset) as usize;
         let from = content.get(inside..).unwrap_or_default();
         let n = buf.len().min(from.len());
@@ -187,7 +188,8 @@ impl Restarts {
         Ok(n)
     }
 
-    fn decode(&self, frame: &Frame, find: &Find<'_>) -> Result<Content, Error> {
+    fn decode(&self, frame: &Frame, find: &Find<'_>, spare: Vec<u8>) -> Result<Content, Error> {
+        let mut content = spare;
         let mut cursor = self.cursor(frame.content_offset)?;
         loop {
             let number = cursor.at.div_ceil(self.frame_size);
@@ -198,22 +200,22 @@ impl Restarts {
             let Some(next) = find(number).filter(|next| next.number <= frame.number) else {
                 return Err(self.changed(start, "no frame", "a frame"));
             };
-            let mut content = vec![0; next.content_len as usize];
+            content.resize(next.content_len as usize, 0);
             self.fill(&mut cursor, &mut content)?;
             let digest = xxh64(&content, 0);
             if entry(digest) != next.entry {
                 return Err(self.changed(start, "other content", "the content of the first pass"));
             }
-            let content = Arc::new(content);
+            let decoded = Arc::new(content);
             if number == frame.number {
                 let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
                 if cursors.len() == CURSORS {
                     cursors.remove(0);
                 }
                 cursors.push(cursor);
-                return Ok(content);
+                return Ok(decoded);
             }
-            self.cache.offer(number, content);
+            content = self.cache.offer(number, decoded);
         }
     }
 

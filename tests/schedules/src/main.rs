@@ -151,7 +151,7 @@ fn cache_decodes_a_frame_once_at_a_time() {
         let (cache, busy) = (Arc::clone(&cache), Arc::clone(&busy));
         move || {
             for number in (start..start + 4).map(|n| n % 4) {
-                let found = cache.get(number, || {
+                let found = cache.get(number, |_| {
                     let readers = &busy[number as usize];
                     assert_eq!(readers.fetch_add(1, Ordering::SeqCst), 0);
                     shuttle::thread::yield_now();
