@@ -1,7 +1,7 @@
 //! Reads of the dumped kernel's memory, by virtual or physical address, after the walk.
 //!
 //! The walk marked frames at which decoding can begin. To read a page, [`Memory`] decodes from the
-//! last mark before it, and caches the pages of the frame, or nearby pages of a large frame. A dump of
+//! last mark before it, and caches the frame, or what is near the page in a large frame. A dump of
 //! one frame has one mark: if it fits within the limit, all of it is cached, otherwise it is decoded
 //! from its beginning for each page. That is fast enough for the few pages of kernel variables, which
 //! are at low addresses; [`Memory::is_random`] returns whether it is fast enough for more.
@@ -25,7 +25,7 @@ use crate::input::Input;
 use crate::intake::Intake;
 use crate::symbols::DumpedMemory;
 
-/// Number of pages to cache before and after a page, if its frame is too large.
+/// Number of pages to cache before and after an address, if its frame is too large.
 const NEAR: u64 = 64;
 
 /// Why an address could not be read.
@@ -58,36 +58,78 @@ pub(crate) struct Memory<'a> {
     pub(crate) header: &'a MinidumpHeader,
     pub(crate) avail: &'a Avail,
     bits: &'a Bits,
-    pages: Mutex<Pages>,
+    pieces: Mutex<Pieces>,
     content_len: u64,
     /// Offset of the minidump in the payload, a multiple of the page size.
     base: u64,
     /// Maximum size of content to cache, or to decode for one page.
     limit: u64,
-    /// Whether all decoded pages are cached.
+    /// Whether the one frame of the dump is cached.
     keep_all: bool,
 }
 
-/// Decoded pages, by their offsets in the content.
+/// Decoded content.
 #[derive(Default)]
-struct Pages {
-    pages: BTreeMap<u64, Vec<u8>>,
-    /// The offsets of the pages, oldest first.
+struct Pieces {
+    /// By the offset of their first byte.
+    pieces: BTreeMap<u64, Piece>,
+    /// The offsets of the pieces, in the order in which they are considered for eviction.
     order: VecDeque<u64>,
     bytes: u64,
 }
 
-impl Pages {
-    /// Adds a page, and removes the oldest ones above `limit` bytes.
-    fn insert(&mut self, offset: u64, page: Vec<u8>, limit: u64) {
-        self.bytes += page.len() as u64;
-        match self.pages.insert(offset, page) {
-            Some(old) => self.bytes -= old.len() as u64,
-            None => self.order.push_back(offset),
+struct Piece {
+    /// Content offset after it.
+    end: u64,
+    /// Empty if the frame is damaged.
+    bytes: Vec<u8>,
+    /// Whether it was used since it was decoded or last considered for eviction.
+    used: bool,
+}
+
+impl Pieces {
+    /// Copies content at `offset` to `buf`, as far as one piece contains it. Returns its length, 0
+    /// from a damaged frame; `None` if no piece contains it.
+    fn copy(&mut self, offset: u64, buf: &mut [u8]) -> Option<usize> {
+        let (start, piece) = self.pieces.range_mut(..=offset).next_back()?;
+        if offset >= piece.end {
+            return None;
+        }
+        piece.used = true;
+        let inside = usize::try_from(offset - start).ok()?;
+        let from = piece.bytes.get(inside..).unwrap_or_default();
+        let n = from.len().min(buf.len());
+        buf[..n].copy_from_slice(&from[..n]);
+        Some(n)
+    }
+
+    /// Adds a piece, and evicts others above `limit` bytes: those that were not used a second time.
+    fn insert(&mut self, range: Range<u64>, bytes: Vec<u8>, limit: u64) {
+        self.bytes += bytes.len() as u64;
+        let start = range.start;
+        let piece = Piece {
+            end: range.end,
+            bytes,
+            used: false,
+        };
+        match self.pieces.insert(start, piece) {
+            Some(old) => self.bytes -= old.bytes.len() as u64,
+            None => self.order.push_back(start),
         }
         while self.bytes > limit && self.order.len() > 1 {
-            let oldest = self.order.pop_front().and_then(|at| self.pages.remove(&at));
-            self.bytes -= oldest.map_or(0, |page| page.len() as u64);
+            let Some(oldest) = self.order.pop_front() else {
+                return;
+            };
+            match self.pieces.get_mut(&oldest) {
+                Some(piece) if oldest == start || piece.used => {
+                    piece.used = false;
+                    self.order.push_back(oldest);
+                }
+                _ => {
+                    let old = self.pieces.remove(&oldest);
+                    self.bytes -= old.map_or(0, |old| old.bytes.len() as u64);
+                }
+            }
         }
     }
 }
@@ -118,7 +160,7 @@ impl<'a> Memory<'a> {
             base,
             avail: intake.avail()?,
             bits: intake.bits()?,
-            pages: Mutex::default(),
+            pieces: Mutex::default(),
         })
     }
 
@@ -126,82 +168,6 @@ impl<'a> Memory<'a> {
     pub(crate) fn is_random(&self) -> bool {
         let far = self.content_len / (self.marks.len() as u64).max(1);
         self.codec == Codec::None || self.keep_all || far <= self.limit
-    }
-
-    /// The page of the minidump at `offset`, a multiple of the page size. The last page may be short.
-    fn payload_page(&self, offset: u64) -> Option<Vec<u8>> {
-        let offset = offset.checked_add(self.base)?;
-        let mut cache = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(page) = cache.pages.get(&offset) {
-            return Some(page.clone());
-        }
-        let after = self.marks.partition_point(|m| m.content <= offset);
-        let mark = *self.marks.get(after.checked_sub(1)?)?;
-        let size = self.header.page;
-        if self.codec == Codec::None {
-            let page = self
-                .input
-                .up_to(mark.stored.checked_add(offset)?, size as usize);
-            let left = self.end.saturating_sub(mark.stored.saturating_add(offset));
-            let left = usize::try_from(left);
-            let mut page = page.ok()?;
-            page.truncate(left.unwrap_or(usize::MAX));
-            return Some(page);
-        }
-        let next = self
-            .marks
-            .get(after)
-            .map_or(self.content_len, |m| m.content);
-        // A frame that is small is decoded once for all its pages.
-        let whole = next.saturating_sub(mark.content) <= self.limit / 4;
-        let (keep_from, keep_to) = match (self.keep_all, whole) {
-            (true, _) => (0, u64::MAX),
-            // The page may end in the next frame.
-            (false, true) => (mark.content, next.max(offset.saturating_add(size))),
-            (false, false) => (
-                offset.saturating_sub(NEAR * size),
-                offset.saturating_add(NEAR * size),
-            ),
-        };
-        // All of a frame, or all near pages, stay until the page is returned.
-        let most = self.limit * 2;
-        let mut at = mark.content;
-        let mut page = Vec::new();
-        let mut skip = (size - at % size) % size;
-        let result = replay(self.input, self.codec, mark, self.end, &mut |mut bytes| {
-            while !bytes.is_empty() {
-                let wanted = if skip > 0 {
-                    skip
-                } else {
-                    size - page.len() as u64
-                };
-                let n = bytes
-                    .len()
-                    .min(usize::try_from(wanted).unwrap_or(usize::MAX));
-                let (now, later) = bytes.split_at(n);
-                bytes = later;
-                at += n as u64;
-                if skip > 0 {
-                    skip -= n as u64;
-                    continue;
-                }
-                page.extend_from_slice(now);
-                if page.len() as u64 == size {
-                    let start = at - size;
-                    let full = std::mem::take(&mut page);
-                    if (keep_from..keep_to).contains(&start) {
-                        cache.insert(start, full, most);
-                    }
-                }
-            }
-            at < keep_to
-        });
-        // Only the last page of the content is cached incomplete.
-        if !page.is_empty() && at >= self.content_len {
-            cache.insert(at - page.len() as u64, page, most);
-        }
-        result.ok()?;
-        cache.pages.get(&offset).cloned()
     }
 
     /// Offset in the minidump of the page that contains `pa`.
@@ -237,20 +203,66 @@ impl<'a> Memory<'a> {
         read.ok_or(Unreadable::Lost(pa))
     }
 
-    /// Fills `buf`, at most a page, from `offset` of the minidump. After unpadded page tables the
-    /// dump's pages are not aligned in the payload, so `buf` may cross a page of the payload.
+    /// Fills `buf` from `offset` of the minidump.
     fn payload_bytes(&self, offset: u64, buf: &mut [u8]) -> Option<()> {
-        let size = self.header.page;
-        let (mut at, mut rest) = (offset, buf);
-        while !rest.is_empty() {
-            let from = at % size;
-            let n = rest.len().min((size - from) as usize); // at most a page
-            let (now, later) = rest.split_at_mut(n);
-            let page = self.payload_page(at - from)?;
-            now.copy_from_slice(page.get(from as usize..from as usize + n)?);
-            at = at.checked_add(n as u64)?;
-            rest = later;
+        let mut at = offset.checked_add(self.base)?;
+        let mut rest = buf;
+        if self.codec == Codec::None {
+            let mark = self.marks.first()?;
+            let from = mark.stored.checked_add(at)?;
+            let left = self.end.saturating_sub(from);
+            let bytes = self.input.up_to(from, rest.len()).ok()?;
+            rest.copy_from_slice(bytes.get(..rest.len())?);
+            return (rest.len() as u64 <= left).then_some(());
         }
+        let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        while !rest.is_empty() {
+            let n = match pieces.copy(at, rest) {
+                Some(n) => n,
+                None => {
+                    self.decode(at, &mut pieces)?;
+                    pieces.copy(at, rest)?
+                }
+            };
+            if n == 0 {
+                return None;
+            }
+            at = at.checked_add(n as u64)?;
+            rest = &mut rest[n..];
+        }
+        Some(())
+    }
+
+    /// Decodes the frame that contains content offset `offset`, or what is near the offset in a large
+    /// frame.
+    fn decode(&self, offset: u64, pieces: &mut Pieces) -> Option<()> {
+        let after = self.marks.partition_point(|m| m.content <= offset);
+        let mark = *self.marks.get(after.checked_sub(1)?)?;
+        let next = self
+            .marks
+            .get(after)
+            .map_or(self.content_len, |m| m.content);
+        let whole = next.saturating_sub(mark.content) <= self.limit / 4;
+        let near = NEAR * self.header.page;
+        let part = match whole || self.keep_all {
+            true => mark.content..next,
+            false => offset.saturating_sub(near).max(mark.content)..offset.saturating_add(near),
+        };
+        let mut at = mark.content;
+        let mut bytes = Vec::new();
+        let result = replay(self.input, self.codec, mark, self.end, &mut |piece| {
+            let skipped = part.start.saturating_sub(at).min(piece.len() as u64);
+            let taken = part.end.saturating_sub(at).min(piece.len() as u64);
+            // Both are at most the length of the piece.
+            bytes.extend_from_slice(&piece[skipped as usize..taken as usize]);
+            at += piece.len() as u64;
+            at < part.end
+        });
+        if result.is_err() {
+            bytes.clear();
+        }
+        // A frame that is small is decoded once for all its pages, also if it is damaged.
+        pieces.insert(part, bytes, self.limit * 2);
         Some(())
     }
 
@@ -412,5 +424,35 @@ impl DumpedMemory for Memory<'_> {
 
     fn displacement(&self) -> u64 {
         Memory::displacement(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_that_was_used_again_stays() {
+        let mut pieces = Pieces::default();
+        let mut byte = [0];
+        pieces.insert(0..100, vec![1; 100], 300);
+        assert_eq!(pieces.copy(50, &mut byte), Some(1));
+        for start in [100, 200, 300, 400, 500] {
+            pieces.insert(start..start + 100, vec![2; 100], 300);
+            assert_eq!(pieces.copy(99, &mut byte), Some(1), "{start}");
+            assert!(pieces.bytes <= 300);
+        }
+        assert_eq!(pieces.copy(150, &mut byte), None, "evicted");
+        assert_eq!(pieces.copy(599, &mut byte), Some(1), "the last");
+        assert_eq!(pieces.copy(600, &mut byte), None, "after all");
+    }
+
+    #[test]
+    fn a_damaged_frame_is_decoded_once() {
+        let mut pieces = Pieces::default();
+        pieces.insert(0..100, Vec::new(), 300);
+        assert_eq!(pieces.copy(0, &mut [0]), Some(0));
+        assert_eq!(pieces.copy(99, &mut [0]), Some(0));
+        assert_eq!(pieces.copy(100, &mut [0]), None);
     }
 }
