@@ -31,6 +31,7 @@ mod memory;
 mod memory_format;
 mod message;
 mod output;
+mod parallel;
 #[cfg(feature = "sandbox-probe")]
 mod probe;
 mod progress;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use livecore_kernel::{Kernel, Process, ProcessTable, Thread};
+use livecore_kernel::{Process, ProcessTable, State, Thread};
 use serde::Serialize;
 
 use crate::args::DumpArg;
@@ -86,10 +86,11 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         .map_err(|e| Failure::from(e).about(name))?;
     session.print_missing(name, &found.missing, &found.problems);
     if args.json {
+        let mut states = kernel.states(&found.list).into_iter();
         let answer = Answer {
             dump: name.display().to_string(),
             typed: types.is_some_and(|types| types.structure("thread").is_some()),
-            processes: found.list.iter().map(|p| answer(&kernel, p)).collect(),
+            processes: found.list.iter().map(|p| answer(p, &mut states)).collect(),
             missing: found.missing.iter().map(|m| m.symbol.into()).collect(),
             problems: found.problems,
         };
@@ -100,13 +101,14 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     Ok(())
 }
 
-fn answer(kernel: &Kernel<'_>, process: &Process) -> ProcessAnswer {
+/// `states` are the states of the process's threads, and of others after them.
+fn answer(process: &Process, states: &mut impl Iterator<Item = State>) -> ProcessAnswer {
     let thread = |thread: &Thread| ThreadAnswer {
         address: thread.at.into(),
         tid: thread.tid,
         name: thread.name.clone(),
         title: thread.title(),
-        state: kernel.state(thread).name(),
+        state: states.next().unwrap_or(thread.state).name(),
         cpu: thread.cpu,
         wait: thread.wait.clone(),
         context: thread.context.name(),

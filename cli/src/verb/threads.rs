@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 use livecore_defs::trapframe::Cause;
 use livecore_kernel::parse_number;
-use livecore_kernel::{Context, Frame, Kernel, Registers, Thread, Trap};
+use livecore_kernel::{Context, Frame, Kernel, KernelError, Registers, Thread, Trap};
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::json::Hex;
+use crate::parallel::in_order;
 use crate::session::Session;
 use livecore_defs::text::printable;
 
@@ -163,33 +164,42 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         let what = "no thread crashed: it is not a crash dump";
         return Err(about(Failure::could_not(what).id_is(Id::NoThread)));
     }
-    let registers = |thread: &Thread, session: &mut Session<'_>| match kernel.registers(thread) {
-        Ok(registers) => Some(registers),
-        Err(error) => {
+    let warn = |thread: &Thread, error: Option<KernelError>, session: &mut Session<'_>| {
+        if let Some(error) = error {
             let tid = thread.tid;
             session.warn(
                 &args.dump,
                 Id::KernelData,
                 format_args!("cannot read registers of thread {tid}: {error}"),
             );
-            None
         }
     };
     if !args.json {
-        for (i, thread) in list.iter().enumerate() {
-            let registers = registers(thread, session);
-            if i > 0 {
+        let mut first = true;
+        let print = |thread: &&Thread| {
+            let (registers, error) = split(kernel.registers(thread));
+            let mut out = Vec::new();
+            let printed = text(&kernel, thread, registers.as_ref(), &mut out);
+            (error, printed.map(|()| out))
+        };
+        return in_order(&list, print, |thread, (error, printed)| {
+            warn(thread, error, session);
+            if !std::mem::take(&mut first) {
                 writeln!(session.out)?;
             }
-            text(&kernel, thread, registers.as_ref(), &mut session.out)?;
-        }
-        return Ok(());
+            Ok(session.out.write_all(&printed?)?)
+        });
     }
     let mut threads = Vec::new();
-    for thread in list {
-        let registers = registers(thread, session);
-        threads.push(answer(&kernel, thread, registers.as_ref()));
-    }
+    let get = |thread: &&Thread| {
+        let (registers, error) = split(kernel.registers(thread));
+        (error, answer(&kernel, thread, registers.as_ref()))
+    };
+    in_order(&list, get, |thread, (error, answer)| {
+        warn(thread, error, session);
+        threads.push(answer);
+        Ok(())
+    })?;
     let answer = Answer {
         dump: args.dump.display().to_string(),
         typed: types.is_some_and(|types| types.structure("thread").is_some()),
@@ -198,6 +208,13 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         problems: found.problems.clone(),
     };
     Ok(crate::json::print(&answer, &mut session.out)?)
+}
+
+fn split(result: Result<Registers, KernelError>) -> (Option<Registers>, Option<KernelError>) {
+    match result {
+        Ok(registers) => (Some(registers), None),
+        Err(error) => (None, Some(error)),
+    }
 }
 
 fn values(registers: &Registers) -> BTreeMap<&'static str, Option<Hex>> {

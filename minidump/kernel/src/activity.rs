@@ -1,7 +1,10 @@
 //! The state of a thread, from its structure or from the functions on its stack.
 
+use rayon::prelude::*;
+
 use crate::frame::Frame;
 use crate::kernel::Kernel;
+use crate::process::Process;
 use crate::state::State;
 use crate::thread::{Context, Thread};
 
@@ -38,6 +41,16 @@ impl Kernel<'_> {
             Ok(registers) => by_stack(&self.stack(&registers)),
             Err(_) => State::OffCpu,
         }
+    }
+
+    /// Returns the states of all threads of these processes, in order, as [`Self::state`]. Reads
+    /// stacks on all processors.
+    pub fn states(&self, list: &[Process]) -> Vec<State> {
+        let threads: Vec<&Thread> = list.iter().flat_map(|p| &p.threads).collect();
+        threads
+            .par_iter()
+            .map(|thread| self.state(thread))
+            .collect()
     }
 }
 

@@ -26,6 +26,7 @@ impl fmt::Display for ProcessTable<'_> {
             "{:>6} {:>6} {:>7} {:>4} {:14} {:10} COMMAND",
             "PID", "PPID", "TID", "CPU", "STATE", "WAIT"
         )?;
+        let mut states = self.kernel.states(self.list).into_iter();
         for process in self.list {
             let (pid, ppid) = (process.pid, or_dash(process.ppid.map(|p| p.to_string())));
             for thread in &process.threads {
@@ -38,7 +39,7 @@ impl fmt::Display for ProcessTable<'_> {
                     "{pid:>6} {ppid:>6} {:>7} {:>4} {:14} {:10} {}{crashed}",
                     thread.tid,
                     or_dash(thread.cpu.map(|c| c.to_string())),
-                    self.kernel.state(thread).name(),
+                    states.next().unwrap_or(thread.state).name(),
                     printable(thread.wait.as_deref().unwrap_or("-")),
                     printable(&thread.label()),
                 )?;
