@@ -16,6 +16,7 @@
 //! its pipe runs in this program.
 
 mod corpora;
+mod limit;
 mod pages;
 mod process;
 mod tasks;

@@ -136,7 +136,7 @@ struct Running {
 }
 
 /// State and CPU seconds of a process.
-fn stat(pid: u32) -> Result<(char, f64), Failure> {
+pub(crate) fn stat(pid: u32) -> Result<(char, f64), Failure> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in parentheses, may contain any character.
     let (_, rest) = text.rsplit_once(") ").ok_or("/proc/PID/stat")?;

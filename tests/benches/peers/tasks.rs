@@ -51,6 +51,7 @@ pub(crate) fn run(
             }
             measure(options, corpus, &task, out)?;
         }
+        limits(options, corpus, out)?;
         random(options, corpus, out)?;
         pages(options, corpus, out)?;
     }
@@ -389,6 +390,24 @@ fn output_of(arguments: &[&str]) -> Result<String, Failure> {
         .args(arguments)
         .output()?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Measures the libraries alone. The rows have columns of their own: throughput of `compress` divided
+/// by that of the library, the same for CPU time, seconds and CPU seconds of both.
+fn limits(options: &Options, corpus: &Corpus, out: &mut dyn Write) -> Result<(), Failure> {
+    let (payload, runs) = (text(&corpus.payload)?, options.runs.to_string());
+    for (library, codec, level) in [("libzstd", "zstd", "3"), ("libdeflate", "gzip", "6")] {
+        let name = format!("{library} alone");
+        if !is_selected(options, &name) {
+            continue;
+        }
+        let rows = output_of(&["limit", codec, level, "2", FRAME, &runs, payload])?;
+        for row in rows.lines() {
+            writeln!(out, "| {} | {name} {row}", corpus.name)?;
+        }
+        out.flush()?;
+    }
+    Ok(())
 }
 
 /// Measures random reads.

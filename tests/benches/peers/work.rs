@@ -13,13 +13,13 @@ use livecore_compress::{
 };
 
 use livecore_livedump::image;
-use livecore_livedump::publish::sparse;
+use livecore_livedump::publish::{self, Destination};
 use livecore_livedump::sys::pipe;
 use livecore_livedump::take::{PlanOptions, plan};
 use livecore_minidump::KernelElf;
 use livecore_tests::random::Random;
 
-use crate::{Failure, corpora, pages};
+use crate::{Failure, corpora, limit, pages};
 
 /// Page size in bytes.
 const PAGE: usize = 4096;
@@ -84,12 +84,18 @@ pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
             Ok(())
         }
         ["decode", threads, from, to] => {
-            let out = File::create(to)?;
-            let len = open(threads, from)?.decode(
-                &mut |at, piece| sparse::write_at(&out, piece, at).map_err(Error::Write),
-                &NoProgress,
-            )?;
-            Ok(out.set_len(len)?)
+            let options = publish::Options {
+                sparse: true,
+                ..publish::Options::default()
+            };
+            let mut out = Destination::File(to.into()).begin(&options)?;
+            open(threads, from)?.decode_to(&mut out, &NoProgress)?;
+            out.publish(&|_| Vec::new())?;
+            Ok(())
+        }
+        ["limit", codec, level, threads, frame, runs, from] => {
+            let encoding = encoding(codec, level, threads, frame)?;
+            limit::limit(&encoding, runs.parse()?, from)
         }
         ["random", from] => random(from),
         ["pages", from] => pages::pages(from),
