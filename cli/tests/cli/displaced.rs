@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use livecore_tests::{mkdump, mkelf};
 
-use crate::harness::{golden, run};
+use crate::harness::{golden, run, run_json};
 
 /// The link address of the kernel's variables. They run in the direct map, at this physical
 /// address.
@@ -85,7 +85,7 @@ fn core_of_a_displaced_kernel_has_its_threads() {
     let (dump, place) = made(dir.path(), "FreeBSD 12.1 displaced");
     let core = dir.path().join("core");
     // The kernel matches because its version is at the run-time address; the dump has no header.
-    let printed = run([
+    let printed = run_json([
         "convert".as_ref(),
         "--to".as_ref(),
         "elf".as_ref(),
@@ -94,8 +94,8 @@ fn core_of_a_displaced_kernel_has_its_threads() {
         dump.as_os_str(),
         core.as_os_str(),
     ]);
-    assert!(printed.err.contains("kernel: "), "{}", printed.err);
-    assert!(!printed.err.contains("warning: "), "{}", printed.err);
+    assert_eq!(printed.count("kernel-used"), 1, "{}", printed.err);
+    printed.warnings(&[]);
     let bytes = fs::read(&core).unwrap();
     // The notes precede the first page of the dump.
     let head = &bytes[..0x1000];

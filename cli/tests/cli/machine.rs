@@ -235,9 +235,11 @@ fn existing_file_is_replaced_only_with_force() {
     let out = dir.path().join("out");
     fs::write(&out, "precious").unwrap();
     let args = ["convert".as_ref(), source.as_os_str(), out.as_os_str()];
-    let refused = run(args).expect(1);
-    assert!(refused.err.contains("exists"), "{}", refused.err);
-    assert!(refused.err.contains("--force"), "{}", refused.err);
+    let refused = run_json(args).expect(1).error("exists");
+    assert!(
+        refused["advice"].as_str().unwrap().contains("--force"),
+        "{refused:#}"
+    );
     assert_eq!(fs::read(&out).unwrap(), b"precious");
     run(args.into_iter().chain(["--force".as_ref()])).expect(0);
     assert!(fs::read(&out).unwrap().len() >= payload().len());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{MESSAGES, Run, golden, livecore, livecore_with_signals, run, tool};
+use crate::harness::{MESSAGES, Run, golden, livecore, livecore_with_signals, run, run_json, tool};
 use crate::schema;
 use crate::served::{Client, Dumped, Server, arm64, debug, riscv64, tiny};
 
@@ -327,8 +327,8 @@ fn unix_socket_is_private_and_removed_afterwards() {
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert_eq!(Server::start(args).end("TERM"), Some(143));
     fs::write(&path, "mine").unwrap();
-    let refused = run(["serve".as_ref()].into_iter().chain(args)).expect(1);
-    assert!(refused.err.contains("exists"), "{}", refused.err);
+    let refused = run_json(["serve".as_ref()].into_iter().chain(args)).expect(1);
+    refused.error("exists");
     assert_eq!(fs::read(&path).unwrap(), b"mine");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
