@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long)]
     pub json: bool,
     /// Threads for each dump [default: one per processor]
-    #[arg(short = 'j', long, value_name = "N")]
+    #[arg(short = 'j', visible_short_alias = 'T', long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
 }
 

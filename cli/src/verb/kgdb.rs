@@ -60,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Threads for unpacking [default: one per processor]
-    #[arg(short = 'j', long, value_name = "N")]
+    #[arg(short = 'j', visible_short_alias = 'T', long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// More arguments for the program
     #[arg(last = true)]
