@@ -78,7 +78,7 @@ mod zero;
 mod zstd_format;
 
 pub use codec::Codec;
-pub use encode::{Encoding, Shape, Stored, encode_at, encode_read, write_seal};
+pub use encode::{Encoding, FrameWriter, Shape, Stored, encode_at, encode_read, write_seal};
 pub use error::Error;
 pub use output::{InOrder, Output, WriteAt};
 pub use progress::{NoProgress, Progress};

@@ -6,6 +6,7 @@ use super::repeat::Repeats;
 use super::source::{Source, Worker};
 use super::stored::Stored;
 use crate::pipeline::{self, Job};
+use crate::seal::format::CIPHER_NONE;
 use crate::seal::part::Copier;
 use crate::table::{self, Entry, FrameTable};
 use crate::{Codec, Error, Output, Progress, WriteAt};
@@ -109,6 +110,7 @@ pub(super) fn frames(
         content_len: table.content_len(),
         stored_len: table.stored_len(),
         codec: encoding.codec,
+        cipher: CIPHER_NONE,
         table: Some(table),
         parts: copier.finish()?,
     })

@@ -12,6 +12,7 @@ mod repeat;
 mod single;
 mod source;
 mod stored;
+mod writer;
 
 use std::io::Read;
 use std::sync::Mutex;
@@ -21,6 +22,7 @@ use crate::{Codec, Error, Output, Progress, ReadAt};
 pub use encoding::{Encoding, Shape};
 pub(crate) use frame::FrameEncoder;
 pub use stored::{Stored, write_seal};
+pub use writer::FrameWriter;
 
 use frames::frames;
 use source::{At, Source, Turn};

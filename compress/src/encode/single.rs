@@ -22,6 +22,7 @@ use super::source::{Claimed, Source, Worker};
 use super::stored::Stored;
 use crate::gzip_format::{EMPTY_DEFLATE, HEADER_LEN, PLAIN_HEADER, TRAILER_LEN};
 use crate::pipeline::{self, Job};
+use crate::seal::format::CIPHER_NONE;
 use crate::table::too_long;
 use crate::{Error, Output, Progress};
 
@@ -124,6 +125,7 @@ pub(super) fn gzip(
         content_len,
         stored_len,
         codec: encoding.codec,
+        cipher: CIPHER_NONE,
         table: None,
         parts: Vec::new(),
     })
@@ -208,6 +210,7 @@ pub(super) fn zstd(
         content_len,
         stored_len,
         codec: encoding.codec,
+        cipher: CIPHER_NONE,
         table: None,
         parts: Vec::new(),
     })

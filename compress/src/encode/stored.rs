@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use crate::seal::format::{CIPHER_NONE, PART_KEYS};
 use crate::seal::part::{self, Part};
 use crate::seal::write::write_all;
 use crate::table::FrameTable;
@@ -15,6 +16,8 @@ pub struct Stored {
     /// Number of bytes written.
     pub stored_len: u64,
     pub(super) codec: Codec,
+    /// The cipher in the seal.
+    pub(super) cipher: u8,
     /// The frames of [`Shape::Frames`](crate::encode::Shape::Frames).
     pub(super) table: Option<FrameTable>,
     /// Parts for the seal: [`Encoding::copy`](super::Encoding::copy), lists.
@@ -30,9 +33,18 @@ impl Stored {
             content_len,
             stored_len: content_len,
             codec: Codec::None,
+            cipher: CIPHER_NONE,
             table: None,
             parts: Vec::new(),
         }
+    }
+
+    /// States in the seal that the content is encrypted with `cipher`
+    /// ([`CIPHER_AES_256_CBC`](crate::seal::format::CIPHER_AES_256_CBC) or
+    /// [`CIPHER_CHACHA20`](crate::seal::format::CIPHER_CHACHA20)), with `key_block` as its key.
+    pub fn encrypted(&mut self, cipher: u8, key_block: &[u8]) {
+        self.cipher = cipher;
+        self.add_list(PART_KEYS, key_block);
     }
 
     /// Adds a list to the seal; [`seal::format`](crate::seal::format) has the kinds. Add lists in the
@@ -68,5 +80,11 @@ pub fn write_seal(stored: &Stored, attachment: &[u8], out: &mut dyn Write) -> Re
             "a single stream cannot be sealed: it has no independent frames".into(),
         ));
     };
-    write_all(stored.codec, table, attachment, &stored.parts, out)
+    write_all(
+        (stored.codec, stored.cipher),
+        table,
+        attachment,
+        &stored.parts,
+        out,
+    )
 }

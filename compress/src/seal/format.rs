@@ -42,7 +42,7 @@ pub const VERSION_1: u16 = 1;
 /// | 0..8    | [`MAGIC`]                                                           |
 /// | 8..10   | [`VERSION`]                                                         |
 /// | 10      | codec: [`CODEC_NONE`], [`CODEC_GZIP`] or [`CODEC_ZSTD`]             |
-/// | 11      | cipher: 0, not encrypted; all others are reserved                   |
+/// | 11      | cipher of the data: 0, not encrypted, or [`CIPHER_AES_256_CBC`] or [`CIPHER_CHACHA20`] |
 /// | 12..16  | content size of each frame except the last, which may have less     |
 /// | 16..24  | total content size                                                  |
 /// | 24..32  | stored size of the data frames: start of the parts                  |
@@ -95,7 +95,8 @@ pub const PART_COPY: u32 = 1;
 pub const PART_UNPROVEN: u32 = 2;
 /// Part: reserved for the list of pages omitted on purpose.
 pub const PART_EXCLUDED: u32 = 3;
-/// Part: reserved for the keys of an encrypted file.
+/// Part: the key block of an encrypted stream, `struct kerneldumpkey`, padded with zeros to
+/// `dumpkeysize`.
 pub const PART_KEYS: u32 = 4;
 /// The parts of an uncompressed stream end at a multiple of this.
 pub const PLAIN_UNIT: u64 = 4096;
@@ -124,6 +125,13 @@ pub const CODEC_NONE: u8 = 0;
 pub const CODEC_GZIP: u8 = 1;
 /// Header, byte 10: zstd frames.
 pub const CODEC_ZSTD: u8 = 2;
+
+/// Header, byte 11: the data is not encrypted. Version 1 has only this.
+pub const CIPHER_NONE: u8 = 0;
+/// Header, byte 11: the data is encrypted with AES-256-CBC.
+pub const CIPHER_AES_256_CBC: u8 = 1;
+/// Header, byte 11: the data is encrypted with ChaCha20 with a 64-bit nonce.
+pub const CIPHER_CHACHA20: u8 = 2;
 
 /// Maximum size of an attachment.
 pub const ATTACHMENT_MAX: usize = 1 << 20;
@@ -167,6 +175,8 @@ pub struct SealHeader {
     pub version: u16,
     /// Byte 10.
     pub codec: u8,
+    /// Byte 11.
+    pub cipher: u8,
     /// Bytes 12..16.
     pub frame_size: u32,
     /// Bytes 16..24.

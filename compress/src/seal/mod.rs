@@ -8,3 +8,5 @@ pub(crate) mod part;
 pub(crate) mod read;
 mod wrap;
 pub(crate) mod write;
+
+pub use read::cipher;

@@ -169,6 +169,33 @@ fn zstd_tail(source: &dyn ReadAt, len: u64, bytes: &[u8]) -> Result<Tail, Error>
     Ok(Tail::Bare)
 }
 
+/// The cipher of the data of an encrypted stream, from the seal at its end; [`CIPHER_NONE`] if there is
+/// no intact seal.
+///
+/// # Errors
+///
+/// [`Error::Read`].
+pub fn cipher(source: &dyn ReadAt) -> Result<u8, Error> {
+    let len = source.size().map_err(Error::Read)?;
+    let Tail::Seal {
+        codec: Codec::None,
+        start: Ok(start),
+    } = tail(source, len)?
+    else {
+        return Ok(CIPHER_NONE);
+    };
+    let seal = Unwrapped {
+        source,
+        codec: Codec::None,
+        start,
+    };
+    match parse_header(&seal) {
+        Ok(header) => Ok(header.cipher),
+        Err(Error::Read(error)) => Err(Error::Read(error)),
+        Err(_) => Ok(CIPHER_NONE),
+    }
+}
+
 /// A remnant of an uncompressed stream's seal.
 pub(crate) enum Rest {
     /// Offset of a valid header.
@@ -330,6 +357,7 @@ pub(crate) fn parse_moved(
         let mut compare = Compare::new(source, start);
         let seal = Seal {
             codec,
+            cipher: header.cipher,
             table,
             attachment,
             parts: Parts {
@@ -389,15 +417,22 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<SealHeader, Error> {
             return wrong(format!("version {version}"), known);
         }
     }
-    if version == VERSION && bytes[11] != 0 {
+    let cipher = bytes[11];
+    // Only uncompressed streams with parts are encrypted: the key is one of the parts.
+    let known = match (seal.codec, version) {
+        (Codec::None, VERSION) => CIPHER_CHACHA20,
+        _ => CIPHER_NONE,
+    };
+    if cipher > known {
         return wrong(
-            format!("cipher {}", bytes[11]),
-            "cipher 0, not encrypted".into(),
+            format!("cipher {cipher}"),
+            format!("at most {known}, for this codec and version"),
         );
     }
     let header = SealHeader {
         version,
         codec: bytes[10],
+        cipher,
         frame_size: u32_at(&bytes, 12),
         content_len: u64_at(&bytes, 16),
         stored_len: u64_at(&bytes, 24),
@@ -415,13 +450,10 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<SealHeader, Error> {
         Codec::Zstd => CODEC_ZSTD,
     };
     let parts = version == VERSION_1 && header.parts != 0;
-    if header.codec != codec || bytes[11] != 0 || parts {
+    if header.codec != codec || parts {
         return wrong(
-            format!(
-                "codec {}, reserved {} and {}",
-                bytes[10], bytes[11], header.parts
-            ),
-            format!("codec {codec}, reserved 0 and 0"),
+            format!("codec {}, reserved {}", bytes[10], header.parts),
+            format!("codec {codec}, reserved 0"),
         );
     }
     let size = header.frame_size;

@@ -18,6 +18,8 @@ use crate::{Codec, Error};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seal<'a> {
     pub(crate) codec: Codec,
+    /// [`CIPHER_NONE`] or the cipher of the data.
+    pub(crate) cipher: u8,
     pub(crate) table: &'a FrameTable,
     pub(crate) attachment: &'a [u8],
     pub(crate) parts: Parts,
@@ -80,6 +82,7 @@ impl Seal<'_> {
                 Codec::Gzip => CODEC_GZIP,
                 Codec::Zstd => CODEC_ZSTD,
             },
+            cipher: self.cipher,
             frame_size: self.table.frame_size(),
             content_len: self.table.content_len(),
             stored_len: self.table.stored_len(),
@@ -172,6 +175,7 @@ fn pack_header(header: &SealHeader) -> [u8; HEADER_LEN] {
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..10].copy_from_slice(&header.version.to_le_bytes());
     bytes[10] = header.codec;
+    bytes[11] = header.cipher;
     bytes[12..16].copy_from_slice(&header.frame_size.to_le_bytes());
     bytes[16..24].copy_from_slice(&header.content_len.to_le_bytes());
     bytes[24..32].copy_from_slice(&header.stored_len.to_le_bytes());
@@ -201,7 +205,7 @@ fn pack_footer(seal_len: u64) -> [u8; FOOTER_LEN] {
 
 /// Writes parts and seal after the data of a stream. Returns the number of bytes written.
 pub(crate) fn write_all(
-    codec: Codec,
+    (codec, cipher): (Codec, u8),
     table: &FrameTable,
     attachment: &[u8],
     parts: &[Part],
@@ -219,6 +223,7 @@ pub(crate) fn write_all(
     };
     let seal = Seal {
         codec,
+        cipher,
         table,
         attachment,
         parts: about,

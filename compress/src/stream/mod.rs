@@ -19,6 +19,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::seal::format::CIPHER_NONE;
 use crate::seal::part::{self, PartAt};
 use crate::seal::read::{self, Tail};
 use crate::table::FrameTable;
@@ -45,6 +46,7 @@ pub enum StreamKind {
 /// An open stored stream.
 pub struct Stream {
     codec: Codec,
+    cipher: u8,
     kind: StreamKind,
     stored_len: u64,
     data_len: Option<u64>,
@@ -104,6 +106,19 @@ impl Stream {
         };
         match tail {
             Tail::Bare => opening(codec).bare(),
+            // Encrypted content can begin with any bytes.
+            Tail::Seal {
+                codec: Codec::None,
+                start: Ok(start),
+            } if begins.is_some_and(|codec| codec != Codec::None) => {
+                match read::parse(&source, Codec::None, start, len) {
+                    Ok(parsed) if parsed.header.cipher != CIPHER_NONE => {
+                        Ok(opening(Codec::None).sealed(parsed))
+                    }
+                    Err(Error::Read(error)) => Err(Error::Read(error)),
+                    _ => opening(codec).bare(),
+                }
+            }
             // The end of another stream: bytes after this one, or part of an uncompressed content.
             tail if begins.is_some() && tail.codec() != begins => opening(codec).bare(),
             Tail::Seal { codec, start } => {
@@ -131,6 +146,13 @@ impl Stream {
             len,
         };
         Ok(opening.plain(len, None))
+    }
+
+    /// The cipher of the content, from the seal: [`format::CIPHER_NONE`](crate::seal::format::CIPHER_NONE)
+    /// or another constant of that module. [`Self::list`] has the key block, and [`Self::content`] the
+    /// content as it is stored.
+    pub fn cipher(&self) -> u8 {
+        self.cipher
     }
 
     /// The codec of the data frames.

@@ -15,7 +15,7 @@ use crate::evenness::Evenness;
 use crate::frames::{Found, FoundKind, Frames};
 use crate::gzip_format::{EXTRA_HEADER, MemberHeader};
 use crate::seal::format::{
-    FRAME_MAX, GZIP_DATA, GZIP_FOOTER, GZIP_SEAL, SealHeader, ZSTD_SEAL_MAGIC,
+    CIPHER_NONE, FRAME_MAX, GZIP_DATA, GZIP_FOOTER, GZIP_SEAL, SealHeader, ZSTD_SEAL_MAGIC,
 };
 use crate::seal::part::{self, PartAt};
 use crate::seal::read::{self, Rest, longest_frame};
@@ -110,6 +110,7 @@ impl Opening<'_> {
             }
         };
         Stream {
+            cipher: header.cipher,
             data_len: Some(header.stored_len),
             attachment: parsed.attachment,
             parts: parsed.parts,
@@ -289,6 +290,7 @@ impl Opening<'_> {
     fn stream(&self, kind: StreamKind, content: Content, damage: Option<Error>) -> Stream {
         Stream {
             codec: self.codec,
+            cipher: CIPHER_NONE,
             kind,
             stored_len: self.len,
             data_len: None,
