@@ -91,6 +91,34 @@ pub(crate) fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
         .unwrap_or(NonZeroUsize::MIN)
 }
 
+/// Encryption of the output.
+#[derive(Debug, Clone, Args)]
+pub struct EncryptArgs {
+    /// Encrypt the dump for the owner of this RSA key
+    ///
+    /// Writes a sealed file that only the private key opens (docs/encryption.md).
+    #[arg(help_heading = "Encryption", long, value_name = "PUBLIC.pem")]
+    pub encrypt: Option<PathBuf>,
+    /// Cipher of --encrypt [default: chacha20]
+    #[arg(
+        help_heading = "Encryption",
+        long,
+        value_enum,
+        value_name = "CIPHER",
+        requires = "encrypt"
+    )]
+    pub cipher: Option<CipherArg>,
+}
+
+/// A cipher of encrypted dumps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CipherArg {
+    /// ChaCha20, for all dumps
+    Chacha20,
+    /// AES-256 in CBC mode, for uncompressed dumps
+    Aes256Cbc,
+}
+
 /// A dump, as an argument or, like other FreeBSD programs, as `-M CORE`.
 #[derive(Debug, Clone, Args)]
 pub struct DumpArg {

@@ -92,33 +92,31 @@ pub(crate) fn dumps(
     Ok(all)
 }
 
-/// The error message if `path` is an encrypted dump, according to its name or to a key file next to
-/// it.
-pub(crate) fn encrypted_message(path: &Path) -> Option<String> {
+/// The name of the missing key file, if `path` has the name of an encrypted dump without one.
+pub(crate) fn lacks_key_file(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
-    let named = name.starts_with("vmcore_encrypted.");
-    let number = name.trim_end_matches(".gz").trim_end_matches(".zst");
-    let number = number.rsplit_once('.')?.1;
-    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-    let key = path.with_file_name(format!("key.{number}"));
-    if !(named || is_number && key.is_file()) {
-        return None;
-    }
-    Some(format!(
-        "encrypted dump; decrypt it with \
-         `decryptcore -p PRIVATEKEY -k key.{number} -e {name} -c vmcore.{number}`"
-    ))
+    let number = name.strip_prefix("vmcore_encrypted.")?;
+    let number = number.strip_suffix(".gz").unwrap_or(number);
+    let key = format!("key.{number}");
+    (!path.with_file_name(&key).exists()).then_some(key)
 }
 
 /// Whether savecore(8), crashinfo(8) or livecore writes a file of this name next to dumps.
 fn is_companion(name: &str) -> bool {
-    let beginnings = ["info.", "key.", "core.txt.", "livecore.last", "vmcore.last"];
+    let beginnings = [
+        "info.",
+        "key.",
+        "core.txt.",
+        "livecore.last",
+        "vmcore.last",
+        "vmcore_encrypted.last",
+    ];
     matches!(name, "bounds" | "minfree") || beginnings.iter().any(|b| name.starts_with(b))
 }
 
 /// The stem, the number and the suffix of a dump's name.
 fn dump_name(name: &str) -> Option<(String, u64, String)> {
-    let stem = ["livecore.", "vmcore."]
+    let stem = ["livecore.", "vmcore.", "vmcore_encrypted."]
         .into_iter()
         .find(|prefix| name.starts_with(prefix))?;
     let (plain, suffix) = [".gz", ".zst"]
@@ -127,7 +125,7 @@ fn dump_name(name: &str) -> Option<(String, u64, String)> {
         .unwrap_or((name, ""));
     let (host, number) = plain.rsplit_once('.')?;
     // Only netdumpd adds a host name.
-    if host.len() + 1 > stem.len() && stem != "vmcore." {
+    if host.len() + 1 > stem.len() && stem == "livecore." {
         return None;
     }
     if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
@@ -147,6 +145,7 @@ mod tests {
             "livecore.12.zst",
             "vmcore.3.gz",
             "vmcore.host.example.org.3.zst",
+            "vmcore_encrypted.0",
         ] {
             assert!(dump_name(name).is_some(), "{name}");
         }
@@ -158,7 +157,6 @@ mod tests {
             "info.0",
             "bounds",
             "vmcore.",
-            "vmcore_encrypted.0",
             "livecore.0.bz2",
         ] {
             assert!(dump_name(name).is_none(), "{name}");

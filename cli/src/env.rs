@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use livecore_compress::{spool, spool_error};
+use livecore_minidump::encryption::PrivateKey;
 
 use crate::interrupt::Interrupt;
 use crate::memory;
@@ -28,6 +30,10 @@ pub struct Env {
     pub cache_dir: Option<PathBuf>,
     /// The kernel file for verbs without a kernel argument (`LIVECORE_KERNEL`).
     pub kernel: Option<PathBuf>,
+    /// The file of the private key for encrypted dumps (`LIVECORE_KEY`).
+    pub key_path: Option<PathBuf>,
+    /// The private key from that file, or from `--key`.
+    pub key: Option<Arc<PrivateKey>>,
     /// Kernel files and directories to search, for verbs without such an argument
     /// (`LIVECORE_KERNEL_PATH`).
     pub kernel_path: Vec<PathBuf>,
@@ -67,6 +73,8 @@ impl Env {
             spool_dir: std::env::temp_dir(),
             cache_dir: None,
             kernel: None,
+            key_path: None,
+            key: None,
             kernel_path: Vec::new(),
             memory: memory::DEFAULT_MAX,
             ci: false,
@@ -93,6 +101,9 @@ impl Env {
                 .ok()
                 .map(File::from),
             kernel: std::env::var_os("LIVECORE_KERNEL")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
+            key_path: std::env::var_os("LIVECORE_KEY")
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
             kernel_path: std::env::var_os("LIVECORE_KERNEL_PATH")

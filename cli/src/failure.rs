@@ -221,6 +221,9 @@ impl From<livecore_minidump::Error> for Failure {
             Error::NotADump { .. } | Error::Unsupported { .. } => {
                 Self::of(Exit::UNSUPPORTED, &error)
             }
+            Error::Encrypted { .. } => {
+                Self::of(Exit::COULD_NOT, &error).next("use --key PRIVATE.pem to decrypt it")
+            }
             // The caller sets the subject, so the context of the error is not needed.
             Error::Io { source, .. } => Self::from(source),
             _ => Self::of(Exit::COULD_NOT, &error),

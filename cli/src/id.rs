@@ -80,8 +80,12 @@ pub enum Id {
     // Dumps and their memory.
     /// The input is not a kernel dump
     NotADump,
-    /// The dump is encrypted
+    /// The dump is encrypted, and its key is missing
     Encrypted,
+    /// The private key is not the one of the dump
+    WrongKey,
+    /// A file is not a usable key
+    KeyFile,
     /// The kernel does not map the virtual address
     NotMapped,
     /// The page is not in the dump

@@ -13,7 +13,8 @@ use livecore_kernel::Agreement;
 use livecore_kernel::SearchResult;
 use livecore_kernel::{KernelSearch, Pair, PairError, Tried};
 use livecore_minidump::Warning;
-use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
+use livecore_minidump::encryption;
+use livecore_minidump::{AnyDump, Container, KernelElf, OpenOptions};
 
 use crate::crash_directory;
 use crate::ends;
@@ -51,7 +52,8 @@ pub(crate) fn dump(
     let options = OpenOptions::new()
         .stream(session.stream_options(opening.threads))
         .zero_tail(opening.zero_tail)
-        .bitmap_limit(session.env.memory);
+        .bitmap_limit(session.env.memory)
+        .key(session.env.key.clone());
     let is_regular = path.metadata().is_ok_and(|m| m.is_file());
     let opened = if path != Path::new("-") && is_regular {
         AnyDump::open(path, &options)
@@ -68,15 +70,49 @@ pub(crate) fn dump(
     Ok(dump)
 }
 
-/// The failure to open the dump `path`. An encrypted dump is recognized by its name only.
+/// The failure to open the dump `path`. Without its key file, an encrypted dump of savecore(8) is
+/// recognized by its name.
 pub(crate) fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failure {
-    let failure = match crash_directory::encrypted_message(path) {
-        Some(what) if matches!(error, livecore_minidump::Error::NotADump { .. }) => {
-            Failure::new(Exit::UNSUPPORTED, what).id_is(Id::Encrypted)
-        }
+    use livecore_minidump::Error;
+    let unreadable = matches!(error, Error::NotADump { .. });
+    let failure = match crash_directory::lacks_key_file(path) {
+        Some(key) if unreadable => Failure::new(
+            Exit::UNSUPPORTED,
+            format_args!("encrypted dump without its key file {key}"),
+        )
+        .id_is(Id::Encrypted),
         _ => Failure::from(error),
     };
     failure.about(path)
+}
+
+/// Reads the key file of the dump `path`, if it has one.
+pub(crate) fn key_file(path: &Path) -> Result<Option<encryption::KeyFile>, Failure> {
+    // The error names the key file.
+    encryption::key_file(path).map_err(|e| Failure::could_not(e).id_is(Id::KeyFile).about(path))
+}
+
+/// `file` with its data decrypted, if it is an encrypted dump with a key file. The verifier itself
+/// finds the keys of other encrypted dumps.
+pub(crate) fn decrypted(
+    path: &Path,
+    file: Arc<dyn ReadAt>,
+    session: &Session<'_>,
+) -> Result<Arc<dyn ReadAt>, Failure> {
+    let key_file = key_file(path)?;
+    if key_file.is_none() {
+        return Ok(file);
+    }
+    let options = session.stream_options(None);
+    let found = encryption::locate(&file, key_file.as_ref(), &options);
+    let plain = match found {
+        Ok(Some(found)) if found.container == Container::Saved => {
+            found.decrypt(session.env.key.as_deref())
+        }
+        // The verifier reports what is damaged.
+        _ => return Ok(file),
+    };
+    plain.map_err(|e| Failure::from(e).about(path))
 }
 
 /// Opens `path` as a file that can be read at any offset. Copies a pipe or standard input to an

@@ -27,6 +27,7 @@ mod input;
 mod interrupt;
 mod json;
 mod kernel_facts;
+mod keys;
 mod memory;
 mod memory_format;
 mod message;
@@ -118,10 +119,12 @@ pub fn run(
     session.finish(result)
 }
 
-/// Opens the socket that a verb listens on, enters the sandbox and starts the signal thread, in this
-/// order: the sandbox denies new sockets and applies to threads that are started later.
+/// Opens the socket that a verb listens on, reads the private key, enters the sandbox and starts the
+/// signal thread, in this order: the sandbox denies new sockets and other files, and applies to
+/// threads that are started later.
 fn begin(cli: &verb::Cli, env: &mut Env, form: Form) -> Result<Option<Listener>, Failure> {
     let listener = verb::listen(&cli.verb)?;
+    keys::load(&cli.verb, cli.key.as_deref(), env)?;
     if env.is_process {
         env.sandbox = Mode::asked(cli.no_sandbox)?;
         sandbox::enter(&cli.verb, env)?;

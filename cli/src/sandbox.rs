@@ -109,6 +109,14 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
             files.cache(&args.input, env);
             files.kernel(args.kernel.as_deref());
             files.kernels(&args.kernel_path);
+            args.encryption
+                .encrypt
+                .iter()
+                .for_each(|path| files.read(path));
+            files.output(&args.output);
+        }
+        Verb::Decrypt(args) => {
+            files.dump(&args.input);
             files.output(&args.output);
         }
         Verb::Salvage(args) => {
@@ -148,6 +156,10 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         }
         Verb::Take(args) => {
             files.output(&args.out);
+            args.encryption
+                .encrypt
+                .iter()
+                .for_each(|path| files.read(path));
             files.kernel(args.kernel.as_deref());
             match (&args.machine, &args.image, &args.qmp) {
                 (Some(machine), ..) => text = Some(machine),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use livecore_defs::Architecture;
+use livecore_minidump::encryption::{self, PrivateKey};
 use livecore_minidump::{AnyDump, KernelElf, Warning};
 
 use crate::describe::Describe;
@@ -13,8 +14,10 @@ use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::kernel_facts::ElfFacts;
+use crate::keys::Keys;
 use crate::session::Session;
 use livecore_serve::{Depth, ServeError, Served};
+use livecore_verify::OneTimeKeys;
 use livecore_verify::render::{self, Format, Style};
 
 /// Opens the dump and its kernel, and prints what was not found.
@@ -39,9 +42,12 @@ pub(crate) fn open(
         session.warn(dump, Id::TrailingBytes, trailing);
     }
     let elf = Arc::clone(pair.elf());
+    let key = session.env.key.clone();
     let served = Served::new(pair, dump, kernel.places(&session.env))?;
     let name = dump.to_owned();
-    let served = served.with_check(Box::new(move |depth| check_dump(&name, &elf, depth)));
+    let served = served.with_check(Box::new(move |depth| {
+        check_dump(&name, &elf, key.as_ref(), depth)
+    }));
     for problem in served.problems() {
         session.voice.say(Id::of_problem(problem), problem);
     }
@@ -78,8 +84,15 @@ fn warn_of_lost_memory(opened: &AnyDump, dump: &Path, session: &mut Session<'_>)
 }
 
 /// The output of `monitor verify` for the dump `path`.
-fn check_dump(path: &Path, elf: &KernelElf, depth: Depth) -> Result<String, String> {
+fn check_dump(
+    path: &Path,
+    elf: &KernelElf,
+    key: Option<&Arc<PrivateKey>>,
+    depth: Depth,
+) -> Result<String, String> {
     let source = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let key_file = encryption::key_file(path).map_err(|e| e.to_string())?;
+    let keys = key.map(|key| Keys(Arc::clone(key)));
     let info = livecore_minidump::info::path_of(path).and_then(|path| {
         let bytes = livecore_minidump::info::read(&path).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -94,6 +107,8 @@ fn check_dump(path: &Path, elf: &KernelElf, depth: Depth) -> Result<String, Stri
         threads: crate::args::threads(None),
         kernel: Some(&ElfFacts(elf)),
         info: info.as_deref(),
+        keys: keys.as_ref().map(|keys| keys as &dyn OneTimeKeys),
+        key_file: key_file.as_ref().map(|file| &file.bytes[..]),
         ..livecore_verify::Options::default()
     };
     let report =

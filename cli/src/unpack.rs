@@ -125,10 +125,11 @@ pub(crate) fn remove(path: &Path) -> Result<(), Failure> {
 }
 
 /// Makes crashinfo(8) and savecore(8) find dump `number` of `directory`: increases `bounds`, and
-/// links `vmcore.last` and `info.last` to it.
+/// links `NAME.last` to `NAME.number` for each of `names`.
 pub(crate) fn announce(
     directory: &Path,
     number: u32,
+    names: &[&str],
     session: &Session<'_>,
 ) -> Result<(), Failure> {
     let bounds = directory.join("bounds");
@@ -148,7 +149,7 @@ pub(crate) fn announce(
     writeln!(pending, "{}", number + 1).map_err(|e| Failure::from(e).about(&bounds))?;
     // Only a dump in a directory has an info file.
     pending.publish(&|_| Vec::new())?;
-    for name in ["vmcore", "info"] {
+    for name in names {
         let link = directory.join(format!("{name}.last"));
         match link.symlink_metadata() {
             Ok(found) if !found.is_symlink() => {

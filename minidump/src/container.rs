@@ -13,6 +13,7 @@ use livecore_compress::seal::format::PART_UNPROVEN;
 use livecore_compress::{Codec, ReadAt, Stream, StreamKind, Window};
 
 use crate::elf::headers::Head;
+use crate::encryption::Cipher;
 use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, MinidumpHeader, SealRecord};
 use livecore_defs::kerneldump::SIZE;
@@ -62,14 +63,45 @@ pub(crate) struct Opened {
     pub seal: Option<SealRecord>,
     /// The error of reading the seal or its attachment.
     pub seal_damage: Option<String>,
+    /// The cipher of an encrypted dump.
+    pub encryption: Option<Cipher>,
 }
 
-/// Identifies the container of `source` and opens its parts.
+/// Opens the parts of an encrypted dump: `plain` is its decrypted data, `header` that of a dump device.
+///
+/// # Errors
+///
+/// Those of [`open`].
+pub(crate) fn open_decrypted(
+    plain: Arc<dyn ReadAt>,
+    (container, file_len): (Container, u64),
+    header: Option<(KernelDumpHeader, u64)>,
+    options: &livecore_compress::OpenOptions,
+) -> Result<Opened, Error> {
+    let mut opened = match (container, header) {
+        (Container::Device, Some((header, at))) => Opening {
+            container,
+            file_len,
+            header,
+            at,
+        }
+        .open(plain, options)?,
+        _ => open(plain, options)?,
+    };
+    opened.file_len = file_len;
+    // The data of a saved file may be a sealed file.
+    if container != Container::Saved {
+        opened.container = container;
+    }
+    Ok(opened)
+}
+
+/// Identifies the container of `source`, which is not encrypted, and opens its parts.
 ///
 /// # Errors
 ///
 /// Returns [`Error::Io`] if the source cannot be read, [`Error::Broken`] if header, seal or stream are
-/// inconsistent, [`Error::Unsupported`] for an encrypted dump or an unknown codec.
+/// inconsistent, [`Error::Unsupported`] for an unknown codec.
 pub(crate) fn open(
     source: Arc<dyn ReadAt>,
     options: &livecore_compress::OpenOptions,
@@ -89,6 +121,7 @@ pub(crate) fn open(
         header: None,
         seal: None,
         seal_damage: stream.seal_damage().map(ToString::to_string),
+        encryption: None,
         stream,
     };
     if let Some(attachment) = opened.stream.attachment() {
@@ -135,7 +168,7 @@ pub(crate) fn stream_options(
 }
 
 /// Finds the header at the end of the file, or at the start of its last block of 4096 bytes.
-fn trailing_header(
+pub(crate) fn trailing_header(
     source: &dyn ReadAt,
     file_len: u64,
 ) -> Result<Option<(KernelDumpHeader, u64)>, Error> {
@@ -171,55 +204,94 @@ fn open_under_header(
             what: "text dump".into(),
         });
     }
-    if header.dumpkeysize != 0 {
-        let key = u64::from(header.dumpkeysize);
-        if header
-            .dumpextent
-            .checked_add(key)
-            .is_none_or(|len| len > at)
-        {
-            return Err(broken(
-                "dumpkeysize",
-                at + 56,
-                format!("{key:#x}, with dumpextent {:#x}", header.dumpextent),
-                format!("sum of both at most {at:#x}, the offset of the header"),
-            ));
-        }
-        return Err(Error::Unsupported {
-            what: "encrypted dump: decrypt it with decryptcore(8) first".into(),
-        });
+    if header.codec().is_none() {
+        return Err(unknown_codec(&header, at));
     }
-    let Some(codec) = header.codec() else {
-        return Err(broken(
-            "compression",
-            at + 495,
-            header.compression.to_string(),
-            "0, 1 or 2",
-        ));
-    };
     let (container, start) = locate(&*source, file_len, &header, at)?;
     let window = Arc::new(Window::new(source, start, header.dumplength));
-    let found = Codec::sniff(&head_of(&*window)?);
-    if found != codec {
+    let opening = Opening {
+        container,
+        file_len,
+        header,
+        at,
+    };
+    opening.open(window, options)
+}
+
+/// A header at `at`, and the file around it.
+struct Opening {
+    container: Container,
+    file_len: u64,
+    header: KernelDumpHeader,
+    at: u64,
+}
+
+impl Opening {
+    /// Opens the stored payload.
+    fn open(
+        self,
+        stored: Arc<dyn ReadAt>,
+        options: &livecore_compress::OpenOptions,
+    ) -> Result<Opened, Error> {
+        let Some(codec) = self.header.codec() else {
+            return Err(unknown_codec(&self.header, self.at));
+        };
+        let found = Codec::sniff(&head_of(&*stored)?);
+        if found != codec {
+            return Err(broken(
+                "compression",
+                self.at + 495,
+                codec.to_string(),
+                format!("{found}, the codec of the data"),
+            ));
+        }
+        Ok(Opened {
+            container: self.container,
+            // Such a file has no seal.
+            stream: match codec {
+                Codec::None => Stream::plain(stored, options)?,
+                _ => Stream::from_source(stored, options)?,
+            },
+            file_len: self.file_len,
+            header: Some((self.header, self.at)),
+            seal: None,
+            seal_damage: None,
+            encryption: None,
+        })
+    }
+}
+
+fn unknown_codec(header: &KernelDumpHeader, at: u64) -> Error {
+    broken(
+        "compression",
+        at + 495,
+        header.compression.to_string(),
+        "0, 1 or 2",
+    )
+}
+
+/// Returns the offset of the data on a dump device, using the header at `at`.
+///
+/// # Errors
+///
+/// [`Error::Broken`] if the lengths in the header do not fit the device.
+pub(crate) fn start_on_device(
+    source: &dyn ReadAt,
+    file_len: u64,
+    header: &KernelDumpHeader,
+    at: u64,
+) -> Result<u64, Error> {
+    let key = u64::from(header.dumpkeysize);
+    let sum = header.dumpextent.checked_add(key);
+    if sum.is_none_or(|len| len > at) {
         return Err(broken(
-            "compression",
-            at + 495,
-            codec.to_string(),
-            format!("{found}, the codec of the data"),
+            "dumpkeysize",
+            at + 56,
+            format!("{key:#x}, with dumpextent {:#x}", header.dumpextent),
+            format!("sum of both at most {at:#x}, the offset of the header"),
         ));
     }
-    Ok(Opened {
-        container,
-        // Such a file has no seal.
-        stream: match codec {
-            Codec::None => Stream::plain(window, options)?,
-            _ => Stream::from_source(window, options)?,
-        },
-        file_len,
-        header: Some((header, at)),
-        seal: None,
-        seal_damage: None,
-    })
+    device(source, file_len, header, at)
 }
 
 fn broken(
@@ -253,9 +325,23 @@ fn locate(
     if rounded == Some(at) {
         return Ok((Container::Raw, 0));
     }
+    let start = device(source, file_len, header, at)?;
+    Ok((Container::Device, start))
+}
+
+/// Returns the offset of the data if the header at `at` is that of a dump device.
+fn device(
+    source: &dyn ReadAt,
+    file_len: u64,
+    header: &KernelDumpHeader,
+    at: u64,
+) -> Result<u64, Error> {
+    let block = u64::from(header.blocksize);
+    let key = u64::from(header.dumpkeysize);
     let trailer_len = file_len - at;
     let leading = at
         .checked_sub(header.dumpextent)
+        .and_then(|start| start.checked_sub(key))
         .and_then(|start| start.checked_sub(trailer_len));
     let front = match leading {
         Some(offset) => header_at(source, offset)?,
@@ -281,15 +367,14 @@ fn locate(
             format!("{trailer_len:#x}, the distance of the header from the end of the device"),
         ));
     }
-    let Some(start) = at.checked_sub(header.dumpextent).filter(|s| *s >= block) else {
+    let most = at.saturating_sub(block).saturating_sub(key);
+    let start = at.checked_sub(header.dumpextent);
+    let Some(start) = start.filter(|_| header.dumpextent <= most) else {
         return Err(broken(
             "dumpextent",
             at + 496,
             format!("{:#x}", header.dumpextent),
-            format!(
-                "at most {:#x}, to start within the device",
-                at.saturating_sub(block)
-            ),
+            format!("at most {most:#x}, to start within the device"),
         ));
     };
     if header.dumplength > header.dumpextent {
@@ -300,7 +385,7 @@ fn locate(
             format!("at most {:#x}, the extent", header.dumpextent),
         ));
     }
-    let leading = start - block;
+    let leading = start - key - block;
     // savecore(8) clears only the last header and does not update its parity.
     let same = front.is_some_and(|front| match header.magic {
         Magic::Cleared => {
@@ -321,5 +406,5 @@ fn locate(
             format!("copy of the header at {at:#x}"),
         ));
     }
-    Ok((Container::Device, start))
+    Ok(start)
 }

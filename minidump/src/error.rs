@@ -42,6 +42,24 @@ pub enum Error {
         /// The kind or version.
         what: String,
     },
+    /// The dump is encrypted, and no private key was given.
+    #[error("encrypted with {cipher}")]
+    Encrypted {
+        /// The name of the cipher.
+        cipher: &'static str,
+    },
+    /// The private key is not the one for the dump.
+    #[error("wrong private key, or damaged key block: {why}")]
+    WrongKey {
+        /// What does not match.
+        why: String,
+    },
+    /// A file is not a usable key.
+    #[error("not a usable key: {what}")]
+    KeyFile {
+        /// The reason.
+        what: String,
+    },
     /// The kernel file does not have a required symbol.
     #[error("the kernel file has no symbol {0}")]
     NoSymbol(&'static str),

@@ -135,6 +135,7 @@ mod copied;
 mod dump;
 mod dump_avail;
 pub mod elf;
+pub mod encryption;
 mod error;
 mod full;
 mod header;

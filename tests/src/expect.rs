@@ -5,6 +5,7 @@
 //! # expect: warning exit 3 region msgbuf
 //! # expect: broken exit 2 region bitmap
 //! # expect: unsupported exit 63
+//! # expect: encrypted exit 3
 //! ```
 //!
 //! A second line lists all rules of the verifier that the dump breaks, warnings and errors:
@@ -27,6 +28,8 @@ pub enum Verdict {
     Broken,
     /// Not a dump, or of an unsupported kind.
     Unsupported,
+    /// Encrypted: without the private key, only headers and key block are checked.
+    Encrypted,
 }
 
 /// The expected result of verifying a recipe's dump.
@@ -54,6 +57,7 @@ pub fn expectation(recipe: &str) -> Option<Expectation> {
         "warning" => (Verdict::Warning, 3),
         "broken" => (Verdict::Broken, 2),
         "unsupported" => (Verdict::Unsupported, 63),
+        "encrypted" => (Verdict::Encrypted, 3),
         _ => return None,
     };
     let breaks = recipe

@@ -106,12 +106,7 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         return Err(Stop::NotADump("a text dump, not a memory dump".into()));
     }
     let device = device_payload(&trailing, size);
-    let leading = match device {
-        Some((_, _, leading)) => input
-            .array::<SIZE>(leading)?
-            .map(|bytes| Kdh::new(bytes, leading, "leading kerneldumpheader")),
-        None => None,
-    };
+    let leading = leading_header(input, &trailing)?;
     let two = leading.as_ref().is_some_and(|l| resembles_magic(&l.bytes));
     if !two && payload_first && size.checked_sub(SIZE as u64) != Some(trailing.offset) {
         // Bytes follow a live dump's header; `check_trailing` finds the header after the payload.
@@ -132,16 +127,13 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         layout.end = 0;
         layout.codec = Codec::None;
     }
-    if two && trailing.dumpkeysize() != 0 && trailing.parity() == [0; 4] {
-        let why = "an encrypted dump; use decryptcore(8) first";
-        return Err(Stop::NotADump(why.into()));
-    }
     layout.leading = leading;
     layout.header = Some(trailing);
     Ok(layout)
 }
 
-fn trailing_header(input: &Input) -> Result<Option<Kdh>, Stop> {
+/// The header in the last sector.
+pub(crate) fn trailing_header(input: &Input) -> Result<Option<Kdh>, Stop> {
     for sector in SECTORS {
         let Some(at) = input.size().checked_sub(sector) else {
             break;
@@ -155,13 +147,22 @@ fn trailing_header(input: &Input) -> Result<Option<Kdh>, Stop> {
     Ok(None)
 }
 
+/// The first header of a dump device whose last header is `trailing`.
+pub(crate) fn leading_header(input: &Input, trailing: &Kdh) -> Result<Option<Kdh>, Stop> {
+    let Some((_, _, at)) = device_payload(trailing, input.size()) else {
+        return Ok(None);
+    };
+    let bytes = input.array::<SIZE>(at)?;
+    Ok(bytes.map(|bytes| Kdh::new(bytes, at, "leading kerneldumpheader")))
+}
+
 /// Start of the stored payload, upper bound of its end, and offset of the first header, on a dump
 /// device whose last header is `trailing`.
 ///
 /// FreeBSD `sys/kern/kern_shutdown.c`: with a medium of M bytes, sectors of B bytes, an extent of E
 /// bytes and a key block of K bytes the data is at M - B - E and the first header at
 /// M - 2B - E - K.
-fn device_payload(trailing: &Kdh, size: u64) -> Option<(u64, u64, u64)> {
+pub(crate) fn device_payload(trailing: &Kdh, size: u64) -> Option<(u64, u64, u64)> {
     let sector = size.checked_sub(trailing.offset)?;
     let start = trailing.offset.checked_sub(trailing.dumpextent())?;
     let leading = start

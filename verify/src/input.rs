@@ -21,6 +21,11 @@ impl Input {
         Ok(Self { source, size })
     }
 
+    /// The file.
+    pub(crate) fn source(&self) -> Arc<dyn ReadAt> {
+        Arc::clone(&self.source)
+    }
+
     /// Size of the file.
     pub(crate) fn size(&self) -> u64 {
         self.size

@@ -193,6 +193,15 @@ impl Kdh {
 
     /// Applies the rules that depend only on the header.
     pub(crate) fn check(&self, container: Container, sink: &mut Sink) {
+        self.check_in(container, false, sink);
+    }
+
+    /// [`Self::check`] for the header in a seal, of an encrypted file or not.
+    pub(crate) fn check_sealed(&self, is_encrypted: bool, sink: &mut Sink) {
+        self.check_in(Container::Sealed, is_encrypted, sink);
+    }
+
+    fn check_in(&self, container: Container, is_encrypted: bool, sink: &mut Sink) {
         let magic = self.magic();
         let cleared = magic == KERNELDUMPMAGIC_CLEARED;
         sink.check(&rules::KDH_CLEARED, !cleared, &self.at(MAGIC.offset), |f| {
@@ -239,7 +248,7 @@ impl Kdh {
                     .expected("0 (none), 1 (gzip) or 2 (zstd)")
             },
         );
-        self.check_sizes(container, sink);
+        self.check_sizes(container, is_encrypted, sink);
         if version == 4 {
             let unused = field(&self.bytes, V4_UNUSED).unwrap_or_default();
             let zero = unused.iter().all(|b| *b == 0);
@@ -295,7 +304,7 @@ impl Kdh {
         }
     }
 
-    fn check_sizes(&self, container: Container, sink: &mut Sink) {
+    fn check_sizes(&self, container: Container, is_encrypted: bool, sink: &mut Sink) {
         let fields = self.fields();
         let blocksize = self.blocksize();
         let place = self.at(fields.blocksize.offset);
@@ -313,12 +322,14 @@ impl Kdh {
         let place = self.at(fields.dumpkeysize.map_or(0, |f| f.offset));
         let right = match container {
             Container::DumpDevice => keysize == 0 || keysize.checked_rem(blocksize) == Some(0),
+            Container::Sealed if is_encrypted => keysize.checked_rem(blocksize) == Some(0),
             _ => keysize == 0,
         };
         sink.check(&rules::KDH_KEYSIZE, right, &place, |f| {
             f.found(keysize.to_string()).expected(match container {
                 Container::DumpDevice => "a multiple of the block size",
-                _ => "0: live dumps and sealed files are not encrypted",
+                Container::Sealed if is_encrypted => "a multiple of the block size",
+                _ => "0: live dumps are not encrypted, and the seal states no cipher",
             })
         });
     }

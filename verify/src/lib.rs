@@ -13,6 +13,7 @@
 //! | module      | content                                                               |
 //! |-------------|-----------------------------------------------------------------------|
 //! | `container` | the offsets of header, payload and padding                            |
+//! | `encryption` | the key block, and the file as it is after decryption                |
 //! | `kdh`       | `struct kerneldumpheader`                                             |
 //! | `info`      | a dump's `info.N`                                                     |
 //! | `codec`     | walks over zstd frames and gzip members, without the seal's index     |
@@ -29,6 +30,7 @@
 //! | `msgbuf`    | the message buffer                                                    |
 //! | `memory`    | the dumped kernel's memory, by virtual address                        |
 //! | `kernel`    | a kernel's variables, compared with the dump                          |
+//! | `keys`      | the interface to the private key of encrypted dumps                  |
 //! | `symbols`   | the interface to a reader of kernel files                             |
 //! | `liveness`  | the consistency of live dumps                                         |
 //! | [`compare`] | the comparison of two dumps, page by page                             |
@@ -39,6 +41,7 @@ mod bits;
 mod codec;
 pub mod compare;
 mod container;
+mod encryption;
 mod entry;
 mod facts;
 mod finding;
@@ -50,6 +53,7 @@ mod input;
 mod intake;
 mod kdh;
 mod kernel;
+mod keys;
 mod liveness;
 mod memory;
 mod msgbuf;
@@ -70,6 +74,7 @@ mod workers;
 
 pub use facts::{Container, Facts};
 pub use finding::{Excerpt, Filter, Finding, Location, Outcome, Region, Sink, Space};
+pub use keys::OneTimeKeys;
 pub use liveness::{Evidence, Liveness};
 pub use options::{Depth, Options};
 pub use report::{Report, Verdict};

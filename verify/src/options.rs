@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use crate::finding::Filter;
+use crate::keys::OneTimeKeys;
 use crate::symbols::KernelFacts;
 
 /// How much of a dump to verify.
@@ -49,6 +50,10 @@ pub struct Options<'a> {
     pub memory: u64,
     /// The kernel that was running, to compare its variables with the dump.
     pub kernel: Option<&'a dyn KernelFacts>,
+    /// The private key for encrypted dumps.
+    pub keys: Option<&'a dyn OneTimeKeys>,
+    /// The content of the dump's key file (`key.N`), if there is one.
+    pub key_file: Option<&'a [u8]>,
     /// The text of the dump's `info.N`, if there is one.
     pub info: Option<&'a str>,
 }
@@ -64,6 +69,8 @@ impl Default for Options<'_> {
             threads: NonZeroUsize::MIN,
             memory: 256 << 20,
             kernel: None,
+            keys: None,
+            key_file: None,
             info: None,
         }
     }

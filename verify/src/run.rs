@@ -4,15 +4,17 @@
 //! seal, compared with the frames; checks that need lengths from several sources; last, if there is
 //! a kernel, its variables, read through the page tables.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use livecore_compress::seal::format::MAGIC as SEAL_MAGIC;
 use livecore_compress::{Codec, Progress, ReadAt};
-use livecore_defs::kerneldump::DEVICE_METADATA;
+use livecore_defs::kerneldump::{DEVICE_METADATA, DUMPLENGTH};
 
 use crate::codec::{self, Content, Context, Walked};
 use crate::container::{self, Layout};
+use crate::encryption::{self, Cipher, Encrypted, KeyBytes, Opaque, Place, View};
 use crate::facts::{Container, Facts};
 use crate::finding::{Location, Sink};
 use crate::header::Refusal;
@@ -99,6 +101,8 @@ pub(crate) fn verify_into(
         Some(Stop::NotADump(_)) if damaged => Verdict::Broken,
         Some(Stop::NotADump(why)) => Verdict::NotADump(why),
         Some(Stop::Failed(why)) => Verdict::Failed(why),
+        Some(Stop::Encrypted) if errors == 0 && !options.strict => Verdict::Warnings,
+        Some(Stop::Encrypted) => Verdict::Broken,
         None if errors > 0 || options.strict && unexplained > 0 => Verdict::Broken,
         None if warnings > 0 => Verdict::Warnings,
         None => Verdict::Sound,
@@ -124,6 +128,25 @@ pub(crate) fn verify_into(
     }
 }
 
+/// What is around decrypted data.
+struct Outer {
+    /// The header of the encrypted sealed file.
+    header: Option<Kdh>,
+    /// Size of the encrypted data.
+    len: u64,
+}
+
+/// Progress of reading what is read again later.
+struct Uncounted<'a>(&'a dyn Progress);
+
+impl Progress for Uncounted<'_> {
+    fn advance(&self, _: u64, _: u64) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
+    }
+}
+
 struct Run<'a> {
     options: &'a Options<'a>,
     progress: &'a dyn Progress,
@@ -137,7 +160,142 @@ struct Run<'a> {
 impl Run<'_> {
     fn run(self, source: Arc<dyn ReadAt>, intake: &mut Intake) -> Result<ScannedFile, Stop> {
         let input = Input::new(source)?;
-        self.facts.size = input.size();
+        let size = input.size();
+        self.facts.size = size;
+        match encryption::find(&input, self.options.key_file)? {
+            None => self.plain(input, None, intake),
+            Some(found) => self.encrypted(&input, found, intake),
+        }
+    }
+
+    /// Verifies an encrypted dump: what is not encrypted, then, with the private key, the data.
+    fn encrypted(
+        mut self,
+        input: &Input,
+        found: Encrypted,
+        intake: &mut Intake,
+    ) -> Result<ScannedFile, Stop> {
+        let Encrypted {
+            mut data,
+            header,
+            place,
+        } = found;
+        let (key, outer, cipher, end) = match place {
+            Place::Here(key) => (key, None, None, input.size()),
+            Place::Seal(start) => {
+                let sealed = self.outer_seal(input, start, &mut data)?;
+                let (bytes, at) = sealed.key.unwrap_or((Vec::new(), data.end));
+                let key = KeyBytes {
+                    reserved: sealed.header.as_ref().map(Kdh::dumpkeysize),
+                    blocksize: sealed.header.as_ref().map(Kdh::blocksize),
+                    ..KeyBytes::new(bytes, "key block", at)
+                };
+                // The data is a complete file.
+                (key, sealed.header, Some(sealed.cipher), data.end)
+            }
+        };
+        let block = key.check(self.sink).filter(|block| {
+            let same = cipher.is_none_or(|number| Cipher::of_number(number) == Some(block.cipher));
+            self.sink.check(&rules::KEY_CIPHER, same, &key.place, |f| {
+                f.found("another cipher than in the seal's header")
+                    .expected("the same cipher")
+            })
+        });
+        let keys = self.options.keys;
+        if header.is_some() && (keys.is_none() || block.is_none()) {
+            // With a key, this is a part of verifying the decrypted file.
+            let layout = container::detect(input)?;
+            self.facts.container = Some(layout.container);
+            self.facts.codec = header.as_ref().and_then(Kdh::codec);
+            layout.check(input, self.sink)?;
+        }
+        let Some(block) = block else {
+            return Err(Stop::Encrypted);
+        };
+        let stated = header.as_ref().or(outer.as_ref());
+        let len = data.end - data.start;
+        encryption::check_data(&block, stated, len, &key.place, self.sink);
+        let one_time = encryption::one_time_key(&block, keys, &key.place, self.sink)?;
+        let (size, sealed) = (self.facts.size, outer.is_some());
+        let view = View::new(input.source(), data, end, block, one_time);
+        let input = Input::new(Arc::new(view))?;
+        let parts = (&mut *self.sink, &mut *self.facts);
+        let outer = Outer { header: outer, len };
+        let inner = Run {
+            options: self.options,
+            progress: self.progress,
+            sink: parts.0,
+            facts: parts.1,
+            header: self.header,
+            live: self.live,
+        };
+        let scanned = inner.plain(input, Some(outer), intake);
+        self.facts.size = size;
+        if sealed {
+            self.facts.container = Some(Container::Sealed);
+        }
+        let is_dump = !matches!(scanned, Err(Stop::NotADump(_)));
+        self.sink
+            .check(&rules::KEY_CONTENT, is_dump, &key.place, |f| {
+                f.found("data that does not begin like a dump after decryption")
+                    .expected("a minidump or a full dump")
+            });
+        match is_dump {
+            true => scanned,
+            false => Err(Stop::Encrypted),
+        }
+    }
+
+    /// Verifies the seal of an encrypted file, whose content it does not decrypt. Sets the range of the
+    /// encrypted data.
+    fn outer_seal(
+        &mut self,
+        input: &Input,
+        start: u64,
+        data: &mut Range<u64>,
+    ) -> Result<seal::Sealed, Stop> {
+        let layout = Layout {
+            container: Container::Sealed,
+            header: None,
+            leading: None,
+            start: 0,
+            end: input.size(),
+            codec: Codec::None,
+            footer: true,
+        };
+        self.facts.container = Some(Container::Sealed);
+        let walked = codec::walk(
+            &layout,
+            &mut Context {
+                input,
+                options: self.options,
+                progress: &Uncounted(self.progress),
+                sink: self.sink,
+                intake: &mut Opaque,
+            },
+        )?;
+        let sealed = seal::check(input, Codec::None, start, &walked, self.sink)?;
+        *data = 0..walked.end;
+        if let Some(header) = &sealed.header {
+            header.check_sealed(true, self.sink);
+            let (stated, place) = (header.dumplength(), header.at(DUMPLENGTH.offset));
+            let right = stated == walked.end;
+            self.sink.check(&rules::KDH_DUMPLENGTH, right, &place, |f| {
+                f.found(format!("dumplength {stated:#x}"))
+                    .expected(format!("{:#x}, the length of the data", walked.end))
+            });
+        }
+        Ok(sealed)
+    }
+
+    /// Verifies a dump whose data is not encrypted, or decrypted by `input`. `outer` describes the
+    /// encrypted file around it.
+    fn plain(
+        self,
+        input: Input,
+        outer: Option<Outer>,
+        intake: &mut Intake,
+    ) -> Result<ScannedFile, Stop> {
         let layout = container::detect(&input)?;
         self.facts.container = Some(layout.container);
         self.facts.codec = Some(layout.codec);
@@ -157,7 +315,7 @@ impl Run<'_> {
                 intake,
             },
         )?;
-        self.after(&input, &layout, &walked, intake)?;
+        self.after(&input, &layout, &walked, outer, intake)?;
         Ok(ScannedFile {
             input,
             layout,
@@ -170,6 +328,7 @@ impl Run<'_> {
         input: &Input,
         layout: &Layout,
         walked: &Walked,
+        outer: Option<Outer>,
         intake: &mut Intake,
     ) -> Result<(), Stop> {
         let stored = walked.end.saturating_sub(layout.start);
@@ -216,10 +375,12 @@ impl Run<'_> {
             self.facts.torn_pages = sealed.producer.torn;
             producer = Some((sealed.producer, sealed.attachment_at));
             if let Some(sealed) = &sealed.header {
-                sealed.check(Container::Sealed, self.sink);
+                sealed.check_sealed(false, self.sink);
             }
             header = header.or(sealed.header);
         }
+        let encrypted_len = outer.as_ref().map(|outer| outer.len);
+        let header = header.or(outer.and_then(|outer| outer.header));
         let info_len = match &info {
             Some(Some(info)) if layout.codec == Codec::None => info.length(),
             _ => None,
@@ -278,7 +439,7 @@ impl Run<'_> {
                         .expected("a form of savecore(8) or netdumpd")
                 });
             if let Some(info) = info {
-                let len = (!sparse).then_some(stored);
+                let len = (!sparse).then_some(encrypted_len.unwrap_or(stored));
                 info.check(self.facts, len, walked, header.as_ref(), self.sink);
             }
         }
@@ -403,7 +564,6 @@ fn fills_medium(layout: &Layout) -> bool {
 }
 
 fn check_lengths(header: &Kdh, layout: &Layout, walked: &Walked, stored: u64, sink: &mut Sink) {
-    use livecore_defs::kerneldump::DUMPLENGTH;
     let walked_all = walked.complete && (walked.whole || walked.skimmed || walked.seal.is_some());
     if walked_all {
         let stated = header.dumplength();

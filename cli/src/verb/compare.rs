@@ -10,7 +10,7 @@ use livecore_kernel::Pair;
 use livecore_minidump::{DumpMemory, KernelElf};
 use livecore_verify::compare::{Answer, PageDifference, compare};
 use livecore_verify::render::Style;
-use livecore_verify::{KernelFacts, Options};
+use livecore_verify::{KernelFacts, OneTimeKeys, Options};
 
 use crate::crash_directory;
 use crate::exit::Exit;
@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::kernel_facts::ElfFacts;
+use crate::keys::Keys;
 use crate::session::Session;
 
 const MANUAL: &str = "\
@@ -75,10 +76,15 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         session.close_paths(&[&a, &b])?;
     }
     let sizes = [&a, &b].map(|file| file.metadata().ok().map(|found| found.len()));
-    let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(a), Arc::new(b)];
+    let decrypted = |path, file| input::decrypted(path, Arc::new(file), session);
+    let a = decrypted(&args.a, a).map_err(could_not)?;
+    let b = decrypted(&args.b, b).map_err(could_not)?;
+    let sources: [Arc<dyn ReadAt>; 2] = [a, b];
     let names = [&args.a, &args.b].map(|path| path.display().to_string());
     let facts = kernel.as_deref().map(ElfFacts);
+    let keys = session.env.key.clone().map(Keys);
     let options = Options {
+        keys: keys.as_ref().map(|keys| keys as &dyn OneTimeKeys),
         strict: args.strict,
         per_rule: args.limit,
         threads: crate::args::threads(args.threads),
@@ -110,7 +116,8 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     }
     if let Answer::CouldNot(_) = found.answer {
         for path in [&args.a, &args.b] {
-            if let Some(what) = crash_directory::encrypted_message(path) {
+            if let Some(key) = crash_directory::lacks_key_file(path) {
+                let what = format_args!("encrypted dump without its key file {key}");
                 session.fail(&could_not(Failure::could_not(what).about(path)));
             }
         }

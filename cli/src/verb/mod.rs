@@ -1,5 +1,7 @@
 //! The command line, with one file for each verb: its arguments, its manual page and its code.
 
+use std::path::PathBuf;
+
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::Failure;
@@ -11,6 +13,7 @@ pub(crate) mod cache;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod decrypt;
 pub(crate) mod dmesg;
 pub(crate) mod export;
 pub(crate) mod gdb;
@@ -93,6 +96,16 @@ pub struct Cli {
     /// The cache makes later runs on a single compressed stream fast (`livecore cache --help`).
     #[arg(long, global = true, help_heading = "Global options")]
     pub no_cache: bool,
+    /// Private key for encrypted dumps (docs/encryption.md)
+    ///
+    /// An RSA key in PEM. Default: the file that LIVECORE_KEY names.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "PRIVATE.pem"
+    )]
+    pub key: Option<PathBuf>,
     /// Do not enter the sandbox (docs/sandbox.md)
     #[arg(long, global = true, help_heading = "Global options")]
     pub no_sandbox: bool,
@@ -116,6 +129,8 @@ pub enum Verb {
     Compare(compare::Args),
     /// Convert a dump to another container, codec or kind
     Convert(convert::Args),
+    /// Decrypt an encrypted dump
+    Decrypt(decrypt::Args),
     /// Recover a sound dump from a damaged one
     Salvage(salvage::Args),
     /// Print memory of the dumped machine
@@ -152,6 +167,23 @@ pub enum Verb {
     KgdbGuard(kgdb_guard::Args),
 }
 
+impl Verb {
+    /// Whether the verb opens a dump, so that `LIVECORE_KEY` applies to it.
+    pub(crate) fn reads_dumps(&self) -> bool {
+        !matches!(
+            self,
+            Self::Synth(_)
+                | Self::Take(_)
+                | Self::Mem(_)
+                | Self::Cache(_)
+                | Self::Completions(_)
+                | Self::Man(_)
+                | Self::QmpGuard
+                | Self::KgdbGuard(_)
+        )
+    }
+}
+
 /// Opens the socket of a verb that accepts connections.
 pub(crate) fn listen(verb: &Verb) -> Result<Option<Listener>, Failure> {
     match verb {
@@ -173,6 +205,7 @@ pub(crate) fn run(
         Verb::Synth(args) => synth::run(args, session),
         Verb::Take(args) => take::run(args, session),
         Verb::Convert(args) => convert::run(args, session),
+        Verb::Decrypt(args) => decrypt::run(args, session),
         Verb::Salvage(args) => salvage::run(args, session),
         Verb::Info(args) => info::run(args, session),
         Verb::Read(args) => read::run(args, session),

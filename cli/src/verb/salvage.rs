@@ -14,8 +14,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input;
+use crate::keys::Keys;
 use crate::output;
 use crate::session::Session;
+use livecore_verify::OneTimeKeys;
 
 /// The most ranges of lost pages in the text report.
 const RANGES: usize = 16;
@@ -96,7 +98,9 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let options = Options {
         open: livecore_minidump::OpenOptions::new()
             .stream(session.stream_options(args.codec.threads))
-            .bitmap_limit(session.env.memory),
+            .bitmap_limit(session.env.memory)
+            .key(session.env.key.clone())
+            .key_file(input::key_file(&args.input)?),
         proven: args.proven,
         info: info_beside(&args.input),
     };
@@ -121,6 +125,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let written = written.map_err(|failure| failure.about(&args.input))?;
     let mut report = found.report().clone();
     if report.is_whole() {
+        let file = input::decrypted(&args.input, file, session)?;
         report.corrections = errors_of(file, args, session)?;
     }
     let report = &report;
@@ -196,7 +201,12 @@ fn errors_of(
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let len = input.size()?;
     let bar = session.bar("salvage: compare", args.json, Some(len));
-    let report = livecore_verify::verify(input, &checks(args, info.as_deref()), &bar);
+    let keys = session.env.key.clone().map(Keys);
+    let options = livecore_verify::Options {
+        keys: keys.as_ref().map(|keys| keys as &dyn OneTimeKeys),
+        ..checks(args, info.as_deref())
+    };
+    let report = livecore_verify::verify(input, &options, &bar);
     drop(bar);
     Ok(match report.verdict.exit_code() {
         2 | 63 => errors(&report),

@@ -10,8 +10,11 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
+use livecore_minidump::encryption::{self, PrivateKey};
 use livecore_verify::render::{self, Format, Style};
-use livecore_verify::{Depth, Facts, Filter, KernelFacts, Options, Report, Verdict, rules};
+use livecore_verify::{
+    Depth, Facts, Filter, KernelFacts, OneTimeKeys, Options, Report, Verdict, rules,
+};
 
 use crate::crash_directory::{self, Entry, Search};
 use crate::exit::Exit;
@@ -19,6 +22,7 @@ use crate::failure::Failure;
 use crate::id::Id;
 use crate::input;
 use crate::kernel_facts::ElfFacts;
+use crate::keys::Keys;
 use crate::session::Session;
 
 const MANUAL: &str = "\
@@ -285,6 +289,10 @@ struct One {
     name: String,
     source: Arc<fs::File>,
     info: Option<String>,
+    /// The content of its key file.
+    key_file: Option<Vec<u8>>,
+    /// The private key.
+    key: Option<Arc<PrivateKey>>,
 }
 
 impl One {
@@ -296,6 +304,7 @@ impl One {
         threads: NonZeroUsize,
         progress: &dyn livecore_compress::Progress,
     ) -> Report {
+        let keys = self.key.map(Keys);
         let options = Options {
             name: self.name,
             depth: depth(args),
@@ -308,13 +317,15 @@ impl One {
             memory,
             kernel,
             info: self.info.as_deref(),
+            keys: keys.as_ref().map(|keys| keys as &dyn OneTimeKeys),
+            key_file: self.key_file.as_deref(),
             ..Options::default()
         };
         let path = PathBuf::from(&options.name);
         let report = livecore_verify::verify(self.source, &options, progress);
-        match (&report.verdict, crash_directory::encrypted_message(&path)) {
-            (Verdict::NotADump(_), Some(what)) => Report {
-                verdict: Verdict::NotADump(what),
+        match (&report.verdict, crash_directory::lacks_key_file(&path)) {
+            (Verdict::NotADump(_), Some(key)) => Report {
+                verdict: Verdict::NotADump(format!("encrypted dump without its key file {key}")),
                 ..report
             },
             _ => report,
@@ -338,6 +349,11 @@ fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<D
             name,
             source: Arc::new(file),
             info: livecore_minidump::info::path_of(path).and_then(|path| text_of(&path)),
+            key_file: encryption::key_file(path)
+                .ok()
+                .flatten()
+                .map(|file| file.bytes),
+            key: session.env.key.clone(),
         }),
         Err(failure) => Err(could_not(path, failure, args)),
     }

@@ -126,6 +126,13 @@ fn minidump() -> Vec<MinidumpError> {
         MinidumpError::Unsupported {
             what: "minidump version 9".into(),
         },
+        MinidumpError::Encrypted { cipher: "ChaCha20" },
+        MinidumpError::WrongKey {
+            why: "it does not decrypt the dump's one-time key".into(),
+        },
+        MinidumpError::KeyFile {
+            what: "it is not an RSA private key in PEM, of at most 8192 bits".into(),
+        },
         MinidumpError::NoSymbol("msgbufp"),
         MinidumpError::Options("unknown level 99".into()),
         MinidumpError::Cancelled,

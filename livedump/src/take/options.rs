@@ -3,8 +3,10 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use livecore_compress::Codec;
 use livecore_minidump::KernelElf;
 use livecore_minidump::convert::Target;
+use livecore_minidump::encryption::{Cipher, PublicKey};
 
 use super::error::TakeError;
 use super::plan::PlanOptions;
@@ -34,6 +36,9 @@ pub struct RunOptions {
     /// Reread memory up to this many times until it no longer changes ([`Taken::watch`]). Memory
     /// that is known to change is watched in any case.
     pub converge: Option<u32>,
+    /// The public key for which the dump is encrypted, and the cipher. The temporary files of the run
+    /// are not encrypted; they have no names.
+    pub encryption: Option<(PublicKey, Cipher)>,
     /// The directory for unlinked temporary files.
     pub spool_dir: PathBuf,
 }
@@ -51,13 +56,19 @@ impl RunOptions {
             cpu_state: true,
             cpu: None,
             converge: None,
+            encryption: None,
             spool_dir: std::env::temp_dir(),
         }
     }
 
     /// The options for publishing a dump of `len` bytes.
     pub fn publish(&self, len: Option<u64>) -> Options {
-        let options = Options::of_dump(self.target.encoding.codec, len);
+        // An encrypted dump has no suffix: other programs cannot decompress it.
+        let codec = match self.encryption {
+            None => self.target.encoding.codec,
+            Some(_) => Codec::None,
+        };
+        let options = Options::of_dump(codec, len);
         Options {
             force: self.force,
             max: self.max,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use livecore_compress::{Codec, ReadAt};
 use livecore_kernel::locate::Machine;
 use livecore_minidump::convert::{Written, finish_with};
+use livecore_minidump::encryption::Sealer;
 use livecore_minidump::provenance::Provenance;
 use livecore_minidump::{Error, KernelDumpHeader, KernelElf, PhysMemory};
 
@@ -108,6 +109,9 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Done, TakeError> {
     options.target.check()?;
+    if let Some((_, cipher)) = &options.encryption {
+        Sealer::inner_target(*cipher, &options.target)?;
+    }
     let run = Run {
         sink: output.begin(&options.publish(None))?,
         options,
@@ -240,6 +244,7 @@ impl Run<'_, '_> {
                 stored_len: header.dumplength,
                 file_len: pending.written(),
                 header,
+                flags: 0,
                 provenance: Provenance::default(),
             };
             return self.publish(written, begun.elapsed(), None, Vec::new());
@@ -247,7 +252,11 @@ impl Run<'_, '_> {
         // Each worker reads one frame, and none is more than a few frames ahead of the slowest.
         let kept = u64::from(encoding.frame_size) * (4 * encoding.threads.get() as u64 + 4);
         let live = match &mut self.sink {
-            Sink::Pending(pending) if encoding.codec == Codec::None && pending.file().is_some() => {
+            Sink::Pending(pending)
+                if encoding.codec == Codec::None
+                    && self.options.encryption.is_none()
+                    && pending.file().is_some() =>
+            {
                 kernel.dump_in_place(pending, estimate, &mut waiting)?
             }
             _ => kernel.dump(&self.options.spool_dir, kept, estimate, &mut waiting)?,
@@ -283,9 +292,15 @@ impl Run<'_, '_> {
         let begun = Instant::now();
         let progress = self.observer.begin(Stage::Write, Some(*len));
         let (target, header) = (&self.options.target, content.header.clone());
-        let written = self
-            .sink
-            .write(|out| finish_with(*payload, header, provenance, target, out, &*progress))?;
+        let written = self.sink.write(|out| match &self.options.encryption {
+            None => finish_with(*payload, header, provenance, target, out, &*progress),
+            Some((key, cipher)) => {
+                let inner = Sealer::inner_target(*cipher, target)?;
+                Sealer::new(key, *cipher)?.write(out, |out| {
+                    finish_with(*payload, header, provenance, &inner, out, &*progress)
+                })
+            }
+        })?;
         Ok((written, begun.elapsed()))
     }
 

@@ -95,6 +95,8 @@ pub struct Written {
     pub file_len: u64,
     /// The new header of the dump: in the file, or for a separate `info.N`.
     pub header: KernelDumpHeader,
+    /// Flags of the seal, such as [`FLAG_SHORT`].
+    pub flags: u32,
     /// How the dump was produced: recorded in the seal and in `info.N`.
     pub provenance: Provenance,
 }
@@ -470,6 +472,7 @@ fn close(
         payload_len: stored.content_len,
         stored_len: stored.stored_len,
         file_len: stored.stored_len + added,
+        flags: record.flags,
         provenance: Provenance::of(&record),
         header: record.header,
     })

@@ -10,14 +10,16 @@ use livecore_compress::spool;
 use livecore_compress::{NoProgress, Progress, ReadAt};
 
 use super::carried;
+use super::decrypt;
 use super::envelope::Envelope;
 use super::minidump::Dump;
 use super::open::read_header;
 use super::options::OpenOptions;
 use super::warning::Warning;
-use crate::container;
+use crate::container::Opened;
 use crate::elf::core::ElfCore;
 use crate::elf::headers::Head;
+use crate::encryption::key_file;
 use crate::info::{self, InfoFile};
 use crate::{Architecture, ByteOrder, DumpMemory, Error, FullDump, KernelDumpHeader, KernelMemory};
 use livecore_defs::elf::ELFOSABI_STANDALONE;
@@ -59,7 +61,11 @@ impl AnyDump {
                 what: format!("{} is not a regular file", path.display()),
             });
         }
-        Self::build(Arc::new(file), info::find(path), options)
+        let mut options = options.clone();
+        if options.key_file.is_none() {
+            options.key_file = key_file(path).map_err(|e| Error::io("read", e))?;
+        }
+        Self::build(Arc::new(file), info::find(path), &options)
     }
 
     /// Opens the dump in `source`.
@@ -234,7 +240,25 @@ impl AnyDump {
         info_file: Option<InfoFile>,
         options: &OpenOptions,
     ) -> Result<Self, Error> {
-        let opened = container::open(source, &options.stream)?;
+        let opened = decrypt::open(source, options)?;
+        let encryption = opened.encryption;
+        match (Self::of_payload(opened, info_file, options), encryption) {
+            // A wrong key makes random bytes, or a damaged dump.
+            (Err(Error::NotADump { found }), Some(cipher)) => Err(Error::broken(
+                format!("data decrypted with {cipher}"),
+                0,
+                found,
+                "a dump",
+            )),
+            (result, _) => result,
+        }
+    }
+
+    fn of_payload(
+        opened: Opened,
+        info_file: Option<InfoFile>,
+        options: &OpenOptions,
+    ) -> Result<Self, Error> {
         let content = opened.stream.content();
         let mut head = [0; 64];
         let got = content.read_full_at(&mut head, 0)?;

@@ -12,6 +12,7 @@ use super::contradictions::of_kerneldump;
 use super::origin::HeaderOrigin;
 use super::warning::Warning;
 use crate::container::{Container, Opened};
+use crate::encryption::Cipher;
 use crate::info::Info;
 use crate::info::InfoFile;
 use crate::kerneldump::Magic;
@@ -32,6 +33,7 @@ pub struct Envelope {
     seal: Option<SealRecord>,
     pub(crate) content: Arc<dyn ReadAt>,
     embedded: bool,
+    encryption: Option<Cipher>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -64,6 +66,7 @@ impl Envelope {
         Self {
             container: opened.container,
             content: opened.stream.content(),
+            encryption: opened.encryption,
             stream: Arc::new(opened.stream),
             file_len: opened.file_len,
             header,
@@ -95,6 +98,7 @@ impl Envelope {
             seal: self.seal.clone(),
             content: carried.content,
             embedded: true,
+            encryption: self.encryption,
             warnings,
         }
     }
@@ -126,6 +130,11 @@ impl Envelope {
     /// The codec of the payload in the container.
     pub fn codec(&self) -> Codec {
         self.stream.codec()
+    }
+
+    /// The cipher of an encrypted dump, which was opened with its private key.
+    pub fn encryption(&self) -> Option<Cipher> {
+        self.encryption
     }
 
     /// Whether the file is an ELF core with a minidump ([`crate::elf::export`]).

@@ -11,6 +11,7 @@
 mod any;
 pub(crate) mod carried;
 mod contradictions;
+mod decrypt;
 pub(crate) mod envelope;
 mod memory;
 mod minidump;

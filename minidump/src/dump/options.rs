@@ -1,5 +1,9 @@
 //! Options for opening a dump.
 
+use std::sync::Arc;
+
+use crate::encryption::{KeyFile, PrivateKey};
+
 /// Options for opening a dump.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
@@ -11,6 +15,11 @@ pub struct OpenOptions {
     /// The maximum memory for the bitmap or the ranges of a full dump. A machine with 1 TiB of memory
     /// needs 32 MiB.
     pub bitmap_limit: u64,
+    /// The private key for encrypted dumps.
+    pub key: Option<Arc<PrivateKey>>,
+    /// The key file of a dump without a path. By default [`AnyDump::open`](crate::AnyDump::open) reads
+    /// the one in the directory of the dump.
+    pub key_file: Option<KeyFile>,
 }
 
 impl OpenOptions {
@@ -20,6 +29,8 @@ impl OpenOptions {
         Self {
             bitmap_limit: stream.memory / 2,
             zero_tail: false,
+            key: None,
+            key_file: None,
             stream,
         }
     }
@@ -36,6 +47,20 @@ impl OpenOptions {
     #[must_use]
     pub fn zero_tail(mut self, zero_tail: bool) -> Self {
         self.zero_tail = zero_tail;
+        self
+    }
+
+    /// Sets [`Self::key`].
+    #[must_use]
+    pub fn key(mut self, key: Option<Arc<PrivateKey>>) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// Sets [`Self::key_file`].
+    #[must_use]
+    pub fn key_file(mut self, key_file: Option<KeyFile>) -> Self {
+        self.key_file = key_file;
         self
     }
 

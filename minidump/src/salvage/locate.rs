@@ -74,7 +74,7 @@ pub(super) fn locate(source: &Arc<dyn ReadAt>) -> Result<Located, Error> {
         }
         if header.dumpkeysize != 0 && header.parity_ok {
             return Err(Error::Unsupported {
-                what: "encrypted dump: decrypt it with decryptcore(8) first".into(),
+                what: "encrypted dump with a damaged header or key block".into(),
             });
         }
     }

@@ -38,6 +38,7 @@ use livecore_compress::{Codec, Output, Progress, ReadAt};
 
 use crate::container::stream_options;
 use crate::convert::{Target, Written, finish_record};
+use crate::encryption::locate as locate_encrypted;
 use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, SealRecord, Unproven};
 use livecore_defs::seal::{
@@ -73,9 +74,29 @@ impl Salvage {
         options: &Options,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        let located = locate::locate(&source)?;
+        let encrypted = locate_encrypted(
+            &source,
+            options.open.key_file.as_ref(),
+            &options.open.stream,
+        );
+        let mut stream_of = options.open.stream.clone();
+        let (source, header) = match encrypted {
+            Ok(Some(encrypted)) => {
+                // Restart points contain plain data.
+                stream_of.restart_cache = None;
+                let plain = encrypted.decrypt(options.open.key.as_deref())?;
+                (plain, encrypted.header)
+            }
+            // A damaged header can state a key that does not exist.
+            Ok(None) | Err(Error::Broken { .. }) => (source, None),
+            Err(error) => return Err(error),
+        };
+        let mut located = locate::locate(&source)?;
+        located.header = located
+            .header
+            .or(header.map(|(header, _)| (header, HeaderFrom::Trailing)));
         let window = located.window(&source);
-        let stream = stream_options(&*window, &options.open.stream)?;
+        let stream = stream_options(&*window, &stream_of)?;
         let mut stored = Stored::recover(Arc::clone(&window), &stream, progress)?;
         // Memory may contain seals of other dumps.
         let is_last = located.container() == "saved" && stored.is_seal_in_place();

@@ -7,7 +7,7 @@ use super::cursor::Names;
 use super::error::{BuildError, Result};
 use super::recipe::{Codec, Container, Kind, Recipe};
 use super::seal::{self, Facts};
-use super::{stream, textdump};
+use super::{encryption, textdump};
 
 /// Bytes at the start of a device that the kernel never writes.
 const RESERVED: u64 = 65536;
@@ -34,9 +34,9 @@ pub(crate) fn pack(
         Container::Live => recipe.page_size,
         _ => recipe.sector,
     };
-    let key = recipe.key.map_or(0, |(_, wrapped)| {
-        (37 + wrapped).next_multiple_of(recipe.sector)
-    });
+    let key = recipe
+        .key
+        .map_or(0, |key| (37 + key.wrapped).next_multiple_of(recipe.sector));
     let mut facts = Facts {
         text: matches!(recipe.kind, Kind::Text(_)),
         machine: arch.machine,
@@ -137,11 +137,8 @@ fn device(recipe: &Recipe, stored: &[u8], facts: &mut Facts, names: &mut Names) 
     let mut write = |at: u64, data: &[u8]| {
         bytes[at as usize..at as usize + data.len()].copy_from_slice(data);
     };
-    if let Some((algorithm, wrapped)) = recipe.key {
-        write(
-            leading + sector,
-            &stream::key_block(algorithm, wrapped, facts.key),
-        );
+    if let Some(key) = recipe.key {
+        write(leading + sector, &encryption::key_block(key, facts.key));
     }
     if facts.text {
         write(start, &textdump::reversed(stored));

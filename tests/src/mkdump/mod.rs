@@ -30,7 +30,7 @@
 //! Also: `let NAME = N`, `pagesize 16K`, `kernbase N`, `kernend N`, `dmap BASE END`,
 //! `dmapphys N`, `startkernel N` and `groups N` (powerpc64), `bytes CONTENT` (raw),
 //! `delta VA PA ALIGN` (full dumps), `member "NAME" CONTENT` (text dumps), `sector N`, `device_size N`, `stale SEED`,
-//! `frame N` (sealed), `kdh version N`, `key aes|chacha20 N`, `cleared`,
+//! `frame N` (sealed), `kdh version N`, `key aes|chacha20 N [pkcs1]`, `cleared`,
 //! `info "DEVICE" bounds N status good ctime`, `reword "OLD" "NEW"` in that text. `set leading.` and
 //! `set trailing.` change one copy of the header without its parity; `set seal.` changes the seal's
 //! header and updates its digest unless that is set as well; `set attachment.` changes `version`
@@ -56,6 +56,7 @@ mod content;
 mod cursor;
 mod digest;
 mod edit;
+mod encryption;
 mod error;
 mod full;
 mod hpt;
@@ -89,6 +90,8 @@ pub struct Built {
     pub bytes: Vec<u8>,
     /// The text of `info.N`, if the recipe has an `info` statement.
     pub info: Option<String>,
+    /// The content of `key.N`, if the recipe has a `key` statement.
+    pub key: Option<Vec<u8>>,
     /// The uncompressed dump before the edits of `stream` and `file`.
     pub payload: Vec<u8>,
     /// The expected contents of the undamaged dump; only for minidumps.
@@ -145,6 +148,10 @@ pub fn build_all(text: &str) -> Result<Built, BuildError> {
     Ok(Built {
         bytes,
         info,
+        key: recipe.key.map(|key| {
+            let size = (37 + key.wrapped).next_multiple_of(recipe.sector);
+            encryption::key_block(key, size)
+        }),
         payload,
         oracle,
     })

@@ -207,9 +207,20 @@ pub(crate) struct Recipe {
     pub(crate) codec: Codec,
     pub(crate) level: i32,
     pub(crate) kdh_version: u32,
-    pub(crate) key: Option<(u8, u64)>,
+    pub(crate) key: Option<Key>,
     pub(crate) cleared: bool,
     pub(crate) info: Option<Info>,
+}
+
+/// The encryption of the dump.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    /// `kdk_encryption`.
+    pub(crate) algorithm: u8,
+    /// Size of the wrapped key in bytes.
+    pub(crate) wrapped: u64,
+    /// Whether it is wrapped with PKCS#1 v1.5 instead of OAEP.
+    pub(crate) pkcs1: bool,
 }
 
 impl Recipe {

@@ -3,10 +3,11 @@
 use super::arch::Arch;
 use super::content::Content;
 use super::cursor::Cursor;
+use super::encryption;
 use super::error::{BuildError, Result};
 use super::recipe::{
-    Change, Codec, Container, Edit, Garbage, Info, Kind, Mapping, Protection, RawEntry, Recipe,
-    Set, Stage, Value,
+    Change, Codec, Container, Edit, Garbage, Info, Key, Kind, Mapping, Protection, RawEntry,
+    Recipe, Set, Stage, Value,
 };
 
 /// The most pages of one statement.
@@ -204,11 +205,15 @@ fn statement(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
         }
         "key" => {
             let algorithm = match cursor.word("aes or chacha20")? {
-                "aes" => 1,
-                "chacha20" => 2,
+                "aes" => encryption::AES,
+                "chacha20" => encryption::CHACHA20,
                 _ => return Err(cursor.expected("aes or chacha20")),
             };
-            recipe.key = Some((algorithm, bounded(cursor, "wrapped key", 0x1_0000)?));
+            recipe.key = Some(Key {
+                algorithm,
+                wrapped: bounded(cursor, "wrapped key", 0x1_0000)?,
+                pkcs1: cursor.eat("pkcs1"),
+            });
         }
         "cleared" => recipe.cleared = true,
         "info" => info(recipe, cursor)?,

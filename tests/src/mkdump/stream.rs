@@ -5,7 +5,7 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
-use super::content::noise;
+use super::encryption;
 use super::error::{BuildError, Result};
 use super::recipe::{Codec, Recipe};
 
@@ -33,8 +33,8 @@ pub(crate) fn store(recipe: &Recipe, payload: &[u8]) -> Result<Vec<u8>> {
             .map(|parts| parts.concat()),
     };
     let mut stored = stored.map_err(failed)?;
-    if recipe.key.is_some() {
-        scramble(&mut stored);
+    if let Some(key) = recipe.key {
+        encryption::encrypt(key, &mut stored);
     }
     Ok(stored)
 }
@@ -91,36 +91,10 @@ pub(crate) fn frame(
     encoder.finish()
 }
 
-/// Replaces encryption: no reader decrypts the bytes, so they only have to differ from the
-/// plain ones.
-fn scramble(bytes: &mut [u8]) {
-    for (i, chunk) in bytes.chunks_mut(8).enumerate() {
-        let stream = noise(0x006b_6579, i as u64).to_le_bytes();
-        for (byte, key) in chunk.iter_mut().zip(stream) {
-            *byte ^= key;
-        }
-    }
-}
-
-/// The key block: algorithm, initialization vector, wrapped key, zeros up to `size` bytes.
-///
-/// FreeBSD `sys/sys/kerneldump.h`, `struct kerneldumpkey`.
-pub(crate) fn key_block(algorithm: u8, wrapped: u64, size: u64) -> Vec<u8> {
-    let mut out = vec![algorithm];
-    out.extend((0..4).flat_map(|i| noise(0x6976, i).to_le_bytes()));
-    out.extend_from_slice(&(wrapped as u32).to_be_bytes());
-    let words = wrapped.div_ceil(8);
-    let key: Vec<u8> = (0..words)
-        .flat_map(|i| noise(0x6b, i).to_le_bytes())
-        .collect();
-    out.extend_from_slice(&key[..wrapped as usize]);
-    out.resize(size as usize, 0);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mkdump::content::noise;
     use std::io::Read as _;
 
     #[test]
@@ -145,14 +119,5 @@ mod tests {
         let stored = frame(&payload, 6, false, true).unwrap();
         assert_eq!(stored[..6], [0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58]);
         assert_eq!(zstd::stream::decode_all(&stored[..]).unwrap(), payload);
-    }
-
-    #[test]
-    fn key_block_layout_is_packed() {
-        let block = key_block(1, 256, 512);
-        assert_eq!(block.len(), 512);
-        assert_eq!((block[0], &block[33..37]), (1, &[0, 0, 1, 0][..]));
-        assert!(block[37 + 256..].iter().all(|byte| *byte == 0));
-        assert_ne!(block[37 + 255], 0);
     }
 }

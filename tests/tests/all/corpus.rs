@@ -43,6 +43,7 @@ fn recipes_have_a_description_and_an_expected_verdict() {
             Verdict::Broken => 2,
             Verdict::Warning => 3,
             Verdict::Unsupported => 63,
+            Verdict::Encrypted => 3,
         };
         assert_eq!(expected.exit, exit, "{name}");
         let region = expected.region.is_some();

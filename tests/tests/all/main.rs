@@ -18,6 +18,7 @@ mod corpus;
 mod cycles;
 mod dumps;
 mod elf;
+mod encrypted;
 mod failures;
 mod freebsd_headers;
 mod guests;

@@ -288,6 +288,8 @@ fn opening_a_recipe_fails_with_the_kind_of_error_of_its_verdict() {
         match (verdict(&recipe), try_open(&bytes)) {
             (_, Err(Error::Io { .. })) => panic!("{name}: I/O error"),
             (Verdict::Unsupported, Err(Error::NotADump { .. } | Error::Unsupported { .. })) => {}
+            (Verdict::Encrypted, Err(Error::Encrypted { .. })) => {}
+            (Verdict::Encrypted, answer) => panic!("{name}: {answer:?}"),
             (Verdict::Unsupported, answer) => panic!("{name}: {answer:?}"),
             (Verdict::Broken, Err(Error::NotADump { .. } | Error::Unsupported { .. })) => {
                 assert!(!is_supported(&recipe), "{name}: error is not Broken");

@@ -430,7 +430,9 @@ fn recipes_without_errors_compare_equal_to_themselves() {
         let verified = livecore_verify::verify(source, &options, &NoProgress);
         let usable = matches!(verified.verdict, Verdict::Sound | Verdict::Warnings);
         let found = compared(&bytes, &bytes);
-        let code = if usable { 0 } else { 4 };
+        // Without the private key, the pages of an encrypted dump cannot be compared.
+        let encrypted = verified.findings.iter().any(|f| f.rule.id == "KEY-UNREAD");
+        let code = if usable && !encrypted { 0 } else { 4 };
         let what = format!("{}: {:#}", recipe.name, found.value());
         assert_eq!(found.answer.exit_code(), code, "{what}");
     }

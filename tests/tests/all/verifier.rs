@@ -183,6 +183,7 @@ const IN_VERIFY: &[&str] = &[
 
 /// Rules without a recipe, and why.
 const WITHOUT_RECIPE: &[(&str, &str)] = &[
+    ("KEY-CONTENT", "it needs the private key: `encrypted.rs`"),
     ("KDH-MAGIC", "a block without the magic is not a header"),
     ("KDH-VERSION", "an unknown version is unsupported"),
     ("MD-MAGIC", "an unknown magic is unsupported"),

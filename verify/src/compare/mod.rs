@@ -196,6 +196,13 @@ struct Side {
 }
 
 impl Side {
+    /// Why the pages could not be compared, if the dump is encrypted and there is no private key.
+    fn unread(&self) -> Option<String> {
+        let is_usable = matches!(self.report.verdict, Verdict::Sound | Verdict::Warnings);
+        (is_usable && self.scanned.is_none())
+            .then(|| format!("{}: encrypted; use --key PRIVATE.pem", self.report.name))
+    }
+
     /// A dump that could not be verified because no thread could be created.
     fn without_thread(name: &str, error: &std::io::Error) -> Self {
         let report = Report {
@@ -306,7 +313,8 @@ fn finish(merged: Merged, a: Side, b: Side, options: &Options<'_>) -> Comparison
         && sections.is_empty()
         && machine.is_empty()
         && (headers.is_empty() || !options.strict);
-    let answer = match broken([&a.report, &b.report]) {
+    let unread = [&a, &b].into_iter().find_map(Side::unread);
+    let answer = match broken([&a.report, &b.report]).or(unread) {
         Some(why) => Answer::CouldNot(why),
         None if same => Answer::Same,
         None => Answer::Differ,

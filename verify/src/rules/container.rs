@@ -1,5 +1,43 @@
 //! Rules about the layout of payload and header in the file.
 
+rules! { Container, KEY:
+    KEY_CIPHER = "KEY-CIPHER", Error,
+        "the key block of an encrypted dump names a known cipher, that of the seal",
+        "kdk_encryption with the ciphers of FreeBSD, and with the seal's header",
+        "FreeBSD 15 sys/sys/kerneldump.h",
+        "the key block is damaged, or a later kernel wrote it: without the key block, the data is lost";
+    KEY_LENGTH = "KEY-LENGTH", Error,
+        "the encrypted one-time key has 1 to 2048 bytes, and is in the key block",
+        "kdk_encryptedkeysize with the limit, and with the size of the key block",
+        "FreeBSD 15 sys/sys/kerneldump.h",
+        "the key block is damaged or truncated: without it, the data is lost";
+    KEY_SIZE = "KEY-SIZE", Error,
+        "dumpkeysize is the size of the key block, in whole blocks of the dumper",
+        "dumpkeysize with kdk_encryptedkeysize and blocksize",
+        "FreeBSD 15 sys/kern/kern_shutdown.c",
+        "the header or the key block is damaged";
+    KEY_PADDING = "KEY-PADDING", Warning,
+        "zeros follow the encrypted key in the key block",
+        "the bytes from the end of the encrypted key to the end of the block",
+        "FreeBSD 15 sys/kern/kern_shutdown.c; seen on 12.1 devices",
+        "the key block may be damaged; the private key shows whether it is usable";
+    KEY_DATA = "KEY-DATA", Error,
+        "AES-256-CBC encrypts uncompressed data of whole blocks",
+        "the cipher with the compression byte and with the length of the data",
+        "FreeBSD 15 sys/kern/kern_shutdown.c; sbin/decryptcore/decryptcore.c",
+        "the header or the key block is damaged: decryptcore(8) cannot decrypt the end of the data";
+    KEY_CONTENT = "KEY-CONTENT", Error,
+        "decrypted data is a dump",
+        "the first bytes of the data, after decryption, with those of a dump",
+        "FreeBSD 15 sbin/decryptcore/decryptcore.c",
+        "the key block belongs to another dump, or the data is damaged";
+    KEY_UNREAD = "KEY-UNREAD", Warning,
+        "the data of an encrypted dump was decrypted and checked",
+        "whether the verifier has the private key",
+        "the verifier checks only headers, key block and seal without it",
+        "use --key PRIVATE.pem to check the data";
+}
+
 rules! { Container, CONTAINER:
     CON_HEADER_PLACE = "CON-HEADER-PLACE", Error,
         "a raw live file ends with its header, at dumplength rounded up to the block size",

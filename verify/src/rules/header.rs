@@ -57,7 +57,7 @@ rules! { Header, HEADER:
         "FreeBSD 14 sys/kern/kern_vnodedumper.c, sys/kern/kern_shutdown.c",
         "the header is damaged";
     KDH_KEYSIZE = "KDH-KEYSIZE", Error,
-        "only a dump device contains a key, and the key is a whole number of blocks",
+        "only a dump device and an encrypted sealed file contain a key, and the key is a whole number of blocks",
         "the dumpkeysize field with the container and the block size",
         "FreeBSD 12.1 sys/kern/kern_shutdown.c",
         "the header is damaged, or an encrypted dump was copied without its key";

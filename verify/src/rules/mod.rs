@@ -47,6 +47,7 @@ pub use tables::*;
 pub fn all() -> impl Iterator<Item = &'static Rule> {
     [
         container::CONTAINER,
+        container::KEY,
         header::HEADER,
         header::INFO,
         codec::STREAMS,

@@ -36,6 +36,10 @@ pub(crate) struct Sealed {
     pub(crate) producer: ProducerRecords,
     /// File offset of the attachment.
     pub(crate) attachment_at: u64,
+    /// The cipher that the seal states.
+    pub(crate) cipher: u8,
+    /// The key block, and the offset of its part.
+    pub(crate) key: Option<(Vec<u8>, u64)>,
 }
 
 /// Checks the seal that begins at `start`, against the frames in `walked`.
@@ -63,6 +67,8 @@ pub(crate) fn check(
         content_len: number(&header, 16, 8),
         producer: ProducerRecords::default(),
         attachment_at: pieces.at(head_len as u64),
+        cipher: header.get(11).copied().unwrap_or(CIPHER_NONE),
+        key: None,
     };
     if !trusted {
         return Ok(sealed);
@@ -100,6 +106,7 @@ pub(crate) fn check(
         HEADER_LEN => parts::check(input, codec, at, &header, walked, sink)?,
         _ => parts::Parts::default(),
     };
+    sealed.key = parts.key;
     sealed
         .producer
         .check_ranges(parts.ranges, pieces.at(head_len as u64), sink);
@@ -214,9 +221,16 @@ fn check_header(header: &[u8], pieces: &Pieces, sink: &mut Sink) -> bool {
         HEADER_LEN => (number(header, 88, 8) == 0, "11 and 88 to 95"),
         _ => (number(header, 44, 4) == 0, "11 and 44 to 47"),
     };
-    let reserved = header[11] == 0 && reserved;
+    // Only an uncompressed seal with parts can state a cipher.
+    let encryptable = len == HEADER_LEN && header[10] == CODEC_NONE;
+    let most = if encryptable {
+        CIPHER_CHACHA20
+    } else {
+        CIPHER_NONE
+    };
+    let reserved = header[11] <= most && reserved;
     sink.check(&rules::SEAL_HEADER, reserved, &place, |f| {
-        f.found("nonzero reserved bytes")
+        f.found("nonzero reserved bytes, or an unknown cipher")
             .expected(format!("zeros in bytes {bytes}"))
             .bytes(at, header)
     });

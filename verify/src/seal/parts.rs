@@ -23,6 +23,8 @@ const STEP: usize = 1 << 16;
 pub(super) struct Parts {
     /// Number of unproven ranges.
     pub(super) ranges: u64,
+    /// The key block, and the offset of its part.
+    pub(super) key: Option<(Vec<u8>, u64)>,
 }
 
 /// One valid part.
@@ -71,7 +73,8 @@ pub(super) fn check(
     let content = number(header, 16, 8);
     let mut last_range = 0;
     for n in 0..count {
-        let place = Location::file(Region::Nth("part", n), walk.at);
+        let part_at = walk.at;
+        let place = Location::file(Region::Nth("part", n), part_at);
         let part = match walk.next()? {
             Ok(part) => part,
             Err(why) => {
@@ -84,6 +87,7 @@ pub(super) fn check(
         let fault = match part.kind {
             PART_COPY => copy.add(&part),
             PART_UNPROVEN => parts.add(&part, &mut last_range, content),
+            PART_KEYS => parts.add_key(part, part_at),
             _ => None,
         };
         sink.check(&rules::SEAL_PARTS, fault.is_none(), &place, |f| {
@@ -208,6 +212,18 @@ impl Walk<'_> {
 }
 
 impl Parts {
+    /// Adds the key block. Returns a description of what is wrong with it.
+    fn add_key(&mut self, part: Part, at: u64) -> Option<String> {
+        let len = part.bytes.len();
+        if part.codec != CODEC_NONE || part.content_len as usize != len || part.offset != 0 {
+            return Some(format!(
+                "a key block of {len} bytes that is compressed or in pieces"
+            ));
+        }
+        self.key = Some((part.bytes, at + PART_HEADER_LEN as u64));
+        None
+    }
+
     /// Adds a piece of the list of unproven ranges. Returns a description of what is wrong with it.
     fn add(&mut self, part: &Part, last: &mut u64, content: u64) -> Option<String> {
         let piece = part.bytes.len();

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use livecore_livedump::publish::{self, Destination};
+use livecore_minidump::encryption::Sealer;
 use livecore_minidump::{Container, Warning};
 
-use crate::args::{CodecArgs, ContainerArg};
+use crate::args::{CodecArgs, ContainerArg, EncryptArgs};
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, Opening};
+use crate::keys;
 use crate::output;
 use crate::session::Session;
 
@@ -26,6 +28,7 @@ Examples:
   livecore convert --to elf --notes linux --kernel kernel livecore.0.zst core
         then: gdb -ex 'set osabi GNU/Linux' -ex 'file kernel' -ex 'core core'
   livecore convert --to minidump core vmcore.0
+  livecore convert -Z --encrypt public.pem vmcore.3 vmcore.3.encrypted
 
 Without --to, the payload stays the same, byte for byte. If IN has no header, livecore makes one from \
 the info file or from the payload, and the seal records this.
@@ -97,6 +100,9 @@ pub struct Args {
     /// Note format of an ELF core [default: freebsd]
     #[arg(long, value_enum, value_name = "SYSTEM", requires = "to")]
     pub notes: Option<NotesArg>,
+    /// The encryption.
+    #[command(flatten)]
+    pub encryption: EncryptArgs,
     /// Fill pages lost at the end of a short file with zeros
     #[arg(long)]
     pub zero_tail: bool,
@@ -131,6 +137,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         _ => ContainerArg::Sealed,
     });
     let target = output::target(&args.codec, container, codec, session)?;
+    let encryption = keys::encryption(&args.encryption, &target)?;
     let opening = Opening {
         threads: args.codec.threads,
         zero_tail: args.zero_tail,
@@ -149,7 +156,13 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let bar = session.bar("convert", args.json, len);
     let mut write = |out: &mut dyn livecore_compress::Output,
                      progress: &dyn livecore_compress::Progress| {
-        work.write(&target, out, progress)
+        match &encryption {
+            None => work.write(&target, out, progress),
+            Some((key, cipher)) => {
+                let inner = Sealer::inner_target(*cipher, &target)?;
+                Sealer::new(key, *cipher)?.write(out, |out| work.write(&inner, out, progress))
+            }
+        }
     };
     let written = output::write(
         &destination,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use livecore_compress::{Stream, StreamKind};
 use livecore_minidump::HeaderOrigin;
+use livecore_minidump::encryption::Cipher;
 use livecore_minidump::provenance::Provenance;
 use livecore_minidump::{Dump, KernelDumpHeader, Layout};
 use serde::Serialize;
@@ -22,6 +23,7 @@ pub(crate) struct MinidumpFacts {
     /// Disk space of the file; `None` for a stream.
     pub(super) disk_size: Option<u64>,
     pub(super) container: &'static str,
+    pub(super) encryption: Option<&'static str>,
     pub(super) codec: &'static str,
     pub(super) stream: &'static str,
     pub(super) frames: Option<Frames>,
@@ -228,6 +230,7 @@ impl MinidumpFacts {
             file_size: dump.envelope().file_len(),
             disk_size: disk_size(path),
             container: dump.envelope().container().name(),
+            encryption: dump.envelope().encryption().map(Cipher::name),
             codec: dump.envelope().codec().name(),
             stream: stream_name(stream.kind()),
             frames,

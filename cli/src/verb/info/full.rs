@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use livecore_minidump::encryption::Cipher;
 use livecore_minidump::{FullDump, KernelMemory};
 use serde::Serialize;
 
@@ -27,6 +28,7 @@ pub(super) struct FullFacts {
     file_size: u64,
     disk_size: Option<u64>,
     container: &'static str,
+    encryption: Option<&'static str>,
     codec: &'static str,
     stream: &'static str,
     frames: Option<Frames>,
@@ -87,6 +89,7 @@ impl FullFacts {
             file_size: dump.envelope().file_len(),
             disk_size: disk_size(path),
             container: dump.envelope().container().name(),
+            encryption: dump.envelope().encryption().map(Cipher::name),
             codec: dump.envelope().codec().name(),
             stream: stream_name(stream.kind()),
             frames: Frames::of(stream),
@@ -145,6 +148,9 @@ pub(super) fn print(facts: &FullFacts, out: &mut dyn Write) -> io::Result<()> {
         lines.line("disk size", Bytes(size))?;
     }
     lines.line("container", facts.container)?;
+    if let Some(cipher) = facts.encryption {
+        lines.line("encryption", cipher)?;
+    }
     let codec = text::codec(facts.codec, facts.frames.as_ref(), facts.stream);
     lines.line("codec", codec)?;
     text::payload(facts.codec, "program headers", &facts.payload, &mut lines)?;

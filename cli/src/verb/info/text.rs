@@ -36,6 +36,9 @@ pub(super) fn print(facts: &MinidumpFacts, out: &mut dyn Write) -> io::Result<()
         lines.line("disk size", Bytes(size))?;
     }
     lines.line("container", facts.container)?;
+    if let Some(cipher) = facts.encryption {
+        lines.line("encryption", cipher)?;
+    }
     lines.line(
         "codec",
         codec(facts.codec, facts.frames.as_ref(), facts.stream),

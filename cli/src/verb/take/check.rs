@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use livecore_livedump::take::Lacking;
 use livecore_verify::render::{self, Format, Style};
-use livecore_verify::{Depth, Options, Verdict, verify};
+use livecore_verify::{Depth, Filter, Options, Verdict, verify};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -30,6 +30,11 @@ pub(super) fn published(
         depth: if decode { Depth::Default } else { Depth::Quick },
         threads: crate::args::threads(None),
         memory: session.env.memory,
+        // The machine that is dumped does not have the private key.
+        filter: Filter {
+            skip: vec!["KEY-UNREAD".into()],
+            ..Filter::default()
+        },
         ..Options::default()
     };
     let bar = session.bar("verify", !decode, None);

@@ -27,12 +27,12 @@ use livecore_livedump::take::{bootfile, check_kernel, running};
 use livecore_minidump::convert::Target;
 use livecore_minidump::{Container, KernelElf};
 
-use crate::args::{CodecArgs, ContainerArg};
+use crate::args::{CodecArgs, ContainerArg, EncryptArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::session::Session;
-use crate::{emulated, guard, input, output};
+use crate::{emulated, guard, input, keys, output};
 use listener::Listener;
 
 /// The device that a live dump's `info.N` names.
@@ -127,11 +127,14 @@ pub struct Args {
     /// Let the running kernel compress the dump
     ///
     /// The result is a single compressed stream in a saved or raw file.
-    #[arg(long, conflicts_with_all = ["source", "kernel", "level", "frame_size"])]
+    #[arg(long, conflicts_with_all = ["source", "kernel", "level", "frame_size", "encrypt"])]
     pub kernel_compress: bool,
     /// The codec: zstd unless the file's suffix selects another.
     #[command(flatten)]
     pub codec: CodecArgs,
+    /// The encryption.
+    #[command(flatten)]
+    pub encryption: EncryptArgs,
     /// Container format of the file
     #[arg(
         short = 'O',
@@ -221,6 +224,7 @@ fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     output::check_suffix(&args.out, &args.codec, session)?;
     let target = output::target(&args.codec, args.container, default, session)?;
+    let encryption = keys::encryption(&args.encryption, &target)?;
     if args.is_live() {
         check_live(args, &destination, &target)?;
     }
@@ -234,6 +238,7 @@ fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         cpu_state: !args.no_cpu_state,
         cpu: args.cpu,
         converge: args.converge,
+        encryption,
         // A file system with space for the dump has space for its temporary files.
         spool_dir: match destination.directory() {
             Some(directory) if !is_device(&args.out) => directory.into(),

@@ -16,6 +16,8 @@
 //! | `info NAME = VALUE`  | change a line of the info file                                           |
 //! | `info-text TEXT`     | replace the info file                                                    |
 //! | `elf LINE`           | add a line to the kernel's recipe                                        |
+//! | `key`                | decrypt the one-time key of the builder                                 |
+//! | `key-file`           | pass the key block as the content of the key file                       |
 //! | `deep`               | verify with `Depth::Deep`                                                |
 //! | `memory N`           | set the memory limit to N bytes                                          |
 
@@ -29,7 +31,7 @@ use common::{describe, seal_parts, verify};
 use livecore_compress::Codec;
 use livecore_minidump::KernelElf;
 use livecore_tests::{mkdump, mkelf};
-use livecore_verify::{Depth, Group, KernelFacts, Options};
+use livecore_verify::{Depth, Group, KernelFacts, OneTimeKeys, Options};
 use xxhash_rust::xxh64::xxh64;
 
 /// A note on most of these dumps: their kernel map is one page directory, to keep them small.
@@ -41,8 +43,20 @@ struct Case {
     info: Option<String>,
     kernel: Option<KernelElf>,
     also: BTreeSet<String>,
+    /// Whether the verifier has the private key.
+    key: bool,
+    key_file: Option<Vec<u8>>,
     deep: bool,
     memory: Option<u64>,
+}
+
+/// The one-time key of all dumps that the builder encrypts.
+struct BuilderKey;
+
+impl OneTimeKeys for BuilderKey {
+    fn decrypt(&self, _: &[u8]) -> Result<[u8; 32], String> {
+        Ok(std::array::from_fn(|i| 0xc0 + i as u8))
+    }
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> usize {
@@ -107,6 +121,8 @@ fn case(path: &Path) -> Case {
         info: built.info,
         kernel: None,
         also: BTreeSet::new(),
+        key: false,
+        key_file: None,
         deep: false,
         memory: None,
     };
@@ -116,6 +132,8 @@ fn case(path: &Path) -> Case {
     for line in text.lines().filter_map(|line| line.strip_prefix("#! ")) {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
+            "key" => case.key = true,
+            "key-file" => case.key_file.clone_from(&built.key),
             "also" => case.also.extend(rest.split(' ').map(str::to_string)),
             "seal" => {
                 let (codec, frame) = rest.split_once(' ').unwrap();
@@ -200,6 +218,8 @@ fn every_rule_has_a_dump_that_breaks_only_that_rule() {
             },
             kernel: kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts),
             info: case.info.as_deref(),
+            keys: case.key.then_some(&BuilderKey as &dyn OneTimeKeys),
+            key_file: case.key_file.as_deref(),
             memory: case.memory.unwrap_or(Options::default().memory),
             ..Options::default()
         };
@@ -274,6 +294,8 @@ fn quick_applies_the_rules_about_headers_and_seals() {
         let options = Options {
             depth: Depth::Quick,
             info: case.info.as_deref(),
+            keys: case.key.then_some(&BuilderKey as &dyn OneTimeKeys),
+            key_file: case.key_file.as_deref(),
             ..Options::default()
         };
         let report = verify(&case.bytes, &options);

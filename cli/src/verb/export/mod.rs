@@ -1,5 +1,7 @@
 //! `livecore export DUMP OUT`: unpacks a dump for kgdb(1), crashinfo(8) and libkvm.
 
+mod encrypted;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -34,6 +36,12 @@ pub struct Args {
     /// Output file, or directory for vmcore.N and info.N
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
+    /// Do not decrypt: write vmcore_encrypted.N, key.N and info.N
+    ///
+    /// The files are those that savecore(8) writes of an encrypted dump, for decryptcore(8). OUT is a
+    /// directory. No private key is needed.
+    #[arg(long)]
+    pub encrypted: bool,
     /// Replace existing files, except the dump's own info.N
     #[arg(short, long)]
     pub force: bool,
@@ -47,6 +55,9 @@ pub struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    if args.encrypted {
+        return encrypted::run(args, session);
+    }
     let opening = Opening {
         threads: args.threads,
         ..Opening::default()
@@ -97,7 +108,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             let line = format_args!("{name}: written {source}");
             session.voice.say(Id::Written, line);
         }
-        unpack::announce(&args.output, number, session)?;
+        unpack::announce(&args.output, number, &["vmcore", "info"], session)?;
     }
     report.print(args.json, session)
 }

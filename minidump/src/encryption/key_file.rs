@@ -1,0 +1,62 @@
+//! Key blocks in files: `key.N` in the directory of a dump.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Maximum size of a key file: a key block, padded to the largest sector.
+const MAX_LEN: u64 = 64 << 10;
+
+/// A key block that savecore(8) or netdumpd saved in the directory of a dump.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    /// The content, which is not checked.
+    pub bytes: Vec<u8>,
+    /// Whether the dump has the name of an encrypted dump. Otherwise the key file can be that of
+    /// another dump, which had the same number before.
+    pub certain: bool,
+    /// Whether the name of the dump has the suffix `.gz`: `savecore -z` compressed it after the
+    /// kernel encrypted it.
+    pub gzip: bool,
+}
+
+/// Finds and reads the key file of a dump: `key.N` for `vmcore_encrypted.N`, `vmcore.N` or `livecore.N`,
+/// and `key.HOST.N` for netdumpd's `vmcore.HOST.N`, with or without a codec's suffix.
+///
+/// # Errors
+///
+/// The key file exists and cannot be read, or is not a regular file.
+pub fn key_file(dump: impl AsRef<Path>) -> io::Result<Option<KeyFile>> {
+    let Ok(real) = dump.as_ref().canonicalize() else {
+        return Ok(None);
+    };
+    let Some(name) = real.file_name().and_then(|name| name.to_str()) else {
+        return Ok(None);
+    };
+    let Some(number) = crate::info::name_after_prefix(name) else {
+        return Ok(None);
+    };
+    let path = real.with_file_name(format!("key.{number}"));
+    let found = match path.metadata() {
+        Ok(found) => found,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(named(&path, &e)),
+    };
+    // Opening a named pipe would block.
+    if !found.is_file() {
+        return Err(named(&path, &io::Error::other("not a regular file")));
+    }
+    let mut bytes = Vec::new();
+    File::open(&path)
+        .and_then(|file| file.take(MAX_LEN).read_to_end(&mut bytes))
+        .map_err(|e| named(&path, &e))?;
+    Ok(Some(KeyFile {
+        bytes,
+        certain: name.starts_with("vmcore_encrypted."),
+        gzip: name.ends_with(".gz"),
+    }))
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
