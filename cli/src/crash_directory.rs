@@ -110,13 +110,14 @@ fn is_companion(name: &str) -> bool {
         "livecore.last",
         "vmcore.last",
         "vmcore_encrypted.last",
+        "textdump.tar.last",
     ];
     matches!(name, "bounds" | "minfree") || beginnings.iter().any(|b| name.starts_with(b))
 }
 
 /// The stem, the number and the suffix of a dump's name.
 fn dump_name(name: &str) -> Option<(String, u64, String)> {
-    let stem = ["livecore.", "vmcore.", "vmcore_encrypted."]
+    let stem = ["livecore.", "vmcore.", "vmcore_encrypted.", "textdump.tar."]
         .into_iter()
         .find(|prefix| name.starts_with(prefix))?;
     let (plain, suffix) = [".gz", ".zst"]
@@ -125,7 +126,7 @@ fn dump_name(name: &str) -> Option<(String, u64, String)> {
         .unwrap_or((name, ""));
     let (host, number) = plain.rsplit_once('.')?;
     // Only netdumpd adds a host name.
-    if host.len() + 1 > stem.len() && stem == "livecore." {
+    if host.len() + 1 > stem.len() && matches!(stem, "livecore." | "textdump.tar.") {
         return None;
     }
     if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {

@@ -14,6 +14,7 @@ use livecore_kernel::SearchResult;
 use livecore_kernel::{KernelSearch, Pair, PairError, Tried};
 use livecore_minidump::Warning;
 use livecore_minidump::encryption;
+use livecore_minidump::textdump::TextDump;
 use livecore_minidump::{AnyDump, Container, KernelElf, OpenOptions};
 
 use crate::crash_directory;
@@ -84,6 +85,14 @@ pub(crate) fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failur
         _ => Failure::from(error),
     };
     failure.about(path)
+}
+
+/// Opens the dump `path` if it is a text dump. `None` if it is not, or if it cannot be read twice.
+pub(crate) fn text_dump(path: &Path, session: &Session<'_>) -> Result<Option<TextDump>, Failure> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    TextDump::open(path, &session.stream_options(None)).map_err(|e| Failure::from(e).about(path))
 }
 
 /// Reads the key file of the dump `path`, if it has one.

@@ -42,6 +42,7 @@ mod served;
 mod session;
 mod signals;
 mod text;
+mod text_dump;
 mod transport;
 mod unpack;
 mod verb;

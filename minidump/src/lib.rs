@@ -153,6 +153,7 @@ mod plan;
 pub mod provenance;
 pub mod salvage;
 mod seal;
+pub mod textdump;
 
 pub use bitmap::{Bitmap, TooManyPages};
 pub use container::Container;

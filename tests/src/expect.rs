@@ -6,6 +6,7 @@
 //! # expect: broken exit 2 region bitmap
 //! # expect: unsupported exit 63
 //! # expect: encrypted exit 3
+//! # expect: text exit 0
 //! ```
 //!
 //! A second line lists all rules of the verifier that the dump breaks, warnings and errors:
@@ -30,6 +31,8 @@ pub enum Verdict {
     Unsupported,
     /// Encrypted: without the private key, only headers and key block are checked.
     Encrypted,
+    /// A text dump, without errors.
+    Text,
 }
 
 /// The expected result of verifying a recipe's dump.
@@ -58,6 +61,7 @@ pub fn expectation(recipe: &str) -> Option<Expectation> {
         "broken" => (Verdict::Broken, 2),
         "unsupported" => (Verdict::Unsupported, 63),
         "encrypted" => (Verdict::Encrypted, 3),
+        "text" => (Verdict::Text, 0),
         _ => return None,
     };
     let breaks = recipe

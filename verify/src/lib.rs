@@ -32,6 +32,7 @@
 //! | `kernel`    | a kernel's variables, compared with the dump                          |
 //! | `keys`      | the interface to the private key of encrypted dumps                  |
 //! | `symbols`   | the interface to a reader of kernel files                             |
+//! | `textdump`  | text dumps: the archive and its members                               |
 //! | `liveness`  | the consistency of live dumps                                         |
 //! | [`compare`] | the comparison of two dumps, page by page                             |
 //! | `run`       | the verification of one dump                                          |
@@ -70,6 +71,7 @@ mod seal;
 mod sections;
 mod symbols;
 mod tables;
+mod textdump;
 mod workers;
 
 pub use facts::{Container, Facts};

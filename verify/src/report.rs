@@ -126,6 +126,8 @@ impl Report {
 pub(crate) enum Stop {
     /// The file is not a dump, or not of a supported kind.
     NotADump(String),
+    /// A text dump, which was checked.
+    TextDump,
     /// The data is encrypted, and there is no private key.
     Encrypted,
     /// Reading failed, a limit was reached, or the caller cancelled.

@@ -28,7 +28,7 @@ use crate::options::{Depth, Options};
 use crate::records::ProducerRecords;
 use crate::report::{Report, Stop, Verdict};
 use crate::rule::{Group, Rule, Severity};
-use crate::{kernel, probe, rules, seal};
+use crate::{kernel, probe, rules, seal, textdump};
 
 /// Verifies the dump in `source`.
 ///
@@ -103,9 +103,11 @@ pub(crate) fn verify_into(
         Some(Stop::Failed(why)) => Verdict::Failed(why),
         Some(Stop::Encrypted) if errors == 0 && !options.strict => Verdict::Warnings,
         Some(Stop::Encrypted) => Verdict::Broken,
-        None if errors > 0 || options.strict && unexplained > 0 => Verdict::Broken,
-        None if warnings > 0 => Verdict::Warnings,
-        None => Verdict::Sound,
+        None | Some(Stop::TextDump) if errors > 0 || options.strict && unexplained > 0 => {
+            Verdict::Broken
+        }
+        None | Some(Stop::TextDump) if warnings > 0 => Verdict::Warnings,
+        None | Some(Stop::TextDump) => Verdict::Sound,
     };
     let (mut findings, outcomes) = sink.into_parts();
     let liveness = Liveness::new(live, &facts, &outcomes);
@@ -162,6 +164,9 @@ impl Run<'_> {
         let input = Input::new(source)?;
         let size = input.size();
         self.facts.size = size;
+        if textdump::check(&input, self.options.memory, self.facts, self.sink)? {
+            return Err(Stop::TextDump);
+        }
         match encryption::find(&input, self.options.key_file)? {
             None => self.plain(input, None, intake),
             Some(found) => self.encrypted(&input, found, intake),

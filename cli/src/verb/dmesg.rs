@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use livecore_defs::textdump::MSGBUF;
 use livecore_minidump::{MessageBuffer, RingOrigin};
 use serde::Serialize;
 
@@ -12,6 +13,7 @@ use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
 use crate::text::without_command;
+use crate::text_dump;
 
 const MANUAL: &str = "\
 Examples:
@@ -54,6 +56,21 @@ struct Answer {
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let dump_path = args.dump.path();
     let about = |f: Failure| f.about(dump_path);
+    if let Some(dump) = input::text_dump(dump_path, session)? {
+        let text = text_dump::member(&dump, MSGBUF, dump_path, session)?;
+        let Some(text) = text else {
+            text_dump::check(&dump, dump_path)?;
+            let what = "text dump without a message buffer";
+            return Err(about(Failure::could_not(what).id_is(Id::NotInDump)));
+        };
+        return print(text.as_bytes(), args, session, || Answer {
+            dump: dump_path.display().to_string(),
+            origin: "text-dump",
+            wrapped: false,
+            checksum_ok: None,
+            lines: text.lines().map(str::to_string).collect(),
+        });
+    }
     let dump = input::dump(dump_path, Opening::default(), session)?;
     input::print_memory_warnings(&dump, dump_path, session);
     let alone = match dump.minidump() {
@@ -93,16 +110,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             "message buffer is empty: it contains only zero bytes",
         );
     }
-    if !args.json && session.env.ci {
-        for line in String::from_utf8_lossy(&text).lines() {
-            writeln!(session.out, "{}", without_command(line))?;
-        }
-        return Ok(());
-    }
-    if !args.json {
-        return Ok(session.out.write_all(&text)?);
-    }
-    let answer = Answer {
+    print(&text, args, session, || Answer {
         dump: dump_path.display().to_string(),
         origin: match buffer.origin() {
             RingOrigin::Trailing => "trailing",
@@ -116,6 +124,24 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             .lines()
             .map(str::to_string)
             .collect(),
-    };
-    Ok(crate::json::print(&answer, &mut session.out)?)
+    })
+}
+
+/// Prints the text of a message buffer, or the answer in JSON.
+fn print(
+    text: &[u8],
+    args: &Args,
+    session: &mut Session<'_>,
+    answer: impl FnOnce() -> Answer,
+) -> Result<(), Failure> {
+    if args.json {
+        return Ok(crate::json::print(&answer(), &mut session.out)?);
+    }
+    if session.env.ci {
+        for line in String::from_utf8_lossy(text).lines() {
+            writeln!(session.out, "{}", without_command(line))?;
+        }
+        return Ok(());
+    }
+    Ok(session.out.write_all(text)?)
 }

@@ -46,6 +46,7 @@ mod served;
 mod stops;
 mod stub;
 mod terminal;
+mod textdump;
 mod threads;
 mod usage;
 mod validators;

@@ -51,6 +51,7 @@ pub mod riscv;
 mod rows;
 pub mod seal;
 pub mod text;
+pub mod textdump;
 pub mod trapframe;
 pub mod vm_page;
 

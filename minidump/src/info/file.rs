@@ -13,10 +13,11 @@ pub(crate) struct InfoFile {
     pub(crate) info: Result<Info, String>,
 }
 
-/// The part of a dump's file name after `vmcore.`, `livecore.` or `vmcore_encrypted.`, without a codec's suffix: `N`, or
+/// The part of a dump's file name after `vmcore.`, `livecore.`, `vmcore_encrypted.` or
+/// `textdump.tar.`, without a codec's suffix: `N`, or
 /// `HOST.N` of netdumpd(8). `None` if the name has another prefix.
 pub fn name_after_prefix(name: &str) -> Option<&str> {
-    let rest = ["vmcore.", "livecore.", "vmcore_encrypted."]
+    let rest = ["vmcore.", "livecore.", "vmcore_encrypted.", "textdump.tar."]
         .iter()
         .find_map(|prefix| name.strip_prefix(prefix))?;
     let bare = [".gz", ".zst"]

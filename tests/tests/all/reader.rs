@@ -16,7 +16,7 @@ use crate::dumps::{open, try_open};
 
 /// Whether the recipe is not a full dump, which `Dump` does not open.
 fn is_supported(recipe: &Recipe) -> bool {
-    !recipe.text.contains("fulldump")
+    !recipe.text.contains("fulldump") && !recipe.text.contains("textdump")
 }
 
 /// Recipes with a damaged bitmap, in which the offsets of pages are unknown.
@@ -288,6 +288,8 @@ fn opening_a_recipe_fails_with_the_kind_of_error_of_its_verdict() {
         match (verdict(&recipe), try_open(&bytes)) {
             (_, Err(Error::Io { .. })) => panic!("{name}: I/O error"),
             (Verdict::Unsupported, Err(Error::NotADump { .. } | Error::Unsupported { .. })) => {}
+            (Verdict::Text, Err(Error::NotADump { .. } | Error::Unsupported { .. })) => {}
+            (Verdict::Text, answer) => panic!("{name}: {answer:?}"),
             (Verdict::Encrypted, Err(Error::Encrypted { .. })) => {}
             (Verdict::Encrypted, answer) => panic!("{name}: {answer:?}"),
             (Verdict::Unsupported, answer) => panic!("{name}: {answer:?}"),

@@ -30,6 +30,7 @@ use crate::kdh::Kdh;
 use crate::options::{Depth, Options};
 use crate::report::{Report, Verdict};
 use crate::rule::Severity;
+use crate::rules;
 use crate::run::{ScannedFile, verify_into};
 use merge::{Merged, PageStream, QUEUE_LEN, tap};
 
@@ -199,8 +200,12 @@ impl Side {
     /// Why the pages could not be compared, if the dump is encrypted and there is no private key.
     fn unread(&self) -> Option<String> {
         let is_usable = matches!(self.report.verdict, Verdict::Sound | Verdict::Warnings);
-        (is_usable && self.scanned.is_none())
-            .then(|| format!("{}: encrypted; use --key PRIVATE.pem", self.report.name))
+        let name = &self.report.name;
+        let is_text = self.report.outcomes.contains_key(rules::TD_MEMBER.id);
+        (is_usable && self.scanned.is_none()).then(|| match is_text {
+            true => format!("{name}: a text dump, which contains no memory"),
+            false => format!("{name}: encrypted; use --key PRIVATE.pem"),
+        })
     }
 
     /// A dump that could not be verified because no thread could be created.

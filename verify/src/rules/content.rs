@@ -108,3 +108,36 @@ rules! { Liveness, LIVENESS:
         "FreeBSD sys/kern/subr_prf.c; FreeBSD 14 sys/kern/subr_msgbuf.c copies only the ring for live dumps",
         "normal for a live dump; in a crash dump the struct was lost";
 }
+
+rules! { Content, TEXT:
+    TD_LENGTH = "TD-LENGTH", Error,
+        "the length of a text dump is a whole number of 512-byte blocks, and is its extent",
+        "dumplength with dumpextent, 512, and the offset of the last header",
+        "FreeBSD 12.1 sys/ddb/db_textdump.c",
+        "the header is damaged, or the dump was interrupted";
+    TD_MEMBER = "TD-MEMBER", Error,
+        "each member of a text dump has a ustar header whose checksum matches",
+        "the header's magic and checksum with the bytes of the block",
+        "FreeBSD 12.1 sys/ddb/db_textdump.c",
+        "the archive is damaged or truncated: the members before this one are readable";
+    TD_SIZE = "TD-SIZE", Error,
+        "each member of a text dump is within the archive",
+        "the size in the member's header with the rest of the archive",
+        "FreeBSD 12.1 sys/ddb/db_textdump.c",
+        "the archive is truncated: the members before this one are readable";
+    TD_NAME = "TD-NAME", Warning,
+        "a text dump contains the members that kernels write, in their order",
+        "the member's name with those of the kernel",
+        "FreeBSD 12.1 sys/ddb/db_textdump.c",
+        "another program wrote the archive";
+    TD_SHORT = "TD-SHORT", Warning,
+        "panic.txt and version.txt have at most 512 bytes",
+        "the size in the member's header with the kernel's limit",
+        "FreeBSD 12.1 sys/ddb/db_textdump.c",
+        "another program wrote the archive";
+    TD_PADDING = "TD-PADDING", Warning,
+        "zeros follow the contents of a text dump's member in its last block",
+        "the bytes after the contents with zeros",
+        "FreeBSD 12.1 sys/ddb/db_textdump.c",
+        "the archive may be damaged";
+}

@@ -59,6 +59,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         content::TRANSLATION,
         content::CONTENT,
         content::LIVENESS,
+        content::TEXT,
     ]
     .into_iter()
     .flatten()

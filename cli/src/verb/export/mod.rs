@@ -1,6 +1,7 @@
 //! `livecore export DUMP OUT`: unpacks a dump for kgdb(1), crashinfo(8) and libkvm.
 
 mod encrypted;
+mod text;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ is a directory, the files are vmcore.N and info.N, where N is the number in the 
 copy of the dump's info file, or is made from the dump's header; without a header, status and time are \
 `unknown`. In a directory, export also updates bounds, vmcore.last and info.last as savecore(8) does, so \
 that crashinfo(8) finds the dump. Use --force to replace existing files.
+
+A text dump becomes an ordinary tar archive: OUT, or textdump.tar.N in a directory.
 
 `livecore kgdb` writes a temporary copy and runs kgdb(1) on it. For debuggers other than kgdb, see \
 `livecore convert --to elf`.";
@@ -57,6 +60,9 @@ pub struct Args {
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if args.encrypted {
         return encrypted::run(args, session);
+    }
+    if let Some(dump) = input::text_dump(&args.dump, session)? {
+        return text::run(&dump, args, session);
     }
     let opening = Opening {
         threads: args.threads,

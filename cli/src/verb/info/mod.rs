@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, Opening};
 use crate::session::{Checked, Session};
+use crate::text_dump::{self, TextFacts};
 
 use facts::MinidumpFacts;
 
@@ -96,6 +97,15 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
 
 /// Prints `before` and the facts of one dump.
 fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Result<(), Failure> {
+    if let Some(dump) = input::text_dump(path, session)? {
+        let facts = TextFacts::of(&dump, path, session)?;
+        session.out.write_all(before.as_bytes())?;
+        match json {
+            true => crate::json::print(&facts, &mut session.out)?,
+            false => facts.print(false, &mut session.out)?,
+        }
+        return text_dump::check(&dump, path);
+    }
     let dump = match input::dump(path, WITH_LOSS, session) {
         Ok(dump) => dump,
         Err(no_dump) => return image(path, json, before, no_dump, session),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
+use crate::text_dump::{self, TextFacts};
 
 use facts::{Asked, Triage};
 
@@ -18,6 +19,8 @@ Examples:
 
 Prints the panic message, the version, the uptime, properties of the dump, every CPU with its backtrace, all \
 processes and the end of the message buffer. Reads compressed dumps directly.
+
+Of a text dump, prints the output of ddb(4), the panic message, the version and the message buffer.
 
 Without a kernel, prints only the header and the message buffer. The end of the report lists what was not \
 found. Backtraces follow frame pointers through traps, as ddb(4) does.";
@@ -44,6 +47,15 @@ pub struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    if let Some(dump) = input::text_dump(&args.dump, session)? {
+        let facts = TextFacts::of(&dump, &args.dump, session)?;
+        let facts = facts.with_contents(&dump, &args.dump, args.lines, session)?;
+        match args.json {
+            true => crate::json::print(&facts, &mut session.out)?,
+            false => facts.print(session.env.ci, &mut session.out)?,
+        }
+        return text_dump::check(&dump, &args.dump);
+    }
     let dump = input::dump(&args.dump, Opening::default(), session)?;
     for warning in dump.envelope().warnings() {
         session.warn_of(&args.dump, warning);
