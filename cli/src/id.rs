@@ -82,7 +82,7 @@ pub enum Id {
     NotADump,
     /// The dump is encrypted, and its key is missing
     Encrypted,
-    /// The private key is not the one of the dump
+    /// The private key does not decrypt the key of the dump
     WrongKey,
     /// A file is not a usable key
     KeyFile,
@@ -244,11 +244,11 @@ pub enum Id {
     CoreOnly,
     /// The ELF core lacks threads, or pages whose page tables are not in the dump
     CoreIncomplete,
-    /// The kernel file that was found and is used
+    /// The search found this kernel file, and livecore uses it
     KernelUsed,
-    /// Kernel files that were searched and are not the kernel of the dump
+    /// The search found kernel files that are not the kernel of the dump
     KernelsRejected,
-    /// An option is deprecated; the text has its replacement
+    /// An option is deprecated; the text names its replacement
     Deprecated,
     /// The panic message of the dumped kernel
     Panic,
@@ -256,7 +256,7 @@ pub enum Id {
     KernelVersion,
     /// syslogd(8) had not read messages of the dumped kernel
     UnreadMessages,
-    /// What debuggers can do with the dump
+    /// A line about the dump for the user of a debugger
     Greeting,
     /// A module file is not given to the debugger for a reason without its own id
     ModuleSkipped,
@@ -278,9 +278,9 @@ pub enum Id {
     Written,
     /// A line of `info.N`
     InfoLine,
-    /// A line of a report, since standard output has the dump or is not for reports
+    /// A line of a report that is not printed to standard output
     Report,
-    /// A finding of the verifier; the text has its rule
+    /// A finding of the verifier; the text names its rule
     Finding,
     /// The dump was verified, and is sound
     Verified,
@@ -294,7 +294,7 @@ pub enum Id {
     NotCompared,
     /// Pages that the kernel has marked are not in the dump
     PagesNotDumped,
-    /// How the memory image is read, and which of its registers are not
+    /// How livecore reads the memory image, and which registers it does not read
     Image,
     /// The emulated kernel has no debug information
     NoDebugInformation,
@@ -314,7 +314,7 @@ pub enum Id {
     NoMsgbuf,
     /// The header lacks the host name or the time
     HeaderIncomplete,
-    /// Another dump uses the number, and the dump has a later one
+    /// A number was skipped, because another dump uses it
     NumberSkipped,
     /// The temporary file of a killed run was removed
     LeftoverRemoved,
