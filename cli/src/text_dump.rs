@@ -48,7 +48,7 @@ pub(crate) fn member(
     text.map_err(|e| Failure::from(e).about(path).next("use a larger --memory"))
 }
 
-/// The failure for a damaged archive, after what is readable was printed.
+/// The failure for a damaged archive, whose readable members were printed.
 pub(crate) fn check(dump: &TextDump, path: &Path) -> Result<(), Failure> {
     match dump.damage() {
         Some(damage) => Err(Failure::broken(damage).about(path)),

@@ -69,7 +69,7 @@ impl TextDump {
     ) -> Result<Option<Self>, Error> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|e| Error::io(path.display().to_string(), e))?;
-        // Decompressing the beginning of every dump would be slow, and most of them are not text.
+        // Decompressing the beginning of every dump would be slow, and few of them are text dumps.
         let name = path.file_name().map(|name| name.to_string_lossy());
         let is_named = name.is_some_and(|name| name.starts_with("textdump."));
         let mut head = [0; 8];

@@ -130,7 +130,7 @@ pub(crate) fn verify_into(
     }
 }
 
-/// What is around decrypted data.
+/// The encrypted file around decrypted data.
 struct Outer {
     /// The header of the encrypted sealed file.
     header: Option<Kdh>,
@@ -138,7 +138,7 @@ struct Outer {
     len: u64,
 }
 
-/// Progress of reading what is read again later.
+/// Passes on the request to stop, but no progress: for bytes that are read again later.
 struct Uncounted<'a>(&'a dyn Progress);
 
 impl Progress for Uncounted<'_> {

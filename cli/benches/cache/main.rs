@@ -1,14 +1,15 @@
-//! Which frames to keep: `cargo bench -p livecore --bench cache`.
+//! Compares policies of the frame cache: `cargo bench -p livecore --bench cache`.
 //!
 //! Takes an uncompressed dump of a machine with many threads, and records with strace(1) where
 //! `ps`, `threads`, `triage`, `verify --deep` and gdb's `info threads` and `thread apply all bt`
 //! read it. Then replays each trace with caches of several sizes and policies, and prints how many
-//! frames of 1 MiB each decodes. `least` is the optimum, which needs the future. Options, after `--`:
+//! frames of 1 MiB each decodes. `least` is the minimum of any policy, computed with knowledge
+//! of all later reads. Options, after `--`:
 //!
 //! * `--processes N`: processes of four threads each. Default 5000.
-//! * `--dir DIR`: the directory of the dump and the traces; existing ones are used again.
+//! * `--dir DIR`: the directory of the dump and the traces; existing files are reused.
 //!
-//! Nothing is timed: the result does not depend on the machine.
+//! The benchmark measures no times, so its result does not depend on the machine.
 
 mod policies;
 
@@ -152,7 +153,7 @@ fn record(command: &[PathBuf], dump: &Path, to: &Path) -> Result<(), Failure> {
         .arg(&calls)
         .args(command)
         .env("RAYON_NUM_THREADS", "1");
-    // Warnings are no failures here.
+    // A warning is not a failure here.
     let status = strace
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// A cache of so many frames.
+/// A cache with a fixed number of frames.
 pub(crate) trait Policy {
     /// Uses a frame; returns whether it was in the cache.
     fn is_hit(&mut self, frame: u64) -> bool;
@@ -109,7 +109,7 @@ impl Policy for Lru {
     }
 }
 
-/// First in, first out; a frame that was used since it came in or was last considered stays.
+/// First in, first out. A frame that was used since it was added or last considered stays.
 struct SecondChance {
     capacity: usize,
     used: HashMap<u64, bool>,

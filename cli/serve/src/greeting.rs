@@ -1,4 +1,4 @@
-//! What a user reads when a debugger is about to connect.
+//! Lines for the user of a debugger that is about to connect.
 
 use std::fmt;
 

@@ -7,15 +7,15 @@ use crate::{Error, ReadAt};
 
 /// Memory for each frame, in bytes: it is in several lists.
 const FRAME: u64 = 256;
-/// Work in bytes of content for one read of a header.
+/// Work of reading a header, as bytes of content.
 const READ: u64 = 256;
-/// Work in bytes of content for each stored byte.
+/// Work that each stored byte permits, as bytes of content.
 const STORED: u64 = 8;
-/// Work that every stream may need.
+/// Work that every stream permits, as bytes of content.
 const WORK_MIN: u64 = 1 << 30;
 
-/// The remaining work on frames that turn out to be damaged. Data can be made such that each of many
-/// offsets looks like the start of a long frame.
+/// The remaining work on frames that turn out to be damaged. In crafted data, many offsets can each
+/// look like the start of a long frame.
 pub(super) struct Budget {
     left: u64,
     memory: u64,

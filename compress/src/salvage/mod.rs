@@ -66,7 +66,7 @@ pub struct Salvage {
     pieces: Vec<Piece>,
     /// Valid parts of the seal.
     parts: Vec<PartAt>,
-    /// End in the stream of what decodes without error, of a stream that is not walked.
+    /// For a stream that is not walked: the offset up to which it decodes without error.
     decoded: u64,
     content: Arc<dyn ReadAt>,
     source: Arc<dyn ReadAt>,

@@ -7,8 +7,8 @@
 //! An index of the pieces is in memory. If it would be too large, or if pieces overlap (the later
 //! one takes precedence), the file is reassembled in a temporary file.
 //!
-//! What no piece covers is zeros, as in any sparse file. A truncated file lacks pieces, so these parts
-//! are unknown there: the reader of the contents asks [`Source::has`].
+//! Parts of the file without a piece are zeros, as in any sparse file. In a truncated file, such a
+//! part can belong to a missing piece, so its bytes are unknown: [`Source::has`] returns false.
 
 use std::fs::File;
 use std::io;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// A note for the user about the directory of a dump. The dump is complete without what failed.
+/// A note for the user about the directory of a dump. None of them makes the dump incomplete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -15,7 +15,7 @@ pub enum Notice {
         /// A file with this number.
         file: String,
     },
-    /// A `savecore -L` that runs will use the number.
+    /// A running `savecore -L` will use the number.
     NumberOfSavecore {
         /// The number.
         number: u32,

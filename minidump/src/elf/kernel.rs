@@ -20,8 +20,8 @@ use crate::{ByteOrder, ElfMachine, Error, VirtAddr};
 const LABELS_OF_FUNCTION: usize = 256;
 /// The memory limit of [`KernelElf::parse`].
 const MEMORY: u64 = 256 << 20;
-/// How many times the size of the string table the names of all symbols have, at most. They can
-/// overlap, but a linker shares only the ends of names.
+/// Maximum total size of the names of all symbols, as a multiple of the size of the string table.
+/// Names can overlap, but a linker shares only their ends.
 const SHARED_NAMES: u64 = 8;
 
 /// The kind of a symbol.

@@ -10,7 +10,7 @@ use super::block::Cipher;
 use super::primitives;
 use super::session_key::{AES_BLOCK, SessionKey};
 
-/// Maximum number of bytes to decrypt for one read. A caller asks again for the rest.
+/// Maximum number of bytes to decrypt for one read. The caller reads again for the rest.
 const PIECE: usize = 1 << 20;
 
 /// The plain data of an encrypted source. A read decrypts only the bytes that it returns, and with

@@ -15,8 +15,8 @@ use crate::{Error, KernelDumpHeader, SealRecord};
 
 /// An encrypted dump.
 pub struct Encrypted {
-    /// The encrypted data. Plain, it is the stored payload of a dump device or of a saved file, or a
-    /// complete sealed file.
+    /// The encrypted data. Decrypted, it is the stored payload of a dump device or of a saved file,
+    /// or a complete sealed file.
     pub data: Arc<dyn ReadAt>,
     /// The key block.
     pub block: KeyBlock,

@@ -1,4 +1,4 @@
-//! RSA, AES and ChaCha20, by the crates of RustCrypto.
+//! RSA, AES and ChaCha20, with the crates of RustCrypto.
 
 use std::fmt;
 use std::io;

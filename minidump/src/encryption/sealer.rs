@@ -37,7 +37,7 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// Makes a one-time key, of which the owner of `public`'s private key can read dumps.
+    /// Makes a one-time key and encrypts it with `public`.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Sealer {
         Ok(Self { session, block })
     }
 
-    /// The target for the dump that is encrypted, if the result is to be as `target` specifies.
+    /// The target of the inner dump, which is then encrypted, if `target` is that of the result.
     ///
     /// # Errors
     ///

@@ -12,8 +12,8 @@ use super::options::Options;
 use super::survey;
 use crate::Error;
 
-/// The bytes of `source` without a seal, if what [`Stored::recover`] found is not their seal:
-/// by its own sections, the payload is longer than the content that the seal states.
+/// The bytes of `source` without a seal, if [`Stored::recover`] found the seal of another dump: by
+/// its own sections, the payload is longer than the content that this seal states.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! The compression libraries alone, as the limit of what `compress` can reach: the same frames, ready
-//! in memory, through libzstd or libdeflate in as many threads, with the output dropped.
+//! The compression libraries alone, as the limit of what `compress` can reach: libzstd or
+//! libdeflate processes the same frames, from memory, in as many threads. The output is discarded.
 //!
 //! Both sides run in one process, alternately, because the content must be in memory before the
 //! clock starts.

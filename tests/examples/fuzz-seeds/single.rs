@@ -1,8 +1,8 @@
-//! Single streams of which restart points are kept.
+//! Single streams with restart points.
 
 use livecore_compress::{Codec, Encoding, NoProgress, Shape};
 
-/// Size of the content. A decoder's state is kept after 1 MiB of it at the earliest.
+/// Size of the content. The first restart point is after at least 1 MiB.
 const LEN: usize = 5 << 20;
 
 /// The streams with their codecs and contents. Their states are small.

@@ -433,12 +433,12 @@ fn openssl_decrypts_the_key_and_the_data_of_made_dumps() {
         let mut plain = vec![0; ours.size().unwrap() as usize];
         ours.read_exact_at(&mut plain, 0).unwrap();
         assert!(plain == expected, "{cipher}, {codec}");
-        // The plain data is a dump by itself.
+        // The plain data is a complete dump.
         assert!(content(&open(&plain, None, None).unwrap()) == built.payload);
     }
 }
 
-/// openssl decrypts what the builder encrypted, so that the builder is right as well.
+/// openssl decrypts what the builder encrypted, which proves the builder as well.
 #[test]
 fn openssl_decrypts_the_builders_dumps() {
     for (key, name) in [

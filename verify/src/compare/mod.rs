@@ -167,8 +167,8 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// What verification warns of: the name of the dump, and the first warning with the number of
-    /// others.
+    /// The verifier's warnings about each dump: its name, and the first warning with the number
+    /// of the others.
     pub fn warnings(&self) -> Vec<(&str, String)> {
         let reports = [&self.a, &self.b].into_iter();
         let warned = reports.filter_map(|report| {

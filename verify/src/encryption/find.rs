@@ -1,4 +1,4 @@
-//! Where the encrypted data and the key block of a dump are.
+//! Finds the encrypted data and the key block of a dump.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ const KEY_MAX: usize = KEY_ENCRYPTEDKEY_OFFSET + ENCRYPTED_KEY_MAX;
 
 /// An encrypted dump.
 pub(crate) struct Encrypted {
-    /// The encrypted bytes of the file; of a sealed file not known yet.
+    /// The encrypted bytes of the file. For a sealed file, the check of its seal sets them.
     pub(crate) data: Range<u64>,
     /// The header, of a dump device.
     pub(crate) header: Option<Kdh>,
