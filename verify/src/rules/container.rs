@@ -2,7 +2,7 @@
 
 rules! { Container, KEY:
     KEY_CIPHER = "KEY-CIPHER", Error,
-        "the key block of an encrypted dump names a known cipher, that of the seal",
+        "the key block of an encrypted dump has a known cipher, the same as the seal",
         "kdk_encryption with the ciphers of FreeBSD, and with the seal's header",
         "FreeBSD 15 sys/sys/kerneldump.h",
         "the key block is damaged, or a later kernel wrote it: without the key block, the data is lost";

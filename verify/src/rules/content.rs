@@ -111,7 +111,7 @@ rules! { Liveness, LIVENESS:
 
 rules! { Content, TEXT:
     TD_LENGTH = "TD-LENGTH", Error,
-        "the length of a text dump is a whole number of 512-byte blocks, and is its extent",
+        "the length of a text dump is a whole number of 512-byte blocks, and equals dumpextent",
         "dumplength with dumpextent, 512, and the offset of the last header",
         "FreeBSD 12.1 sys/ddb/db_textdump.c",
         "the header is damaged, or the dump was interrupted";
