@@ -177,7 +177,7 @@ impl TextDump {
             let mut bytes = [0; BLOCK as usize];
             let got = self.archive.read_full_at(&mut bytes, at)?;
             let broken = |found: String, expected: &str| {
-                Error::broken(format!("text dump, member at {at:#x}"), at, found, expected)
+                Error::broken("text dump, member", at, found, expected)
             };
             if got < bytes.len() {
                 return Err(broken(format!("{got} bytes"), "a header of 512 bytes"));
@@ -210,7 +210,7 @@ impl TextDump {
                 let found = format!("{size} bytes in member {}", self.members.len());
                 return Err(broken(
                     found,
-                    &format!("at most {MEMBERS_MAX} members, up to {limit:#x}"),
+                    &format!("at most {MEMBERS_MAX} members, with an end of at most {limit:#x}"),
                 ));
             }
             self.members.push(Member {

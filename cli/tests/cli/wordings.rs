@@ -131,7 +131,7 @@ fn minidump() -> Vec<MinidumpError> {
             why: "it does not decrypt the dump's one-time key".into(),
         },
         MinidumpError::KeyFile {
-            what: "it is not an RSA private key in PEM, of at most 8192 bits".into(),
+            what: "expected an RSA private key in PEM, of at most 8192 bits".into(),
         },
         MinidumpError::NoSymbol("msgbufp"),
         MinidumpError::Options("unknown level 99".into()),

@@ -110,19 +110,19 @@ impl fmt::Display for Notice {
                 walked,
             } => {
                 let by = match walked {
-                    true => "by the pages that the kernel maps",
-                    false => "by the wired memory, but it can be several times as large",
+                    true => "estimated from the pages that the kernel maps",
+                    false => "estimated from wired memory; the dump can be several times as large",
                 };
                 write!(
                     f,
-                    "{}: {available} KiB available, the dump needs about {needed} KiB, {by}; if it \
-                     fails, use --walk, --kernel-compress or another TMPDIR",
+                    "{}: {available} KiB available, the dump needs about {needed} KiB ({by}); if \
+                     it fails, use --walk, --kernel-compress or another TMPDIR",
                     path.display()
                 )
             }
             Self::NotLocked { path, seconds } => write!(
                 f,
-                "{}: continued without a lock: another process locked the directory for {seconds} s",
+                "{}: another process locked the directory for {seconds} s; continued without a lock",
                 path.display()
             ),
         }

@@ -46,7 +46,7 @@ impl PrivateKey {
             );
         }
         if pem.contains("PUBLIC KEY") {
-            return refuse("it is a public key, which encrypts; the private key decrypts");
+            return refuse("found a public key; use the private key, which decrypts");
         }
         let key = match pem.contains("BEGIN RSA PRIVATE KEY") {
             true => rsa::PrivateKey::from_pkcs1_pem(pem).ok(),
@@ -54,7 +54,7 @@ impl PrivateKey {
         };
         match key {
             Some(key) => Ok(Self(key)),
-            None => refuse("it is not an RSA private key in PEM, of at most 8192 bits"),
+            None => refuse("expected an RSA private key in PEM, of at most 8192 bits"),
         }
     }
 
@@ -119,7 +119,7 @@ impl PublicKey {
         match key {
             Some(key) if key.size() >= MODULUS_MIN => Ok(Self(key)),
             Some(_) => refuse("it has less than 2048 bits"),
-            None => refuse("it is not an RSA public key in PEM, of at most 8192 bits"),
+            None => refuse("expected an RSA public key in PEM, of at most 8192 bits"),
         }
     }
 
