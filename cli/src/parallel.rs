@@ -1,4 +1,4 @@
-//! Work on many items, by all processors, with results in order.
+//! Work on many items, on all CPUs, with results in order.
 
 use rayon::prelude::*;
 
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_have_the_order_of_the_items_and_the_first_error_ends() {
+    fn results_are_in_order_and_the_first_error_ends_the_work() {
         let items: Vec<usize> = (0..3 * BATCH + 7).collect();
         let mut seen = Vec::new();
         let done = in_order(

@@ -168,7 +168,7 @@ fn key_of_another_pair_of_the_same_size_is_wrong() {
         text(&device),
     ];
     let run = run(args);
-    // An RSA padding that fits by accident makes data that is not a dump.
+    // If the RSA padding is valid by chance, the decrypted data is not a dump.
     assert!(matches!(run.code, 1 | 2), "{}", run.err);
     assert_eq!(
         run.messages()

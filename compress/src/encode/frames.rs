@@ -92,7 +92,7 @@ pub(super) fn frames(
         progress.advance(len.into(), entry.stored_len.into());
         Ok(())
     };
-    // Only the offsets of frames that are not compressed are known before those ahead of them.
+    // Only the offsets of uncompressed frames are known before the preceding frames are encoded.
     let at = out.at().filter(|_| encoding.codec == Codec::None);
     let threads = encoding.threads;
     if at.is_some() {

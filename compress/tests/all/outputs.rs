@@ -158,7 +158,7 @@ fn unreported(codec: Codec, shape: Shape) -> u64 {
 }
 
 #[test]
-fn a_full_disk_and_a_damaged_frame_end_with_their_own_errors() {
+fn a_full_disk_and_a_damaged_frame_are_distinct_errors() {
     let content = content(3_000_000, 73);
     for codec in CODECS {
         let mut bytes = sealed(&content, &encoding(codec, FRAME, 2), b"");

@@ -50,8 +50,8 @@ impl Encrypted {
     /// # Errors
     ///
     /// [`Error::Encrypted`] without a key, [`Error::WrongKey`] if `key` does not decrypt the one-time
-    /// key. A wrong key whose result has the right form is not recognized here: the plain data is then
-    /// not a dump.
+    /// key. This function does not recognize a wrong key whose result has the right form. The plain
+    /// data is then not a dump.
     pub fn decrypt(&self, key: Option<&PrivateKey>) -> Result<Arc<dyn ReadAt>, Error> {
         let Some(key) = key else {
             return Err(Error::Encrypted {

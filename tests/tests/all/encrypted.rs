@@ -173,7 +173,7 @@ fn reads_at_random_offsets_return_the_same_bytes() {
 }
 
 #[test]
-fn missing_and_wrong_keys_are_their_own_errors() {
+fn missing_and_wrong_keys_are_distinct_errors() {
     for (_, bits, key, codec) in KINDS {
         let built = build(&format!("compress {codec}\n{key}\ncontainer device"));
         let error = open(&built.bytes, None, None).unwrap_err();
@@ -393,7 +393,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// openssl decrypts the key and the data of a dump that Livecore encrypted, as decryptcore(8) does.
 #[test]
-fn openssl_decrypts_the_key_and_the_data_of_made_dumps() {
+fn openssl_decrypts_the_key_and_the_data_of_encrypted_dumps() {
     let built = build("container device");
     let plain = open(&built.bytes, None, None).unwrap();
     for (cipher, codec, bits) in MADE {
