@@ -71,8 +71,8 @@ pub(crate) fn dump(
     Ok(dump)
 }
 
-/// The failure to open the dump `path`. Without its key file, an encrypted dump of savecore(8) is
-/// recognized by its name.
+/// The failure to open the dump `path`. If it has the name of an encrypted dump of savecore(8), the
+/// failure names the missing key file.
 pub(crate) fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failure {
     use livecore_minidump::Error;
     let unreadable = matches!(error, Error::NotADump { .. });
@@ -101,8 +101,8 @@ pub(crate) fn key_file(path: &Path) -> Result<Option<encryption::KeyFile>, Failu
     encryption::key_file(path).map_err(|e| Failure::could_not(e).id_is(Id::KeyFile).about(path))
 }
 
-/// `file` with its data decrypted, if it is an encrypted dump with a key file. The verifier itself
-/// finds the keys of other encrypted dumps.
+/// `file` with its data decrypted, if it is an encrypted dump with a key file. The verifier finds the
+/// key blocks of other encrypted dumps.
 pub(crate) fn decrypted(
     path: &Path,
     file: Arc<dyn ReadAt>,
@@ -118,7 +118,7 @@ pub(crate) fn decrypted(
         Ok(Some(found)) if found.container == Container::Saved => {
             found.decrypt(session.env.key.as_deref())
         }
-        // The verifier reports what is damaged.
+        // The verifier reports the damage.
         _ => return Ok(file),
     };
     plain.map_err(|e| Failure::from(e).about(path))
