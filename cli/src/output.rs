@@ -82,15 +82,13 @@ pub(crate) fn target(
     default: Codec,
     session: &Session<'_>,
 ) -> Result<Target, Failure> {
-    let mut encoding = Encoding::new(args.named().unwrap_or(default));
+    let encoding = Encoding::new(args.named().unwrap_or(default))
+        .level(args.level)
+        .frame_size(args.frame_size.unwrap_or(Encoding::FRAME_SIZE))
+        .threads(crate::args::threads(args.threads));
     if encoding.codec == Codec::None && args.level.is_some() {
         let line = "--level has no effect without compression; use --gzip or --zstd";
         session.voice.say(Id::LevelUnused, line);
-    }
-    encoding.level = args.level;
-    encoding.threads = crate::args::threads(args.threads);
-    if let Some(size) = args.frame_size {
-        encoding.frame_size = size;
     }
     let target = Target {
         container: match container {

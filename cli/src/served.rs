@@ -97,20 +97,19 @@ fn check_dump(
         let bytes = livecore_minidump::info::read(&path).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     });
-    let options = livecore_verify::Options {
-        name: path.display().to_string(),
-        depth: match depth {
+    let facts = ElfFacts(elf);
+    let options = livecore_verify::Options::default()
+        .name(path.display().to_string())
+        .depth(match depth {
             Depth::Quick => livecore_verify::Depth::Quick,
             Depth::Default => livecore_verify::Depth::Default,
             Depth::Deep => livecore_verify::Depth::Deep,
-        },
-        threads: crate::args::threads(None),
-        kernel: Some(&ElfFacts(elf)),
-        info: info.as_deref(),
-        keys: keys.as_ref().map(|keys| keys as &dyn OneTimeKeys),
-        key_file: key_file.as_ref().map(|file| &file.bytes[..]),
-        ..livecore_verify::Options::default()
-    };
+        })
+        .threads(crate::args::threads(None))
+        .kernel(Some(&facts))
+        .info(info.as_deref())
+        .keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys))
+        .key_file(key_file.as_ref().map(|file| &file.bytes[..]));
     let report =
         livecore_verify::verify(Arc::new(source), &options, &livecore_compress::NoProgress);
     let mut text = Vec::new();

@@ -163,24 +163,19 @@ impl<'a> Session<'a> {
 
     /// Options for streams, with `threads` or one thread for each processor.
     pub fn stream_options(&self, threads: Option<NonZeroUsize>) -> OpenOptions {
-        let options = OpenOptions::new()
+        OpenOptions::new()
             .threads(crate::args::threads(threads))
             .memory(self.env.memory)
-            .spool_dir(&self.env.spool_dir);
-        match &self.env.cache_dir {
-            Some(dir) => options.restart_cache(restart_cache(dir)),
-            None => options,
-        }
+            .spool_dir(&self.env.spool_dir)
+            .restart_cache(self.env.cache_dir.as_deref().map(restart_cache))
     }
 
     /// Options for memory images.
     pub fn image_options(&self) -> image::Options {
-        image::Options {
-            memory: self.env.memory,
-            tables: self.env.memory / 4,
-            spool_dir: Some(self.env.spool_dir.clone()),
-            ..image::Options::default()
-        }
+        image::Options::default()
+            .memory(self.env.memory)
+            .tables(self.env.memory / 4)
+            .spool_dir(&self.env.spool_dir)
     }
 
     /// Gives up opening files by name, in a sandbox and on a system that can do that. `inputs` stay

@@ -68,10 +68,7 @@ pub(crate) fn write(
         container: Container::Saved,
         encoding: Encoding::new(Codec::None).threads(crate::args::threads(threads)),
     };
-    let options = publish::Options {
-        force,
-        ..publish::Options::of_dump(Codec::None, Some(len(dump)))
-    };
+    let options = publish::Options::of_dump(Codec::None, Some(len(dump))).force(force);
     let destination = Destination::File(to.into());
     let bar = session.bar("unpack", false, Some(len(dump)));
     let mut write = |out: &mut dyn Output, progress: &dyn Progress| {
@@ -141,10 +138,7 @@ pub(crate) fn announce(
         // The last dump is newer than this one.
         return Ok(());
     }
-    let options = publish::Options {
-        force: true,
-        ..publish::Options::default()
-    };
+    let options = publish::Options::default().force(true);
     let mut pending = Destination::File(bounds.clone()).begin(&options)?;
     writeln!(pending, "{}", number + 1).map_err(|e| Failure::from(e).about(&bounds))?;
     // Only a dump in a directory has an info file.

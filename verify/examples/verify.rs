@@ -22,11 +22,9 @@ fn main() -> io::Result<ExitCode> {
 pub(crate) fn verify(names: &[String], format: Format, out: &mut dyn Write) -> io::Result<u8> {
     let mut reports = Vec::new();
     for name in names {
-        let options = Options {
-            name: name.clone(),
-            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            ..Options::default()
-        };
+        let options = Options::default()
+            .name(name.clone())
+            .threads(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
         let file = Arc::new(File::open(name)?);
         reports.push(livecore_verify::verify(file, &options, &NoProgress));
     }

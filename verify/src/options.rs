@@ -33,6 +33,7 @@ impl Depth {
 
 /// How to verify a dump.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Options<'a> {
     /// The dump's name, for the report.
     pub name: String,
@@ -56,6 +57,85 @@ pub struct Options<'a> {
     pub key_file: Option<&'a [u8]>,
     /// The text of the dump's `info.N`, if there is one.
     pub info: Option<&'a str>,
+}
+
+impl<'a> Options<'a> {
+    /// Sets [`Self::name`].
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets [`Self::depth`].
+    #[must_use]
+    pub fn depth(mut self, depth: Depth) -> Self {
+        self.depth = depth;
+        self
+    }
+
+    /// Sets [`Self::strict`].
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Sets [`Self::filter`].
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Sets [`Self::per_rule`].
+    #[must_use]
+    pub fn per_rule(mut self, count: usize) -> Self {
+        self.per_rule = count;
+        self
+    }
+
+    /// Sets [`Self::threads`].
+    #[must_use]
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets [`Self::memory`], in bytes.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// Sets [`Self::kernel`].
+    #[must_use]
+    pub fn kernel(mut self, kernel: Option<&'a dyn KernelFacts>) -> Self {
+        self.kernel = kernel;
+        self
+    }
+
+    /// Sets [`Self::info`].
+    #[must_use]
+    pub fn info(mut self, text: impl Into<Option<&'a str>>) -> Self {
+        self.info = text.into();
+        self
+    }
+
+    /// Sets [`Self::keys`].
+    #[must_use]
+    pub fn keys(mut self, keys: Option<&'a dyn OneTimeKeys>) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Sets [`Self::key_file`].
+    #[must_use]
+    pub fn key_file(mut self, key_file: impl Into<Option<&'a [u8]>>) -> Self {
+        self.key_file = key_file.into();
+        self
+    }
 }
 
 impl Default for Options<'_> {

@@ -83,15 +83,13 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let names = [&args.a, &args.b].map(|path| path.display().to_string());
     let facts = kernel.as_deref().map(ElfFacts);
     let keys = session.env.key.clone().map(Keys);
-    let options = Options {
-        keys: keys.as_ref().map(|keys| keys as &dyn OneTimeKeys),
-        strict: args.strict,
-        per_rule: args.limit,
-        threads: crate::args::threads(args.threads),
-        kernel: facts.as_ref().map(|facts| facts as &dyn KernelFacts),
-        memory: session.env.memory,
-        ..Options::default()
-    };
+    let options = Options::default()
+        .keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys))
+        .strict(args.strict)
+        .per_rule(args.limit)
+        .threads(crate::args::threads(args.threads))
+        .kernel(facts.as_ref().map(|facts| facts as &dyn KernelFacts))
+        .memory(session.env.memory);
     let total = sizes[0].zip(sizes[1]).map(|(a, b)| a.saturating_add(b));
     let bar = session.bar("compare", args.json, total).of_stored();
     let mut found = compare(sources, [&names[0], &names[1]], &options, &bar);

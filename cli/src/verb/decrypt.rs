@@ -72,10 +72,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let mut head = [0; 8];
     let got = plain.read_full_at(&mut head, 0)?;
     let codec = Codec::sniff(&head[..got]);
-    let options = publish::Options {
-        force: args.force,
-        ..publish::Options::of_dump(codec, Some(len))
-    };
+    let options = publish::Options::of_dump(codec, Some(len)).force(args.force);
     let bar = session.bar("decrypt", args.json, Some(len));
     let path = match output::begin(&destination, &options)? {
         Some(mut pending) => {

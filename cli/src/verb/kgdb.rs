@@ -162,10 +162,7 @@ fn report(
         .filter(|path| *path != Path::new("-"))
     {
         Some(path) => {
-            let options = publish::Options {
-                force: true,
-                ..publish::Options::default()
-            };
+            let options = publish::Options::default().force(true);
             let mut pending = Destination::parse(path).begin(&options)?;
             let written = pending.write_all(&text);
             written.map_err(|e| Failure::from(e).about(path))?;

@@ -95,15 +95,16 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         output::codec_of_name(&args.output),
         session,
     )?;
-    let options = Options {
-        open: livecore_minidump::OpenOptions::new()
-            .stream(session.stream_options(args.codec.threads))
-            .bitmap_limit(session.env.memory)
-            .key(session.env.key.clone())
-            .key_file(input::key_file(&args.input)?),
-        proven: args.proven,
-        info: info_beside(&args.input),
-    };
+    let options = Options::default()
+        .open(
+            livecore_minidump::OpenOptions::new()
+                .stream(session.stream_options(args.codec.threads))
+                .bitmap_limit(session.env.memory)
+                .key(session.env.key.clone())
+                .key_file(input::key_file(&args.input)?),
+        )
+        .proven(args.proven)
+        .info(info_beside(&args.input));
     let file: Arc<dyn ReadAt> = Arc::new(input::seekable(&args.input, session)?);
     let bar = session.bar("salvage: scan", args.json, None);
     let found = Salvage::examine(Arc::clone(&file), &options, &bar);
@@ -111,10 +112,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let found = found.map_err(|e| input::not_opened(e, &args.input))?;
     require_sound(&found, args, session).map_err(|e| e.about(&args.input))?;
     let payload = found.payload_len().map_err(Failure::from)?;
-    let place = publish::Options {
-        force: args.force,
-        ..publish::Options::of_dump(target.encoding.codec, Some(payload))
-    };
+    let place = publish::Options::of_dump(target.encoding.codec, Some(payload)).force(args.force);
     let bar = session.bar("salvage: write", args.json, Some(payload));
     let mut write = |out: &mut dyn livecore_compress::Output,
                      progress: &dyn livecore_compress::Progress| {
@@ -182,12 +180,10 @@ fn require_sound(found: &Salvage, args: &Args, session: &Session<'_>) -> Result<
 
 /// Options to verify a dump with its info file.
 fn checks<'a>(args: &Args, info: Option<&'a str>) -> livecore_verify::Options<'a> {
-    livecore_verify::Options {
-        threads: crate::args::threads(args.codec.threads),
-        per_rule: 1,
-        info,
-        ..livecore_verify::Options::default()
-    }
+    livecore_verify::Options::default()
+        .threads(crate::args::threads(args.codec.threads))
+        .per_rule(1)
+        .info(info)
 }
 
 /// The errors of an input that has lost nothing. The output does not have them.
@@ -202,10 +198,8 @@ fn errors_of(
     let len = input.size()?;
     let bar = session.bar("salvage: compare", args.json, Some(len));
     let keys = session.env.key.clone().map(Keys);
-    let options = livecore_verify::Options {
-        keys: keys.as_ref().map(|keys| keys as &dyn OneTimeKeys),
-        ..checks(args, info.as_deref())
-    };
+    let options =
+        checks(args, info.as_deref()).keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys));
     let report = livecore_verify::verify(input, &options, &bar);
     drop(bar);
     Ok(match report.verdict.exit_code() {

@@ -305,22 +305,20 @@ impl One {
         progress: &dyn livecore_compress::Progress,
     ) -> Report {
         let keys = self.key.map(Keys);
-        let options = Options {
-            name: self.name,
-            depth: depth(args),
-            strict: args.strict,
-            filter: Filter {
+        let options = Options::default()
+            .name(self.name)
+            .depth(depth(args))
+            .strict(args.strict)
+            .filter(Filter {
                 only: args.only.clone(),
                 skip: args.skip.clone(),
-            },
-            threads,
-            memory,
-            kernel,
-            info: self.info.as_deref(),
-            keys: keys.as_ref().map(|keys| keys as &dyn OneTimeKeys),
-            key_file: self.key_file.as_deref(),
-            ..Options::default()
-        };
+            })
+            .threads(threads)
+            .memory(memory)
+            .kernel(kernel)
+            .info(self.info.as_deref())
+            .keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys))
+            .key_file(self.key_file.as_deref());
         let path = PathBuf::from(&options.name);
         let report = livecore_verify::verify(self.source, &options, progress);
         match (&report.verdict, crash_directory::lacks_key_file(&path)) {

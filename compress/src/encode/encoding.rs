@@ -45,14 +45,14 @@ impl Encoding {
         }
     }
 
-    /// Sets [`Self::level`].
+    /// Sets [`Self::level`]; `None` for the default.
     #[must_use]
-    pub fn level(mut self, level: i32) -> Self {
-        self.level = Some(level);
+    pub fn level(mut self, level: impl Into<Option<i32>>) -> Self {
+        self.level = level.into();
         self
     }
 
-    /// Sets [`Self::frame_size`].
+    /// Sets [`Self::frame_size`], in bytes.
     #[must_use]
     pub fn frame_size(mut self, bytes: u32) -> Self {
         self.frame_size = bytes;
@@ -66,7 +66,7 @@ impl Encoding {
         self
     }
 
-    /// Sets [`Self::copy`].
+    /// Sets [`Self::copy`], in bytes.
     #[must_use]
     pub fn copy(mut self, bytes: u64) -> Self {
         self.copy = bytes;

@@ -63,7 +63,7 @@ impl OpenOptions {
         self
     }
 
-    /// Sets [`Self::memory`].
+    /// Sets [`Self::memory`], in bytes.
     #[must_use]
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
@@ -79,15 +79,15 @@ impl OpenOptions {
 
     /// Sets [`Self::restart_cache`].
     #[must_use]
-    pub fn restart_cache(mut self, cache: RestartCache) -> Self {
-        self.restart_cache = Some(cache);
+    pub fn restart_cache(mut self, cache: impl Into<Option<RestartCache>>) -> Self {
+        self.restart_cache = cache.into();
         self
     }
 
     /// Sets [`Self::codec`].
     #[must_use]
-    pub fn codec(mut self, codec: Codec) -> Self {
-        self.codec = Some(codec);
+    pub fn codec(mut self, codec: impl Into<Option<Codec>>) -> Self {
+        self.codec = codec.into();
         self
     }
 

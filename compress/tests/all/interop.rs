@@ -140,8 +140,7 @@ fn streams_of_other_programs_can_be_read() {
 fn truncated_foreign_streams_return_their_beginning() {
     let content = content(3_000_000, 34);
     for (codec, level) in [(Codec::Gzip, 6), (Codec::Zstd, 3)] {
-        let mut encoding = encoding(codec, 1 << 20, 1);
-        encoding.level = Some(level);
+        let encoding = encoding(codec, 1 << 20, 1).level(level);
         let (bytes, _) = stored(&content, &encoding, Shape::Single);
         let stream = open(bytes[..bytes.len() / 2].to_vec());
         let (out, end) = decoded(&stream);

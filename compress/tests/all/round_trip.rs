@@ -129,8 +129,7 @@ fn every_level_is_read_back_and_other_levels_are_errors() {
         (Codec::Zstd, Shape::Single, -7..=22),
     ] {
         for level in -8..=23 {
-            let mut encoding = encoding(codec, FRAME, 1);
-            encoding.level = Some(level);
+            let encoding = encoding(codec, FRAME, 1).level(level);
             if levels.contains(&level) {
                 let (out, end) = decoded(&open(stored(&content, &encoding, shape).0));
                 end.unwrap();
@@ -209,8 +208,7 @@ fn single_streams_begin_like_those_of_the_kernel() {
     let content = content(3 << 20, 9);
     let (gzip, _) = stored(&content, &encoding(Codec::Gzip, FRAME, 2), Shape::Single);
     assert_eq!(gzip[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]);
-    let mut encoding = encoding(Codec::Zstd, FRAME, 2);
-    encoding.level = Some(6);
+    let encoding = encoding(Codec::Zstd, FRAME, 2).level(6);
     let (zstd, _) = stored(&content, &encoding, Shape::Single);
     assert_eq!(zstd[..6], [0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58]);
     // Exactly one frame.

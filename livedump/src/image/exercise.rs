@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use livecore_defs::amd64::PAGE_SIZE;
 
-use super::{Options, RawLayout, open_bytes};
+use super::{Options, open_bytes};
 
 /// Memory limit for tables and caches, in bytes.
 const MEMORY: u64 = 1 << 20;
@@ -19,14 +19,10 @@ const MEMORY: u64 = 1 << 20;
 /// readable or an error; memory outside is an error; part of a page has the bytes of the page;
 /// known zeros are zeros.
 pub fn exercise(bytes: &[u8]) -> bool {
-    let options = Options {
-        tables: MEMORY,
-        memory: 16 * MEMORY,
-        threads: std::num::NonZeroUsize::MIN,
-        layout: None::<RawLayout>,
-        kernel_is_asked: false,
-        spool_dir: None,
-    };
+    let options = Options::default()
+        .tables(MEMORY)
+        .memory(16 * MEMORY)
+        .threads(std::num::NonZeroUsize::MIN);
     let image = match open_bytes(Arc::new(bytes.to_vec()), &options) {
         Ok(image) => image,
         Err(error) => {

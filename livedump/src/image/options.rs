@@ -9,6 +9,7 @@ use super::raw_layout::RawLayout;
 
 /// Options for opening images.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// The layout of a raw file; searched for if `None`. Ignored for other formats.
     pub layout: Option<RawLayout>,
@@ -41,6 +42,48 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Sets [`Self::layout`].
+    #[must_use]
+    pub fn layout(mut self, layout: impl Into<Option<RawLayout>>) -> Self {
+        self.layout = layout.into();
+        self
+    }
+
+    /// Sets [`Self::kernel_is_asked`].
+    #[must_use]
+    pub fn kernel_is_asked(mut self, asked: bool) -> Self {
+        self.kernel_is_asked = asked;
+        self
+    }
+
+    /// Sets [`Self::tables`], in bytes.
+    #[must_use]
+    pub fn tables(mut self, bytes: u64) -> Self {
+        self.tables = bytes;
+        self
+    }
+
+    /// Sets [`Self::memory`], in bytes.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// Sets [`Self::spool_dir`].
+    #[must_use]
+    pub fn spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.spool_dir = Some(dir.into());
+        self
+    }
+
+    /// Sets [`Self::threads`].
+    #[must_use]
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = threads;
+        self
+    }
+
     /// The size of the cache of decompressed pages.
     pub(super) fn cache(&self) -> u64 {
         self.memory / 16

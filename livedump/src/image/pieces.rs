@@ -518,10 +518,7 @@ mod tests {
                 "{pa:#x} {len:#x} {offset:#x}"
             );
         }
-        let small = Options {
-            tables: 3 * size_of::<Piece>() as u64,
-            ..Options::default()
-        };
+        let small = Options::default().tables(3 * size_of::<Piece>() as u64);
         let mut pieces = Pieces::new("piece", &source, &small);
         let added = (0..9).map(|i| pieces.add(i << 20, 0x1000, 0, 0).is_ok());
         assert_eq!(added.filter(|ok| *ok).count(), 3);

@@ -21,6 +21,7 @@ use crate::sys::pipe;
 
 /// Options for publishing.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// The codec, for the suffix of the name in a directory.
     pub codec: Codec,
@@ -63,6 +64,55 @@ impl Options {
             needed: len.filter(|_| uncompressed).unwrap_or(0),
             ..Self::default()
         }
+    }
+
+    /// Sets [`Self::codec`].
+    #[must_use]
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Sets [`Self::force`].
+    #[must_use]
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Sets [`Self::max`].
+    #[must_use]
+    pub fn max(mut self, max: impl Into<Option<NonZeroU32>>) -> Self {
+        self.max = max.into();
+        self
+    }
+
+    /// Sets [`Self::sparse`].
+    #[must_use]
+    pub fn sparse(mut self, sparse: bool) -> Self {
+        self.sparse = sparse;
+        self
+    }
+
+    /// Sets [`Self::lock_wait`].
+    #[must_use]
+    pub fn lock_wait(mut self, limit: Duration) -> Self {
+        self.lock_wait = limit;
+        self
+    }
+
+    /// Sets [`Self::needed`], in bytes.
+    #[must_use]
+    pub fn needed(mut self, bytes: u64) -> Self {
+        self.needed = bytes;
+        self
+    }
+
+    /// Sets [`Self::named`].
+    #[must_use]
+    pub fn named(mut self, named: bool) -> Self {
+        self.named = named;
+        self
     }
 
     fn temporary(&self, directory: &Directory, target: PathBuf) -> Result<Temporary, PublishError> {
@@ -465,10 +515,7 @@ mod tests {
     use std::fs;
 
     fn publish(to: &Path, max: Option<u32>) -> Result<Published, PublishError> {
-        let options = Options {
-            max: max.and_then(NonZeroU32::new),
-            ..Options::default()
-        };
+        let options = Options::default().max(max.and_then(NonZeroU32::new));
         let mut pending = Destination::parse(to).begin(&options)?;
         pending.write_all(b"new").unwrap();
         pending.publish(&|_| b"info".to_vec())
@@ -580,10 +627,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let other = Directory::open(dir.path()).unwrap();
         assert!(other.lock(Duration::ZERO));
-        let options = Options {
-            lock_wait: Duration::ZERO,
-            ..Options::default()
-        };
+        let options = Options::default().lock_wait(Duration::ZERO);
         let pending = Destination::parse(dir.path()).begin(&options).unwrap();
         let published = pending.publish(&|_| Vec::new()).unwrap();
         assert_eq!(published.number, Some(0));

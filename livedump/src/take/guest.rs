@@ -262,10 +262,7 @@ impl Job<'_> {
             let seconds = took.as_secs_f64();
             observer.say(&Note::PausedByQemu { seconds });
         }
-        let options = image::Options {
-            spool_dir: Some(self.spool().into()),
-            ..image::Options::default()
-        };
+        let options = image::Options::default().spool_dir(self.spool());
         let opened = image::open_bytes(Arc::new(file), &options)?;
         if let Some(what) = opened.memory.contradiction() {
             return Err(Error::broken("QEMU's dump", 0, what, "each address once").into());

@@ -16,6 +16,7 @@ use crate::publish::Options;
 
 /// Options for taking a dump.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RunOptions {
     /// The options of the plan.
     pub plan: PlanOptions,
@@ -61,6 +62,83 @@ impl RunOptions {
         }
     }
 
+    /// Sets [`Self::plan`].
+    #[must_use]
+    pub fn plan(mut self, plan: PlanOptions) -> Self {
+        self.plan = plan;
+        self
+    }
+
+    /// Sets [`Self::target`].
+    #[must_use]
+    pub fn target(mut self, target: Target) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Sets [`Self::device`].
+    #[must_use]
+    pub fn device(mut self, device: impl Into<String>) -> Self {
+        self.device = device.into();
+        self
+    }
+
+    /// Sets [`Self::force`].
+    #[must_use]
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Sets [`Self::max`].
+    #[must_use]
+    pub fn max(mut self, max: impl Into<Option<NonZeroU32>>) -> Self {
+        self.max = max.into();
+        self
+    }
+
+    /// Sets [`Self::sparse`].
+    #[must_use]
+    pub fn sparse(mut self, sparse: bool) -> Self {
+        self.sparse = sparse;
+        self
+    }
+
+    /// Sets [`Self::cpu_state`].
+    #[must_use]
+    pub fn cpu_state(mut self, cpu_state: bool) -> Self {
+        self.cpu_state = cpu_state;
+        self
+    }
+
+    /// Sets [`Self::cpu`].
+    #[must_use]
+    pub fn cpu(mut self, cpu: impl Into<Option<u32>>) -> Self {
+        self.cpu = cpu.into();
+        self
+    }
+
+    /// Sets [`Self::converge`].
+    #[must_use]
+    pub fn converge(mut self, times: impl Into<Option<u32>>) -> Self {
+        self.converge = times.into();
+        self
+    }
+
+    /// Sets [`Self::encryption`].
+    #[must_use]
+    pub fn encryption(mut self, encryption: impl Into<Option<(PublicKey, Cipher)>>) -> Self {
+        self.encryption = encryption.into();
+        self
+    }
+
+    /// Sets [`Self::spool_dir`].
+    #[must_use]
+    pub fn spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.spool_dir = dir.into();
+        self
+    }
+
     /// The options for publishing a dump of `len` bytes.
     pub fn publish(&self, len: Option<u64>) -> Options {
         // An encrypted dump has no suffix: other programs cannot decompress it.
@@ -69,12 +147,8 @@ impl RunOptions {
             Some(_) => Codec::None,
         };
         let options = Options::of_dump(codec, len);
-        Options {
-            force: self.force,
-            max: self.max,
-            sparse: self.sparse && options.sparse,
-            ..options
-        }
+        let sparse = self.sparse && options.sparse;
+        options.force(self.force).max(self.max).sparse(sparse)
     }
 
     pub(super) fn put_cpus(

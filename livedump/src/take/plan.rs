@@ -16,9 +16,19 @@ use super::walk::Walked;
 
 /// Options of the plan.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct PlanOptions {
     /// The minidump version; `None` for the kernel's own.
     pub version: Option<u32>,
+}
+
+impl PlanOptions {
+    /// Sets [`Self::version`].
+    #[must_use]
+    pub fn version(mut self, version: impl Into<Option<u32>>) -> Self {
+        self.version = version.into();
+        self
+    }
 }
 
 /// Plans a dump of the machine with this memory and this kernel.

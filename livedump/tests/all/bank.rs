@@ -47,10 +47,7 @@ fn write(machine: &Machine, banks: &[Range<u64>], path: &Path) {
 }
 
 fn opened(path: &Path) -> Image {
-    let options = Options {
-        kernel_is_asked: true,
-        ..Options::default()
-    };
+    let options = Options::default().kernel_is_asked(true);
     image::open(path, &options).unwrap()
 }
 
@@ -159,13 +156,10 @@ fn several_banks_are_an_error_that_differs_from_another_kernels() {
         assert!(misplaced, "{error}");
         // The layout is given.
         let first = banks[0].end - banks[0].start;
-        let options = Options {
-            layout: Some(RawLayout::Ranges(vec![
-                (addresses(&banks[0]), 0),
-                (addresses(&banks[1]), first),
-            ])),
-            ..Options::default()
-        };
+        let options = Options::default().layout(RawLayout::Ranges(vec![
+            (addresses(&banks[0]), 0),
+            (addresses(&banks[1]), first),
+        ]));
         let image = image::open(&path, &options).unwrap();
         assert!(payload(&planned(image.memory, &elf)) == payload(&planned(memory, &elf)));
 

@@ -60,10 +60,7 @@ fn hole_is_found_through_the_kernel() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ram");
         write(&machine, low, &path);
-        let options = Options {
-            kernel_is_asked: true,
-            ..Options::default()
-        };
+        let options = Options::default().kernel_is_asked(true);
         let mut image = image::open(&path, &options).unwrap();
         assert_eq!(image.layout, Some(RawLayout::Flat));
         settle(&mut image, &elf).unwrap();
@@ -91,10 +88,7 @@ fn given_layout_is_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ram");
     write(&machine, 32 << 20, &path);
-    let options = Options {
-        layout: Some(RawLayout::Pc),
-        ..Options::default()
-    };
+    let options = Options::default().layout(RawLayout::Pc);
     let mut image = image::open(&path, &options).unwrap();
     settle(&mut image, &elf).unwrap();
     assert_eq!(image.layout, Some(RawLayout::Pc));

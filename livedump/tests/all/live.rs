@@ -129,10 +129,7 @@ fn kernel_dump_is_sealed_without_leftover_files() {
     let destination = Destination::parse(dir.path());
     assert_eq!(destination.directory(), Some(dir.path()));
     let mut pending = destination
-        .begin(&Options {
-            codec: Codec::Zstd,
-            ..Options::default()
-        })
+        .begin(&Options::default().codec(Codec::Zstd))
         .unwrap();
     let header = taken.header().clone();
     let written = finish(taken.payload(), header, &target, &mut pending, &NoProgress).unwrap();
@@ -250,10 +247,7 @@ fn stream_compressed_by_the_kernel_is_not_changed() {
     for (codec, compression) in [(Codec::Gzip, 1), (Codec::Zstd, 2), (Codec::None, 0)] {
         for container in [Container::Saved, Container::Raw] {
             let path = dir.path().join(format!("{codec}.{container}"));
-            let options = Options {
-                codec,
-                ..Options::default()
-            };
+            let options = Options::default().codec(codec);
             let mut pending = Destination::parse(&path).begin(&options).unwrap();
             let device = good();
             let header = device
@@ -300,18 +294,16 @@ fn destination_is_checked_before_the_request() {
     fs::create_dir(here("full")).unwrap();
     fs::write(here("full/minfree"), format!("{}\n", u64::MAX / 2048)).unwrap();
     let take = |out: &str, max, compress| {
-        let options = RunOptions {
-            max,
-            spool_dir: dir.path().into(),
-            ..RunOptions::new(Target {
-                container: if compress {
-                    Container::Saved
-                } else {
-                    Container::Sealed
-                },
-                encoding: Encoding::new(Codec::Zstd),
-            })
-        };
+        let options = RunOptions::new(Target {
+            container: if compress {
+                Container::Saved
+            } else {
+                Container::Sealed
+            },
+            encoding: Encoding::new(Codec::Zstd),
+        })
+        .max(max)
+        .spool_dir(dir.path());
         let to = Destination::parse(out);
         let source = Source::Kernel {
             kernel: device(Busy),
@@ -366,13 +358,11 @@ fn destination_is_checked_before_the_request() {
 fn run_stores_the_kernels_dump() {
     let dir = tempfile::tempdir().unwrap();
     for (compress, container) in [(false, Container::Sealed), (true, Container::Raw)] {
-        let options = RunOptions {
-            spool_dir: dir.path().into(),
-            ..RunOptions::new(Target {
-                container,
-                encoding: Encoding::new(Codec::Zstd),
-            })
-        };
+        let options = RunOptions::new(Target {
+            container,
+            encoding: Encoding::new(Codec::Zstd),
+        })
+        .spool_dir(dir.path());
         let to = Destination::parse(dir.path());
         let source = Source::Kernel {
             kernel: good(),
@@ -393,14 +383,12 @@ fn uncompressed_dump_by_the_kernel_is_published_in_place() {
     let recording = &recordings()[0];
     for container in [Container::Sealed, Container::Saved, Container::Raw] {
         let path = dir.path().join(container.to_string());
-        let options = RunOptions {
-            // A copy would need this directory.
-            spool_dir: dir.path().join("absent"),
-            ..RunOptions::new(Target {
-                container,
-                encoding: Encoding::new(Codec::None),
-            })
-        };
+        let options = RunOptions::new(Target {
+            container,
+            encoding: Encoding::new(Codec::None),
+        })
+        // A copy would need this directory.
+        .spool_dir(dir.path().join("absent"));
         let to = Destination::parse(&path);
         let source = Source::Kernel {
             kernel: good(),
@@ -433,13 +421,11 @@ fn lacking(recording: Vec<u8>, codec: Codec) -> Lacking {
         pause: Duration::ZERO,
         error: 0,
     });
-    let options = RunOptions {
-        spool_dir: dir.path().into(),
-        ..RunOptions::new(Target {
-            container: Container::Sealed,
-            encoding: Encoding::new(codec),
-        })
-    };
+    let options = RunOptions::new(Target {
+        container: Container::Sealed,
+        encoding: Encoding::new(codec),
+    })
+    .spool_dir(dir.path());
     let to = Destination::parse(dir.path());
     let source = Source::Kernel {
         kernel: kernel.comparing(Arc::new(emulated(&machine)), elf(&machine)),
@@ -588,11 +574,7 @@ fn the_other_process() {
             .unwrap();
     } else {
         // As on a system that has no files without a name.
-        let options = Options {
-            codec: Codec::Zstd,
-            named: true,
-            ..Options::default()
-        };
+        let options = Options::default().codec(Codec::Zstd).named(true);
         let mut pending = Destination::parse(dir).begin(&options).unwrap();
         let (codec, container) = (Codec::Zstd, Container::Saved);
         device

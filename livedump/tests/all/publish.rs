@@ -15,10 +15,7 @@ use livecore_livedump::publish::{
 };
 
 fn zstd() -> Options {
-    Options {
-        codec: Codec::Zstd,
-        ..Options::default()
-    }
+    Options::default().codec(Codec::Zstd)
 }
 
 fn info(number: u32) -> Vec<u8> {
@@ -157,11 +154,7 @@ fn file_in_place_of_a_link_is_kept() {
 #[test]
 fn max_rotates_and_replaces_all_files_of_the_old_dump() {
     let dir = tempfile::tempdir().unwrap();
-    let options = |codec| Options {
-        codec,
-        max: NonZeroU32::new(2),
-        ..Options::default()
-    };
+    let options = |codec| Options::default().codec(codec).max(NonZeroU32::new(2));
     for (codec, number) in [
         (Codec::Gzip, 0),
         (Codec::Gzip, 1),
@@ -214,10 +207,7 @@ fn file_is_replaced_only_with_force() {
         matches!(again, Err(PublishError::Exists { .. })),
         "{again:?}"
     );
-    let force = Options {
-        force: true,
-        ..zstd()
-    };
+    let force = zstd().force(true);
     fs::write(&path, "old").unwrap();
     dump(&path, &force).unwrap();
     assert_eq!(listing(dir.path()), ["core: a dump"]);
@@ -259,10 +249,7 @@ fn missing_directory_is_an_error() {
 #[test]
 fn sparse_dumps_keep_their_length() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        sparse: true,
-        ..Options::default()
-    };
+    let options = Options::default().sparse(true);
     let mut pending = Destination::parse(dir.path()).begin(&options).unwrap();
     pending.write_all(&[1; 4096]).unwrap();
     pending.write_all(&vec![0; 1 << 20]).unwrap();
@@ -278,10 +265,7 @@ fn sparse_dumps_keep_their_length() {
 fn workers_write_at_offsets_after_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
     for sparse in [false, true] {
-        let options = Options {
-            sparse,
-            ..Options::default()
-        };
+        let options = Options::default().sparse(sparse);
         let mut pending = Destination::parse(dir.path()).begin(&options).unwrap();
         pending.write_all(b"head").unwrap();
         let at = pending.at().unwrap();
@@ -378,10 +362,7 @@ fn the_other_process() {
         };
         rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
     }
-    let options = Options {
-        named: what == "wait with a name",
-        ..zstd()
-    };
+    let options = zstd().named(what == "wait with a name");
     let mut pending = Destination::parse(dir).begin(&options).unwrap();
     match what.as_str() {
         "wait" | "wait with a name" => {
@@ -491,11 +472,7 @@ fn a_file_gets_its_name_whether_or_not_it_had_a_temporary_one() {
         for force in [false, true] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("vmcore.zst");
-            let options = Options {
-                named,
-                force,
-                ..zstd()
-            };
+            let options = zstd().named(named).force(force);
             for content in ["first", "second"] {
                 let begun = Destination::parse(&path).begin(&options);
                 if content == "second" && !force {
@@ -516,7 +493,7 @@ fn a_name_that_appears_meanwhile_is_not_taken() {
     for named in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vmcore.zst");
-        let options = Options { named, ..zstd() };
+        let options = zstd().named(named);
         let mut pending = Destination::parse(&path).begin(&options).unwrap();
         pending.write_all(b"a dump").unwrap();
         std::fs::write(&path, "precious").unwrap();
@@ -529,10 +506,7 @@ fn a_name_that_appears_meanwhile_is_not_taken() {
 #[test]
 fn temporary_file_in_use_is_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        named: true,
-        ..zstd()
-    };
+    let options = zstd().named(true);
     let mut first = Destination::parse(dir.path()).begin(&options).unwrap();
     first.write_all(b"a dump").unwrap();
     let second = dump(dir.path(), &zstd()).unwrap();
@@ -614,10 +588,7 @@ fn full_disk_is_an_error_and_keeps_the_old_dump_and_bounds() {
     assert!(matches!(error, PublishError::NoSpace { .. }), "{error}");
     assert_eq!(listing(dir.path()), before);
     // Too small from the start, with a known size.
-    let needed = Options {
-        needed: 2 << 20,
-        ..Options::default()
-    };
+    let needed = Options::default().needed(2 << 20);
     let error = Destination::parse(dir.path()).begin(&needed).unwrap_err();
     assert!(
         matches!(error, PublishError::NotEnoughSpace { .. }),

@@ -27,13 +27,11 @@ fn elf(machine: &Machine) -> Arc<KernelElf> {
 }
 
 fn options(container: Container, codec: Codec) -> RunOptions {
-    RunOptions {
-        device: "tiny.toml".into(),
-        ..RunOptions::new(Target {
-            container,
-            encoding: Encoding::new(codec).threads(NonZeroUsize::new(2).unwrap()),
-        })
-    }
+    RunOptions::new(Target {
+        container,
+        encoding: Encoding::new(codec).threads(NonZeroUsize::new(2).unwrap()),
+    })
+    .device("tiny.toml")
 }
 
 /// Counts the dump's bytes and cancels the run at a limit.
@@ -272,10 +270,7 @@ fn stream_gets_the_bytes_of_a_file_and_every_stage_is_reported() {
 #[test]
 fn cpu_without_registers_is_refused() {
     let machine = tiny();
-    let options = RunOptions {
-        cpu: Some(0),
-        ..options(Container::Sealed, Codec::Zstd)
-    };
+    let options = options(Container::Sealed, Codec::Zstd).cpu(0);
     let dir = tempfile::tempdir().unwrap();
     let error = take(machine.memory(), &elf(&machine), dir.path(), &options).unwrap_err();
     assert!(matches!(error, TakeError::NoCpu { .. }), "{error}");

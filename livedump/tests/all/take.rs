@@ -26,7 +26,12 @@ pub(crate) fn tiny() -> Machine {
 
 pub(crate) fn taken(machine: &Machine, version: Option<u32>) -> Taken {
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
-    plan(machine.memory(), &elf, &PlanOptions { version }).unwrap()
+    plan(
+        machine.memory(),
+        &elf,
+        &PlanOptions::default().version(version),
+    )
+    .unwrap()
 }
 
 pub(crate) fn dump(taken: &Taken) -> Dump {
@@ -286,7 +291,14 @@ fn unknown_version_is_refused() {
     let machine = tiny();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let version = Some(4);
-    assert!(plan(machine.memory(), &elf, &PlanOptions { version }).is_err());
+    assert!(
+        plan(
+            machine.memory(),
+            &elf,
+            &PlanOptions::default().version(version)
+        )
+        .is_err()
+    );
 }
 
 /// A machine of 1 TiB whose dump_avail covers all of it, with a few MiB in use and without
@@ -426,7 +438,12 @@ fn taken_versions(machine: &Machine, version: u32) -> Vec<Taken> {
         .filter(|_| older)
         .map(|version| {
             let version = Some(version);
-            plan(machine.memory(), &elf, &PlanOptions { version }).unwrap()
+            plan(
+                machine.memory(),
+                &elf,
+                &PlanOptions::default().version(version),
+            )
+            .unwrap()
         })
         .collect()
 }
@@ -658,7 +675,11 @@ fn dump_with_16k_pages_needs_version_3() {
         Machine::parse(include_str!("../../../testdata/machines/arm64-16k.toml")).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     for version in [Some(1), Some(2), Some(4)] {
-        let error = plan(machine.memory(), &elf, &PlanOptions { version });
+        let error = plan(
+            machine.memory(),
+            &elf,
+            &PlanOptions::default().version(version),
+        );
         assert!(
             matches!(error, Err(TakeError::Unsupported { .. })),
             "version {version:?}"

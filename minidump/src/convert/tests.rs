@@ -147,10 +147,7 @@ fn short_dump_stays_short_and_is_marked_in_its_seal() {
 fn seal_records_a_zero_filled_tail() {
     let whole = payload(3);
     let cut = whole[..whole.len() - 5000].to_vec();
-    let options = OpenOptions {
-        zero_tail: true,
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions::default().zero_tail(true);
     let mut expected = cut.clone();
     expected.resize(whole.len(), 0);
     // Uncompressed, and as a gzip stream, whose length is known only after decoding it.

@@ -6,6 +6,7 @@ use crate::encryption::{KeyFile, PrivateKey};
 
 /// Options for opening a dump.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct OpenOptions {
     /// Options for its stream.
     pub stream: livecore_compress::OpenOptions,
@@ -52,19 +53,19 @@ impl OpenOptions {
 
     /// Sets [`Self::key`].
     #[must_use]
-    pub fn key(mut self, key: Option<Arc<PrivateKey>>) -> Self {
-        self.key = key;
+    pub fn key(mut self, key: impl Into<Option<Arc<PrivateKey>>>) -> Self {
+        self.key = key.into();
         self
     }
 
     /// Sets [`Self::key_file`].
     #[must_use]
-    pub fn key_file(mut self, key_file: Option<KeyFile>) -> Self {
-        self.key_file = key_file;
+    pub fn key_file(mut self, key_file: impl Into<Option<KeyFile>>) -> Self {
+        self.key_file = key_file.into();
         self
     }
 
-    /// Sets [`Self::bitmap_limit`].
+    /// Sets [`Self::bitmap_limit`], in bytes.
     #[must_use]
     pub fn bitmap_limit(mut self, bytes: u64) -> Self {
         self.bitmap_limit = bytes;

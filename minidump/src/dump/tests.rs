@@ -229,10 +229,7 @@ fn pages_before_the_cut_of_a_saved_file_are_readable() {
 #[test]
 fn zero_tail_reads_zeros_with_a_warning() {
     let whole = payload(3);
-    let options = OpenOptions {
-        zero_tail: true,
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions::default().zero_tail(true);
     let source = whole[..whole.len() - 5000].to_vec();
     let dump = Dump::from_source(Arc::new(source), &options).unwrap();
     assert!(matches!(dump.envelope().warnings(), [Warning::ZeroTail(s)] if s.pages == 2));
@@ -468,12 +465,11 @@ fn any_dump_is_a_minidump_while_clones_of_it_exist() {
 #[test]
 fn bitmap_limit_is_half_of_the_memory_limit() {
     let stream = livecore_compress::OpenOptions::new().memory(100 << 20);
-    let mut options = OpenOptions::new().stream(stream);
+    let options = OpenOptions::new().stream(stream);
     assert_eq!(options.bitmap_limit, 50 << 20);
     let bitmap = payload(3);
     assert!(AnyDump::from_source(Arc::new(bitmap.clone()), &options).is_ok());
-    options.bitmap_limit = 0;
-    let refused = AnyDump::from_source(Arc::new(bitmap), &options);
+    let refused = AnyDump::from_source(Arc::new(bitmap), &options.bitmap_limit(0));
     assert!(matches!(refused, Err(Error::Options(_))));
     let mut words: Vec<u64> = Vec::new();
     let refused = reserve(&mut words, usize::MAX / 8, "page bitmap");

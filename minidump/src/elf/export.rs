@@ -30,6 +30,7 @@ use livecore_defs::elf::{
 
 /// Options of an exported core.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ExportOptions {
     /// The style of the notes.
     pub style: NoteStyle,
@@ -44,6 +45,50 @@ pub struct ExportOptions {
     /// The maximum average number of addresses per page in the kernel map; 0 for 4. Kernels map most
     /// pages once, besides the direct map.
     pub addresses: u32,
+}
+
+impl ExportOptions {
+    /// Sets [`Self::style`].
+    #[must_use]
+    pub fn style(mut self, style: NoteStyle) -> Self {
+        self.style = style;
+        self
+    }
+
+    /// Sets [`Self::threads`].
+    #[must_use]
+    pub fn threads(mut self, threads: Vec<ThreadNote>) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets [`Self::osreldate`].
+    #[must_use]
+    pub fn osreldate(mut self, osreldate: u32) -> Self {
+        self.osreldate = osreldate;
+        self
+    }
+
+    /// Sets [`Self::entry`].
+    #[must_use]
+    pub fn entry(mut self, entry: VirtAddr) -> Self {
+        self.entry = entry;
+        self
+    }
+
+    /// Sets [`Self::flags`].
+    #[must_use]
+    pub fn flags(mut self, flags: u32) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// Sets [`Self::addresses`].
+    #[must_use]
+    pub fn addresses(mut self, addresses: u32) -> Self {
+        self.addresses = addresses;
+        self
+    }
 }
 
 /// The concatenation of bytes in memory and another source.

@@ -5,6 +5,7 @@ use crate::info::Info;
 
 /// Options for salvaging a dump.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Options {
     /// Options for reading the stream, and the limit of the bitmap.
     pub open: OpenOptions,
@@ -12,6 +13,29 @@ pub struct Options {
     pub proven: bool,
     /// The info file of the dump.
     pub info: Option<Info>,
+}
+
+impl Options {
+    /// Sets [`Self::open`].
+    #[must_use]
+    pub fn open(mut self, options: OpenOptions) -> Self {
+        self.open = options;
+        self
+    }
+
+    /// Sets [`Self::proven`].
+    #[must_use]
+    pub fn proven(mut self, proven: bool) -> Self {
+        self.proven = proven;
+        self
+    }
+
+    /// Sets [`Self::info`].
+    #[must_use]
+    pub fn info(mut self, info: impl Into<Option<Info>>) -> Self {
+        self.info = info.into();
+        self
+    }
 }
 
 /// Facts about a payload that are known before its sections are read.

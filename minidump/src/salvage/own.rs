@@ -24,10 +24,7 @@ pub(super) fn without_seal(
     options: &Options,
 ) -> Result<Option<Stored>, Error> {
     let plain = || Stored::unproven(Arc::clone(source), &options.open.stream);
-    let options = Options {
-        proven: false,
-        ..options.clone()
-    };
+    let options = options.clone().proven(false);
     let left = Left::new(plain()?);
     let len = match is_core(&left)? {
         true => full::len(&left, &options),

@@ -58,14 +58,12 @@ pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
             Ok(())
         }
         ["verify", depth, threads, from] => {
-            let options = livecore_verify::Options {
-                depth: match *depth {
+            let options = livecore_verify::Options::default()
+                .depth(match *depth {
                     "deep" => livecore_verify::Depth::Deep,
                     _ => livecore_verify::Depth::Default,
-                },
-                threads: threads.parse()?,
-                ..livecore_verify::Options::default()
-            };
+                })
+                .threads(threads.parse()?);
             let report =
                 livecore_verify::verify(Arc::new(File::open(from)?), &options, &NoProgress);
             match report.verdict.reason() {
@@ -84,10 +82,7 @@ pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
             Ok(())
         }
         ["decode", threads, from, to] => {
-            let options = publish::Options {
-                sparse: true,
-                ..publish::Options::default()
-            };
+            let options = publish::Options::default().sparse(true);
             let mut out = Destination::File(to.into()).begin(&options)?;
             open(threads, from)?.decode_to(&mut out, &NoProgress)?;
             out.publish(&|_| Vec::new())?;
@@ -109,7 +104,7 @@ fn encoding(codec: &str, level: &str, threads: &str, frame: &str) -> Result<Enco
         .find(|c| c.name() == codec)
         .ok_or("unknown codec")?;
     Ok(Encoding::new(codec)
-        .level(level.parse()?)
+        .level(level.parse::<i32>()?)
         .frame_size(frame.parse()?)
         .threads(threads.parse()?))
 }

@@ -93,11 +93,7 @@ pub fn dump(bytes: Vec<u8>) {
     let source: Arc<dyn livecore_compress::ReadAt> = Arc::new(bytes);
     let report = livecore_verify::verify(
         Arc::clone(&source),
-        &Options {
-            depth: Depth::Deep,
-            memory: 32 << 20,
-            ..Options::default()
-        },
+        &Options::default().depth(Depth::Deep).memory(32 << 20),
         &NoProgress,
     );
     let sound = report.verdict.exit_code() == 0;
@@ -151,10 +147,8 @@ pub fn dump(bytes: Vec<u8>) {
 /// Asserts that a salvaged dump that verifies before it is written also verifies and opens when it is
 /// sealed.
 pub fn salvage(bytes: Vec<u8>) {
-    let options = salvage::Options {
-        open: livecore_minidump::OpenOptions::new().stream(options()),
-        ..Default::default()
-    };
+    let options =
+        salvage::Options::default().open(livecore_minidump::OpenOptions::new().stream(options()));
     let Ok(found) = Salvage::examine(Arc::new(bytes), &options, &NoProgress) else {
         return;
     };

@@ -35,11 +35,7 @@ fn core_of(dump: &Dump, style: NoteStyle) -> Vec<u8> {
         name: "a/b".into(),
         ..ThreadNote::default()
     };
-    let options = ExportOptions {
-        style,
-        threads: vec![thread],
-        ..ExportOptions::default()
-    };
+    let options = ExportOptions::default().style(style).threads(vec![thread]);
     let export = export(dump, &options).unwrap();
     let mut out = Vec::new();
     let written = to_elf(dump, &export, &plain(), &mut out, &NoProgress).unwrap();

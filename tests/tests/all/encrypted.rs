@@ -65,11 +65,9 @@ fn open(
 
 fn report(bytes: &[u8], key: Option<&Arc<PrivateKey>>, file: Option<&[u8]>) -> Report {
     let keys = key.map(|key| Keys(Arc::clone(key)));
-    let options = Options {
-        keys: keys.as_ref().map(|keys| keys as &dyn OneTimeKeys),
-        key_file: file,
-        ..Options::default()
-    };
+    let options = Options::default()
+        .keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys))
+        .key_file(file);
     verify(Arc::new(bytes.to_vec()), &options, &NoProgress)
 }
 

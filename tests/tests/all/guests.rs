@@ -324,9 +324,7 @@ fn either_minidump_version_can_be_written_for_any_kernel() {
     for (text, version) in [(OLD, 3), (RELOCATED, 2)] {
         let machine = Machine::parse(text).unwrap();
         let own = planned(machine.memory(), machine.kernel()).unwrap();
-        let options = PlanOptions {
-            version: Some(version),
-        };
+        let options = PlanOptions::default().version(version);
         let other = plan(machine.memory(), &elf(machine.kernel()), &options).unwrap();
         assert_ne!(own.plan.header().version, version);
         assert_eq!(other.plan.header().version, version);

@@ -133,10 +133,7 @@ const LOSSES: &[&str] = &[
 
 #[track_caller]
 fn assert_sound(report: &Report, out: &[u8], what: &str) {
-    let options = livecore_verify::Options {
-        depth: livecore_verify::Depth::Deep,
-        ..livecore_verify::Options::default()
-    };
+    let options = livecore_verify::Options::default().depth(livecore_verify::Depth::Deep);
     let verified = livecore_verify::verify(Arc::new(out.to_vec()), &options, &NoProgress);
     let warnings: Vec<_> = verified
         .findings
@@ -282,10 +279,7 @@ fn truncated_files_keep_the_pages_before_the_end() {
             }
         }
         assert!(before > all / 2, "{more}: {before} of {all}");
-        let proven = Options {
-            proven: true,
-            ..Options::default()
-        };
+        let proven = Options::default().proven(true);
         assert!(salvage(&built.bytes[..built.bytes.len() * 39 / 40], &proven).is_err());
     }
 }

@@ -37,10 +37,7 @@ fn blocks() -> usize {
 }
 
 fn salvage(bytes: &[u8], proven: bool) -> (Report, Vec<u8>) {
-    let options = Options {
-        proven,
-        ..Options::default()
-    };
+    let options = Options::default().proven(proven);
     crate::dumps::salvage(bytes, &options).unwrap()
 }
 

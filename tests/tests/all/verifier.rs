@@ -12,11 +12,7 @@ use livecore_verify::{Depth, Options, Report, Severity, rules};
 const DEPTHS: [Depth; 3] = [Depth::Quick, Depth::Default, Depth::Deep];
 
 fn examine(built: &Built, depth: Depth, skip: &[&str]) -> Report {
-    let mut options = Options {
-        depth,
-        info: built.info.as_deref(),
-        ..Options::default()
-    };
+    let mut options = Options::default().depth(depth).info(built.info.as_deref());
     options.filter.skip = skip.iter().map(|id| (*id).to_owned()).collect();
     livecore_verify::verify(Arc::new(built.bytes.clone()), &options, &NoProgress)
 }

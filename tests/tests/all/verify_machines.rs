@@ -92,13 +92,11 @@ fn dumps_of_machines_are_sound_in_every_form() {
                 (Depth::Default, None),
                 (deepest, Some(&facts as &dyn KernelFacts)),
             ] {
-                let options = Options {
-                    name: format!("{name}, {container:?}, {codec}, {}", depth.name()),
-                    depth,
-                    kernel,
-                    threads: NonZeroUsize::new(2).unwrap(),
-                    ..Options::default()
-                };
+                let options = Options::default()
+                    .name(format!("{name}, {container:?}, {codec}, {}", depth.name()))
+                    .depth(depth)
+                    .kernel(kernel)
+                    .threads(NonZeroUsize::new(2).unwrap());
                 let report = livecore_verify::verify(bytes.clone(), &options, &NoProgress);
                 assert_eq!(report.verdict, Verdict::Sound, "{}", rendered(&report));
                 let torn: Vec<_> = report
@@ -127,11 +125,7 @@ fn kernel_heap_after_the_sections_of_a_live_dump_is_normal() {
     assert!(copied < layout.bitmap_len());
     bytes[(bitmap.start + copied) as usize..bitmap.end as usize].fill(0xde);
     for strict in [false, true] {
-        let options = Options {
-            name: "live".into(),
-            strict,
-            ..Options::default()
-        };
+        let options = Options::default().name("live").strict(strict);
         let report = livecore_verify::verify(Arc::new(bytes.clone()), &options, &NoProgress);
         assert_eq!(rendered(&report), "live: sound\n");
         assert!(report.outcomes["BM-BEYOND"].broken > 0);
@@ -146,10 +140,8 @@ fn kernel_of_another_machine_contradicts_the_dump() {
     let (_, other) = machine(MACHINES[3].1);
     let taken = plan(machine_a.memory(), &elf, &PlanOptions::default()).unwrap();
     let bytes = Arc::new(written(&taken, Container::Sealed, Codec::Zstd));
-    let options = Options {
-        kernel: Some(&ElfFacts(&other)),
-        ..Options::default()
-    };
+    let facts = ElfFacts(&other);
+    let options = Options::default().kernel(Some(&facts));
     let report = livecore_verify::verify(bytes, &options, &NoProgress);
     assert_eq!(report.verdict, Verdict::Broken, "{}", rendered(&report));
     assert!(report.count(Severity::Error) > 0);
@@ -209,10 +201,7 @@ fn an_eighth_of_the_kernels_bitmap_is_reported_with_and_without_the_kernel() {
             (None, "BM-EIGHTH"),
             (Some(&facts as &dyn KernelFacts), "KRN-BITMAP"),
         ] {
-            let options = Options {
-                kernel,
-                ..Options::default()
-            };
+            let options = Options::default().kernel(kernel);
             let report = livecore_verify::verify(bytes.clone(), &options, &NoProgress);
             let broken = report.outcomes.get(rule).is_some_and(|o| o.broken > 0);
             // The machine with pages of 16 KiB has too few pages outside of its kernel map.
@@ -234,10 +223,7 @@ fn absent_pages_are_reported_unless_the_kernel_marked_them_nodump() {
     let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
     let mut bytes = written(&taken, Container::Saved, Codec::None);
     let absent = |bytes: &[u8], kernel| {
-        let options = Options {
-            kernel,
-            ..Options::default()
-        };
+        let options = Options::default().kernel(kernel);
         let report = livecore_verify::verify(Arc::new(bytes.to_vec()), &options, &NoProgress);
         assert_eq!(report.verdict, Verdict::Sound, "{}", rendered(&report));
         let of_rule = |f: &&Finding| f.rule.id == "PT-PAGE-ABSENT";

@@ -263,14 +263,13 @@ fn verify_both(
     let (give_b, take_b) = sync_channel(QUEUE_LEN);
     let side = |number: usize, give| {
         let (source, name) = (Arc::clone(&sources[number]), names[number]);
-        let options = Options {
-            name: name.into(),
-            depth: Depth::Default,
-            strict: false,
-            kernel: None,
-            info: None,
-            ..options.clone()
-        };
+        let options = options
+            .clone()
+            .name(name)
+            .depth(Depth::Default)
+            .strict(false)
+            .kernel(None)
+            .info(None);
         let mut intake = Intake::tapped(options.memory, tap(give));
         if let Some(len) = lens[number] {
             intake.expect_exactly(len);

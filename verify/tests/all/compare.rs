@@ -126,10 +126,7 @@ fn header_fields_make_dumps_differ_only_under_strict() {
     let there = build("container live\nset kdh.hostname = \"there\"\n").bytes;
     let sources = || -> [Arc<dyn ReadAt>; 2] { [Arc::new(here.clone()), Arc::new(there.clone())] };
     for (strict, answer) in [(false, Answer::Same), (true, Answer::Differ)] {
-        let options = Options {
-            strict,
-            ..Options::default()
-        };
+        let options = Options::default().strict(strict);
         let found = compare(sources(), ["a", "b"], &options, &NoProgress);
         assert_eq!(found.answer, answer, "{}", describe(&found));
         let names: Vec<_> = found

@@ -118,10 +118,7 @@ fn faults_are_reported_without_a_panic() {
         .iter()
         .map(|(_, dump)| stored_len(dump))
         .collect();
-    let options = Options {
-        threads: NonZeroUsize::new(2).unwrap(),
-        ..Options::default()
-    };
+    let options = Options::default().threads(NonZeroUsize::new(2).unwrap());
     for (kind, dump) in &dumps {
         let report = verify(dump, &options);
         assert_eq!(
@@ -178,13 +175,14 @@ fn faults_in_every_recipe_end_in_a_verdict() {
             } else {
                 fault(&mut random, &mut bytes)
             };
-            let options = Options {
-                name: format!("seed {seed}, {}, fault {i}: {what}", path.display()),
-                depth: [Depth::Quick, Depth::Default, Depth::Deep][i % 3],
-                memory: if i % 2 == 0 { 1 << 20 } else { 64 << 20 },
-                info: built.info.as_deref(),
-                ..Options::default()
-            };
+            let options = Options::default()
+                .name(format!(
+                    "seed {seed}, {}, fault {i}: {what}",
+                    path.display()
+                ))
+                .depth([Depth::Quick, Depth::Default, Depth::Deep][i % 3])
+                .memory(if i % 2 == 0 { 1 << 20 } else { 64 << 20 })
+                .info(built.info.as_deref());
             let report = verify(&bytes, &options);
             let errors = report.count(livecore_verify::Severity::Error);
             let broken = report.verdict == Verdict::Broken;

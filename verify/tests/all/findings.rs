@@ -44,10 +44,7 @@ fn many_findings_of_one_rule_are_counted_and_some_are_shown() {
         entry.copy_from_slice(&0x0000_8000_0000_0001_u64.to_le_bytes());
     }
     for per_rule in [0, 1, 16] {
-        let options = Options {
-            per_rule,
-            ..Options::default()
-        };
+        let options = Options::default().per_rule(per_rule);
         let report = verify(&payload, &options);
         let outcome = &report.outcomes["PT-TABLE-OUTSIDE"];
         assert_eq!(outcome.broken, entries as u64);
@@ -79,10 +76,7 @@ fn findings_do_not_depend_on_the_number_of_threads() {
             }
         }
         for bytes in damaged {
-            let with = |threads| Options {
-                threads: NonZeroUsize::new(threads).unwrap(),
-                ..Options::default()
-            };
+            let with = |threads| Options::default().threads(NonZeroUsize::new(threads).unwrap());
             let alone = verify(&bytes, &with(1));
             assert_ne!(alone.verdict, Verdict::Sound);
             assert_eq!(describe(&verify(&bytes, &with(4))), describe(&alone));
@@ -98,10 +92,7 @@ fn a_malformed_frame_is_reported_with_its_number() {
     let mut bytes = file;
     // The reserved bit of the frame's descriptor.
     bytes[start + 4] ^= 0x08;
-    let options = Options {
-        threads: NonZeroUsize::new(4).unwrap(),
-        ..Options::default()
-    };
+    let options = Options::default().threads(NonZeroUsize::new(4).unwrap());
     let report = verify(&bytes, &options);
     let finding = errors(&report)
         .into_iter()

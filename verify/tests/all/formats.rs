@@ -24,11 +24,7 @@ fn reports() -> Vec<Report> {
     let middle = broken.len() / 2;
     broken[middle] ^= 0xff;
     let short = &payload[..payload.len() - 4096];
-    let with = |name: &str, strict| Options {
-        name: name.into(),
-        strict,
-        ..Options::default()
-    };
+    let with = |name: &str, strict| Options::default().name(name).strict(strict);
     vec![
         verify(&sound, &with("sound.zst", false)),
         verify(

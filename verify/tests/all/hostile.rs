@@ -37,10 +37,7 @@ fn broken(report: &Report, rule: &str) -> u64 {
 }
 
 fn threads(number: usize) -> Options<'static> {
-    Options {
-        threads: NonZeroUsize::new(number).unwrap(),
-        ..Options::default()
-    }
+    Options::default().threads(NonZeroUsize::new(number).unwrap())
 }
 
 /// A zstd frame of `content` in one raw block, whose header states `declared` bytes.
@@ -129,11 +126,8 @@ fn a_direct_map_beyond_the_physical_address_space_maps_nothing() {
         );
         let kernel = mkelf::build(&kernel).unwrap_or_else(|e| panic!("{port}: {e}"));
         let kernel = KernelElf::from_bytes(kernel).unwrap();
-        let options = Options {
-            depth: Depth::Deep,
-            kernel: Some(&ElfFacts(&kernel)),
-            ..Options::default()
-        };
+        let facts = ElfFacts(&kernel);
+        let options = Options::default().depth(Depth::Deep).kernel(Some(&facts));
         let report = verify(&payload, &options);
         let findings = report.findings.iter();
         let findings: Vec<_> = findings.filter(|f| f.rule.id == "KRN-COMPARABLE").collect();
@@ -233,10 +227,7 @@ fn quick_reads_few_bytes_of_each_gzip_member() {
     let payload = build("pages 0x2d0000 1024 seed 7\n").payload;
     let file = seal(&payload, Codec::Gzip, 4096);
     let source = Arc::new(Counted(file, AtomicU64::new(0)));
-    let options = Options {
-        depth: Depth::Quick,
-        ..Options::default()
-    };
+    let options = Options::default().depth(Depth::Quick);
     let report = livecore_verify::verify(Arc::clone(&source) as _, &options, &NoProgress);
     assert_eq!(report.verdict, Verdict::Sound, "{}", describe(&report));
     let members = report.facts.frames.unwrap();
@@ -251,10 +242,7 @@ fn a_sealed_dump_with_frames_above_the_memory_limit_is_sound() {
     let payload = build("pages 0x2d0000 600 seed 7\n").payload;
     for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
         let file = seal(&payload, codec, 1 << 20);
-        let options = Options {
-            memory: 2 << 20,
-            ..threads(2)
-        };
+        let options = threads(2).memory(2 << 20);
         let report = verify(&file, &options);
         assert_eq!(
             report.verdict,

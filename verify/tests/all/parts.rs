@@ -34,10 +34,7 @@ fn sealed(codec: Codec) -> Vec<u8> {
 fn a_seal_with_a_copy_is_sound_and_unproven_pages_are_a_warning() {
     for codec in CODECS {
         for depth in [Depth::Quick, Depth::Default] {
-            let options = Options {
-                depth,
-                ..Options::default()
-            };
+            let options = Options::default().depth(depth);
             let payload = payload();
             let copied = seal_parts(&payload, codec, 16384, &[], 70_000, &[]);
             let report = verify(&copied, &options);
@@ -55,10 +52,7 @@ fn a_seal_with_a_copy_is_sound_and_unproven_pages_are_a_warning() {
                 "{codec}: {}",
                 describe(&report)
             );
-            let strict = Options {
-                strict: true,
-                ..options
-            };
+            let strict = options.strict(true);
             let report = verify(&sealed(codec), &strict);
             assert_eq!(
                 report.verdict,
@@ -86,10 +80,7 @@ fn every_changed_byte_of_the_parts_is_reported() {
             let mut damaged = file.clone();
             damaged[at] ^= 4;
             for depth in [Depth::Quick, Depth::Default] {
-                let options = Options {
-                    depth,
-                    ..Options::default()
-                };
+                let options = Options::default().depth(depth);
                 let report = verify(&damaged, &options);
                 assert_eq!(
                     report.verdict,

@@ -115,11 +115,8 @@ fn verify_with(port: &Port, running: &str, avail: u64) -> Report {
     let built = mkdump::build_all(&format!("{text}{array}{lists}"));
     let built = built.unwrap_or_else(|e| panic!("{}: {e}\n{text}", port.name));
     let elf = KernelElf::from_bytes(mkelf::build(&kernel).unwrap()).unwrap();
-    let options = Options {
-        depth: Depth::Deep,
-        kernel: Some(&ElfFacts(&elf)),
-        ..Options::default()
-    };
+    let facts = ElfFacts(&elf);
+    let options = Options::default().depth(Depth::Deep).kernel(Some(&facts));
     verify(&built.bytes, &options)
 }
 

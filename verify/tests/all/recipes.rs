@@ -32,11 +32,9 @@ fn every_recipe_has_the_verdict_that_it_states() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let expected = expect::expectation(&text).expect(&name);
         let built = mkdump::build_all(&text).expect(&name);
-        let options = Options {
-            name: name.clone(),
-            info: built.info.as_deref(),
-            ..Options::default()
-        };
+        let options = Options::default()
+            .name(name.clone())
+            .info(built.info.as_deref());
         let report = verify(&built.bytes, &options);
         let exception = EXCEPTIONS.iter().find(|e| e.0 == name);
         let exit = exception.map_or(expected.exit, |e| e.1);

@@ -9,10 +9,7 @@ use livecore_tests::{mkdump, mkelf};
 use livecore_verify::{Depth, Options, Report, Verdict};
 
 fn verify_with(bytes: &[u8], info: Option<&str>) -> Report {
-    let options = Options {
-        info,
-        ..Options::default()
-    };
+    let options = Options::default().info(info);
     verify(bytes, &options)
 }
 
@@ -97,10 +94,7 @@ fn changes_during_a_live_dump_are_not_errors_under_strict() {
         // A flipped bit of the message ring.
         let text = format!("container live\n{panic}flip payload section.msgbuf.start + 4\n");
         let bytes = build(&text).bytes;
-        let options = Options {
-            strict: true,
-            ..Options::default()
-        };
+        let options = Options::default().strict(true);
         let report = verify(&bytes, &options);
         assert_eq!(report.verdict, verdict, "{}", describe(&report));
         assert_eq!(broken(&report), ["MSG-CHECKSUM"]);
@@ -109,10 +103,7 @@ fn changes_during_a_live_dump_are_not_errors_under_strict() {
     }
     // Other warnings make the dump broken.
     let text = "container live\nappend payload zero len 4096\n";
-    let options = Options {
-        strict: true,
-        ..Options::default()
-    };
+    let options = Options::default().strict(true);
     let report = verify(&build(text).bytes, &options);
     assert_eq!(report.verdict, Verdict::Broken, "{}", describe(&report));
 }
@@ -313,11 +304,8 @@ fn threads_in_pages_that_are_not_in_the_dump_are_counted() {
         (0, Some("16 of 16 threads not in the dump")),
     ] {
         let (dump, elf) = threads_in_pages(present);
-        let options = Options {
-            depth: Depth::Deep,
-            kernel: Some(&ElfFacts(&elf)),
-            ..Options::default()
-        };
+        let facts = ElfFacts(&elf);
+        let options = Options::default().depth(Depth::Deep).kernel(Some(&facts));
         let report = verify(&dump, &options);
         let mut findings = report.findings.iter();
         let finding = findings.find(|f| f.rule.id == "KRN-BITMAP");

@@ -176,10 +176,7 @@ fn options(args: &Args, kernel: Option<&Kernel<'_>>, session: &mut Session<'_>) 
         Some(NotesArg::Linux) => NoteStyle::Linux,
         _ => NoteStyle::FreeBsd,
     };
-    let mut options = ExportOptions {
-        style,
-        ..ExportOptions::default()
-    };
+    let mut options = ExportOptions::default().style(style);
     match kernel {
         Some(kernel) => describe(&mut options, kernel, &args.input, session),
         None => session.voice.say(

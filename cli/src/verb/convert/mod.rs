@@ -149,10 +149,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     }
     let work = Work::plan(args, &source, session)?;
     let len = work.len();
-    let options = publish::Options {
-        force: args.force,
-        ..publish::Options::of_dump(target.encoding.codec, len)
-    };
+    let options = publish::Options::of_dump(target.encoding.codec, len).force(args.force);
     let bar = session.bar("convert", args.json, len);
     let mut write = |out: &mut dyn livecore_compress::Output,
                      progress: &dyn livecore_compress::Progress| {

@@ -88,10 +88,7 @@ fn write(
     session: &mut Session<'_>,
 ) -> Result<u64, Failure> {
     let len = data.size()?;
-    let options = publish::Options {
-        force,
-        ..publish::Options::of_dump(Codec::None, Some(len))
-    };
+    let options = publish::Options::of_dump(Codec::None, Some(len)).force(force);
     let bar = session.bar("export", false, Some(len));
     let mut pending = Destination::File(to.into()).begin(&options)?;
     let mut piece = vec![0; 1 << 20];

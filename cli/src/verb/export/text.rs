@@ -31,10 +31,7 @@ pub(super) fn run(dump: &TextDump, args: &Args, session: &mut Session<'_>) -> Re
             .about(&args.dump));
     }
     let len: u64 = dump.members().iter().map(|member| member.len).sum();
-    let options = publish::Options {
-        force: args.force,
-        ..publish::Options::of_dump(Codec::None, Some(len))
-    };
+    let options = publish::Options::of_dump(Codec::None, Some(len)).force(args.force);
     let mut pending = Destination::File(path.clone()).begin(&options)?;
     dump.write_tar(&mut pending)
         .map_err(|e| Failure::from(e).about(&args.dump))?;

@@ -121,11 +121,10 @@ impl Source {
         session: &mut Session<'_>,
     ) -> Result<Target, Failure> {
         refuse_dump(path, needs)?;
-        let options = image::Options {
-            layout: self.layout.clone(),
-            kernel_is_asked: self.kernel.is_some(),
-            ..session.image_options()
-        };
+        let options = session
+            .image_options()
+            .layout(self.layout.clone())
+            .kernel_is_asked(self.kernel.is_some());
         let mut image = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
         let kernel = match (self.named_kernel(session.env.memory)?, &image.kernel) {
             (Some(named), _) => Some(named),

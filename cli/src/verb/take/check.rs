@@ -25,18 +25,16 @@ pub(super) fn published(
         return Ok(());
     }
     let file = File::open(path).map_err(|e| Failure::from(e).about(path))?;
-    let options = Options {
-        name: path.display().to_string(),
-        depth: if decode { Depth::Default } else { Depth::Quick },
-        threads: crate::args::threads(None),
-        memory: session.env.memory,
+    let options = Options::default()
+        .name(path.display().to_string())
+        .depth(if decode { Depth::Default } else { Depth::Quick })
+        .threads(crate::args::threads(None))
+        .memory(session.env.memory)
         // The machine that is dumped does not have the private key.
-        filter: Filter {
+        .filter(Filter {
             skip: vec!["KEY-UNREAD".into()],
             ..Filter::default()
-        },
-        ..Options::default()
-    };
+        });
     let bar = session.bar("verify", !decode, None);
     let report = verify(Arc::new(file), &options, &bar);
     drop(bar);

@@ -228,28 +228,24 @@ fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if args.is_live() {
         check_live(args, &destination, &target)?;
     }
-    let options = RunOptions {
-        plan: PlanOptions {
-            version: args.format_version,
-        },
-        device: DEVICE.into(),
-        force: args.force,
-        max: args.max,
-        cpu_state: !args.no_cpu_state,
-        cpu: args.cpu,
-        converge: args.converge,
-        encryption,
+    let options = RunOptions::new(target)
+        .plan(PlanOptions::default().version(args.format_version))
+        .device(DEVICE)
+        .force(args.force)
+        .max(args.max)
+        .cpu_state(!args.no_cpu_state)
+        .cpu(args.cpu)
+        .converge(args.converge)
+        .encryption(encryption)
         // A file system with space for the dump has space for its temporary files.
-        spool_dir: match destination.directory() {
+        .spool_dir(match destination.directory() {
             Some(directory) if !is_device(&args.out) => directory.into(),
             // The spool file is as large as the dump, and /tmp may be in memory.
             _ if args.is_live() => {
                 std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
             }
             _ => session.env.spool_dir.clone(),
-        },
-        ..RunOptions::new(target)
-    };
+        });
     // Check the destination before the work.
     let pending = output::begin(&destination, &options.publish(None))?;
     let Machine {
@@ -390,11 +386,10 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         };
         return Ok(Machine::new(source, DEVICE.as_ref()));
     };
-    let options = image::Options {
-        layout: args.layout.clone(),
-        kernel_is_asked: args.kernel.is_some() || session.env.kernel.is_some(),
-        ..session.image_options()
-    };
+    let options = session
+        .image_options()
+        .layout(args.layout.clone())
+        .kernel_is_asked(args.kernel.is_some() || session.env.kernel.is_some());
     let mut opened = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
     let lock = State::next_to(&opened.ram)
         .lock_dump()

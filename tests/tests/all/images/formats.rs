@@ -421,10 +421,7 @@ fn flattened_file_with_too_many_pieces_is_spooled() {
         },
     );
     let bytes = mkimage::flatten(&kdump, 512, false);
-    let options = Options {
-        tables: 4096,
-        ..Options::default()
-    };
+    let options = Options::default().tables(4096);
     let image = open_bytes(Arc::new(bytes), &options).unwrap();
     check("spooled", &*image.memory, &memory);
 }
@@ -439,10 +436,7 @@ fn memory_for_tables_is_bounded_by_the_options() {
             ..Kdump::default()
         },
     );
-    let options = |tables| Options {
-        tables,
-        ..Options::default()
-    };
+    let options = |tables| Options::default().tables(tables);
     let refused = open_bytes(Arc::new(bytes.clone()), &options(16 * 1000)).unwrap_err();
     assert!(refused.to_string().contains(" 16000"), "{refused}");
     assert_eq!(
@@ -458,10 +452,7 @@ fn memory_for_tables_is_bounded_by_the_options() {
 #[test]
 fn raw_memory_is_read_by_its_layout() {
     let memory = Memory::parse("0x0 64 mix 1\n 0x100000000 32 mix 2");
-    let options = |text: &str| Options {
-        layout: Some(text.parse().unwrap()),
-        ..Options::default()
-    };
+    let options = |text: &str| Options::default().layout(text.parse::<RawLayout>().unwrap());
     let packed = memory.packed();
     for layout in [
         "pc:256K",

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use livecore_compress::ReadAt;
-use livecore_livedump::image::{self, Format, Image, Options};
+use livecore_livedump::image::{self, Format, Image, Options, RawLayout};
 use livecore_minidump::PhysMemory;
 use livecore_synth::Machine;
 use serde_json::{Value, json};
@@ -308,10 +308,7 @@ fn every_format(is_split: bool) {
         assert!(minidump(image.memory, &machine) == expected, "{format}");
     }
     // The memory backend file is raw memory with a hole.
-    let options = Options {
-        layout: Some(format!("pc:{below}").parse().unwrap()),
-        ..Options::default()
-    };
+    let options = Options::default().layout(format!("pc:{below}").parse::<RawLayout>().unwrap());
     let raw = image::open(&ram, &options).unwrap();
     compare(&machine, &raw, "raw");
     assert!(minidump(raw.memory, &machine) == expected, "raw");

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read as _;
 
 use livecore_kernel::{Context, Kernel};
-use livecore_livedump::image::{self, Options};
+use livecore_livedump::image::{self, Options, RawLayout};
 use livecore_minidump::PhysAddr;
 use livecore_minidump::{KernelMemory, VirtAddr};
 use livecore_synth::Machine;
@@ -84,10 +84,7 @@ fn every_format(name: &str, text: &str, pae: bool) {
     others.extend(paging);
     qemu.set(1, &others);
 
-    let options = Options {
-        layout: Some(format!("pc:{below}").parse().unwrap()),
-        ..Options::default()
-    };
+    let options = Options::default().layout(format!("pc:{below}").parse::<RawLayout>().unwrap());
     let raw = image::open(dir.path().join("ram"), &options).unwrap();
     let plain = payload(&planned(raw.memory, machine.kernel()).unwrap());
     let mut with_registers: Option<Vec<u8>> = None;

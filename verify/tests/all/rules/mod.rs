@@ -209,20 +209,18 @@ fn every_rule_has_a_dump_that_breaks_only_that_rule() {
     let mut covered = BTreeSet::new();
     for case in cases() {
         let kernel = case.kernel.as_ref().map(ElfFacts);
-        let options = Options {
-            name: case.rule.clone(),
-            depth: if case.deep {
+        let options = Options::default()
+            .name(case.rule.clone())
+            .depth(if case.deep {
                 Depth::Deep
             } else {
                 Depth::Default
-            },
-            kernel: kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts),
-            info: case.info.as_deref(),
-            keys: case.key.then_some(&BuilderKey as &dyn OneTimeKeys),
-            key_file: case.key_file.as_deref(),
-            memory: case.memory.unwrap_or(Options::default().memory),
-            ..Options::default()
-        };
+            })
+            .kernel(kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts))
+            .info(case.info.as_deref())
+            .keys(case.key.then_some(&BuilderKey as &dyn OneTimeKeys))
+            .key_file(case.key_file.as_deref())
+            .memory(case.memory.unwrap_or(Options::default().memory));
         let report = verify(&case.bytes, &options);
         let mut broken: BTreeSet<_> = report
             .outcomes
@@ -263,11 +261,9 @@ fn filters_select_the_rules_that_are_reported() {
     for case in cases() {
         let kernel = case.kernel.as_ref().map(ElfFacts);
         for skip in [true, false] {
-            let mut options = Options {
-                info: case.info.as_deref(),
-                kernel: kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts),
-                ..Options::default()
-            };
+            let mut options = Options::default()
+                .info(case.info.as_deref())
+                .kernel(kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts));
             match skip {
                 true => options.filter.skip = vec![case.rule.to_lowercase()],
                 false => options.filter.only = vec![case.rule.clone()],
@@ -291,13 +287,11 @@ fn quick_applies_the_rules_about_headers_and_seals() {
         if !cheap || slow.contains(&rule.id) {
             continue;
         }
-        let options = Options {
-            depth: Depth::Quick,
-            info: case.info.as_deref(),
-            keys: case.key.then_some(&BuilderKey as &dyn OneTimeKeys),
-            key_file: case.key_file.as_deref(),
-            ..Options::default()
-        };
+        let options = Options::default()
+            .depth(Depth::Quick)
+            .info(case.info.as_deref())
+            .keys(case.key.then_some(&BuilderKey as &dyn OneTimeKeys))
+            .key_file(case.key_file.as_deref());
         let report = verify(&case.bytes, &options);
         let broken = report.outcomes.get(rule.id).is_some_and(|o| o.broken > 0);
         assert!(broken, "{}: {}", rule.id, describe(&report));
