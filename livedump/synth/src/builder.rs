@@ -61,7 +61,7 @@ impl<'a> Builder<'a> {
         ram: Vec<Range<u64>>,
         dump_avail: Vec<Range<u64>>,
     ) -> Result<Self, Error> {
-        let root = match processor.root(&kernel, description.load())? {
+        let root = match processor.root(&kernel, description.load().0)? {
             Some(root) => root,
             None => frames.one("the root page table", space.page_size)?,
         };

@@ -257,7 +257,7 @@ pub(crate) fn symbols(
     start: u64,
     variables: &[Variable],
 ) -> Kernel {
-    let load = description.load();
+    let load = description.load().0;
     let mut rng = Rng::new(description.seed, "kernel");
     let functions = description.kernel.functions;
     let mut bodies = bodies(start, insns, names, functions, &mut rng);

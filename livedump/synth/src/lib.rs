@@ -122,7 +122,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let version = variables::version(description, description.architecture.name());
     let mut wanted = variables::all(description, &layout, &version);
     wanted.extend(processor.variables(description));
-    let load = description.load();
+    let load = description.load().0;
     let mut notes = Vec::new();
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
     let parts = (&layout, &space, &*version, &*wanted);

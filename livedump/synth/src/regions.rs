@@ -114,7 +114,7 @@ pub(crate) fn low_memory(b: &mut Builder<'_>) {
     b.fill(&(0x1000..0x8000), Kind::Heap);
     b.fill(&(0x8000..0x9000), Kind::Code);
     b.fill(&(0x90000..0x9c000), Kind::Text);
-    let load = b.description.load();
+    let load = b.description.load().0;
     let end = load.min(2 << 20);
     b.fill_mixed(&(0x103000..end), &mut rng);
 }

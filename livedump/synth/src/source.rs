@@ -281,7 +281,7 @@ pub(crate) fn script(description: &Description, kernbase: u64, start: u64) -> St
         Kernphys::Absolute => "kernphys = 0x200000;\n",
         Kernphys::Variable => "",
     };
-    let load = description.load();
+    let load = description.load().0;
     format!(
         "ENTRY(btext)\nkernbase = {kernbase:#x};\n{kernphys}SECTIONS\n{{\n\
          \t. = {start:#x};\n\

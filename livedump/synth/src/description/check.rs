@@ -104,10 +104,10 @@ impl Description {
 
     fn check_i386(&self) -> Result<(), Error> {
         let usual = i386_link::load(self.release(), self.kernel.pae);
-        if self.load() != usual {
+        if self.load().0 != usual {
             return Err(Error::value(
                 "kernel.load",
-                format!("{:#x}", self.load()),
+                format!("{:#x}", self.load().0),
                 format!("{usual:#x} or no value: i386 kernels have a fixed address"),
             ));
         }

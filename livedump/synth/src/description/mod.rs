@@ -7,6 +7,7 @@ mod check;
 mod crowd;
 mod process;
 
+use livecore_minidump::PhysAddr;
 use serde::Deserialize;
 
 use super::architecture::{Architecture, Row};
@@ -312,15 +313,15 @@ impl Description {
     }
 
     /// Physical load address of the kernel.
-    pub fn load(&self) -> u64 {
-        match self.kernel.load {
+    pub fn load(&self) -> PhysAddr {
+        PhysAddr(match self.kernel.load {
             Some(load) => load.0,
             None => {
                 let row = self.row();
                 let usual = row.load.map(|above| row.ram + above);
                 usual.unwrap_or_else(|| i386_link::load(self.release(), self.kernel.pae))
             }
-        }
+        })
     }
 
     /// Bytes per page.
@@ -384,7 +385,7 @@ impl Description {
             }
         }
         self.check_architecture()?;
-        let load = self.load();
+        let load = self.load().0;
         if !load.is_multiple_of(2 << 20) || load == 0 {
             return Err(Error::value(
                 "kernel.load",

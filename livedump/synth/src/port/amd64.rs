@@ -331,7 +331,7 @@ impl Boot for Amd64 {
         builder.map_directly(self.level(PDPE), GIB, limit - GIB)?;
 
         // The kernel: slot 0 maps low memory, the other slots map the image.
-        let load = builder.description.load();
+        let load = builder.description.load().0;
         builder.map(self.level(PDE), KERNBASE, 0, MIB2, Prot::RWX)?;
         let text = builder.kernel.address("_etext")?;
         for slot in 1..Self::kernel_slots(builder) {
@@ -400,7 +400,7 @@ impl Boot for Amd64 {
         let nkpt = Self::nkpt(builder);
         builder.set_u32("nkpt", nkpt as u32)?;
         if builder.description.kernphys() == Kernphys::Variable {
-            builder.set_u64("kernphys", builder.description.load())?;
+            builder.set_u64("kernphys", builder.description.load().0)?;
         }
         let pmap = builder.kernel.address("kernel_pmap_store")?;
         builder.pmap(pmap, root)?;

@@ -307,7 +307,7 @@ impl Boot for Arm64 {
         let len = builder.kernel.end - builder.kernel.start;
         let level = self.large().unwrap_or(L3);
         let len = len.next_multiple_of(self.span(level));
-        let load = builder.description.load();
+        let load = builder.description.load().0;
         builder.map(level, VM_MIN_KERNEL_ADDRESS, load, len, Prot::RWX)?;
         builder.load_kernel()?;
         builder.kva = VM_MIN_KERNEL_ADDRESS + len.next_multiple_of(MIB2);

@@ -343,7 +343,7 @@ impl Boot for I386Form {
                 .write(recursive + i * len, &entry[..len as usize]);
         }
 
-        let load = builder.description.load();
+        let load = builder.description.load().0;
         let start = builder.space.kernstart;
         let len = builder.kernel.end - start;
         if ten {

@@ -254,7 +254,7 @@ impl Processor for Riscv {
 
 impl Boot for Riscv {
     fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
-        let load = builder.description.load();
+        let load = builder.description.load().0;
         if self.sv48 {
             let l1 = builder.kernel.address("pagetable_l1")? - builder.kernel.start + load;
             let last = self.table(l1);
