@@ -11,7 +11,7 @@ use super::greeting::Greeting;
 use super::session::{Answer, Client, Session};
 use super::target::Served;
 use livecore_defs::text::printable;
-use livecore_kernel::{Location, LocationError, parse_address, parse_number};
+use livecore_kernel::{Location, LocationError, parse_number, parse_phys};
 
 const HELP: &str = "\
 help                 this text
@@ -179,10 +179,10 @@ impl Served {
         }
     }
 
-    fn page(&self, at: u64) -> String {
+    fn page(&self, at: PhysAddr) -> String {
         let memory = &self.memory;
         let page = memory.page_size();
-        let start = PhysAddr(at - at % page);
+        let start = PhysAddr(at.0 - at.0 % page);
         let mut text = format!("page {start}{}\n", self.place(start));
         if let Some(direct) = memory.direct_map_of(start) {
             let _ = writeln!(text, "direct map {direct}");
@@ -254,7 +254,7 @@ impl Served {
     /// Parses an address, or a symbol with an optional `+OFFSET`.
     fn location(&self, text: &str) -> Result<VirtAddr, String> {
         let (name, offset) = match text.parse().map_err(|e: LocationError| e.to_string())? {
-            Location::Address(at) => return Ok(at),
+            Location::Address(at) => return Ok(VirtAddr(at)),
             Location::Symbol { name, offset } => (name, offset),
         };
         let at = self.kernel().address(&name).map_err(|e| e.to_string())?;
@@ -293,7 +293,7 @@ impl Session<'_> {
             ["dmesg"] => self.dmesg(false)?,
             ["dmesg", "-a"] => self.dmesg(true)?,
             ["vtop", at] => served.vtop(served.location(at)?),
-            ["page", at] => served.page(parse_address(at).map_err(|e| e.to_string())?.0),
+            ["page", at] => served.page(parse_phys(at).map_err(|e| e.to_string())?),
             ["phys", "on"] => {
                 self.physical = true;
                 "addresses are physical\n".into()

@@ -93,7 +93,7 @@ pub use error::KernelError;
 pub use frame::{End, Frame};
 pub use kernel::{Functions, Kernel};
 pub use kernel_search::{KernelSearch, SearchResult};
-pub use location::{Location, LocationError, parse_address, parse_number};
+pub use location::{Location, LocationError, parse_address, parse_number, parse_phys};
 pub use missing::Missing;
 pub use module::{Module, Modules, NotLoaded, PlacedSection};
 pub use pair::Pair;

@@ -2,13 +2,14 @@
 
 use std::str::FromStr;
 
-use livecore_minidump::{KernelElf, VirtAddr};
+use livecore_minidump::{KernelElf, PhysAddr, VirtAddr};
 
 /// A location in memory. It has no address space: an address may be virtual or physical.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// An address: virtual, unless its user says that it is physical.
-    Address(VirtAddr),
+    /// A number, which has no address space: only a caller knows whether it is a physical address.
+    /// [`Location::address`] takes it as virtual.
+    Address(u64),
     /// An offset from a symbol.
     Symbol {
         /// The name of the symbol.
@@ -63,10 +64,10 @@ impl FromStr for Location {
     /// [`LocationError::TooLarge`].
     fn from_str(text: &str) -> Result<Self, LocationError> {
         if is_bare_address(text) {
-            return number(text, 16).map(VirtAddr).map(Self::Address);
+            return number(text, 16).map(Self::Address);
         }
         if text.starts_with(|c: char| c.is_ascii_digit()) {
-            return parse_number(text).map(VirtAddr).map(Self::Address);
+            return parse_number(text).map(Self::Address);
         }
         let (name, offset) = match text.split_once('+') {
             Some((name, offset)) => (name, parse_number(offset)?),
@@ -91,7 +92,7 @@ impl Location {
     /// [`LocationError::Beyond`].
     pub fn address(&self, elf: &KernelElf) -> Result<VirtAddr, LocationError> {
         let (name, offset) = match self {
-            Self::Address(at) => return Ok(*at),
+            Self::Address(at) => return Ok(VirtAddr(*at)),
             Self::Symbol { name, offset } => (name, *offset),
         };
         let symbol = elf
@@ -133,12 +134,25 @@ impl Location {
     }
 }
 
-/// Parses an address in the syntax of [`Location`].
+/// Parses a virtual address in the syntax of [`Location`].
 ///
 /// # Errors
 ///
 /// Returns [`LocationError::NotANumber`] or [`LocationError::TooLarge`].
 pub fn parse_address(text: &str) -> Result<VirtAddr, LocationError> {
+    address(text).map(VirtAddr)
+}
+
+/// Parses a physical address in the syntax of [`Location`].
+///
+/// # Errors
+///
+/// Returns [`LocationError::NotANumber`] or [`LocationError::TooLarge`].
+pub fn parse_phys(text: &str) -> Result<PhysAddr, LocationError> {
+    address(text).map(PhysAddr)
+}
+
+fn address(text: &str) -> Result<u64, LocationError> {
     match text.parse() {
         Ok(Location::Address(at)) => Ok(at),
         Err(error @ LocationError::TooLarge(_)) => Err(error),
@@ -193,8 +207,8 @@ mod tests {
             offset,
         };
         for (text, location) in [
-            ("0x10", Location::Address(VirtAddr(16))),
-            ("10", Location::Address(VirtAddr(10))),
+            ("0x10", Location::Address(16)),
+            ("10", Location::Address(10)),
             ("hz", symbol("hz", 0)),
             ("allproc+0x8", symbol("allproc", 8)),
         ] {
@@ -216,7 +230,7 @@ mod tests {
             ("9fc00", 0x9_fc00),
             ("1000", 1000),
         ] {
-            assert_eq!(text.parse(), Ok(Location::Address(VirtAddr(at))), "{text}");
+            assert_eq!(text.parse(), Ok(Location::Address(at)), "{text}");
         }
     }
 

@@ -89,7 +89,7 @@ pub(super) fn check_place(place: &Location, kmem: bool) -> Result<Device, Failur
 /// The address of a location.
 pub(super) fn resolve(place: &Location, target: &Target) -> Result<u64, Failure> {
     match place {
-        Location::Address(at) => Ok(at.0),
+        Location::Address(at) => Ok(*at),
         symbol @ Location::Symbol { .. } => {
             let (path, elf) = target.kernel()?;
             symbol

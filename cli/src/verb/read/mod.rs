@@ -9,7 +9,7 @@ use std::str::FromStr as _;
 
 use livecore_defs::text::hex;
 use livecore_kernel::{Location, Pair};
-use livecore_minidump::{Address, KernelMemory, PhysAddr, ReadError};
+use livecore_minidump::{Address, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -158,9 +158,11 @@ impl Request {
     /// The range to read, with the symbols of `kernel`.
     fn range(&self, kernel: Option<&Pair>) -> Result<ByteRange, Failure> {
         let at = match (&self.place, kernel) {
-            (Location::Address(at), _) => *at,
+            (Location::Address(at), _) if self.phys => Address::Phys(PhysAddr(*at)),
+            (Location::Address(at), _) => Address::Virt(VirtAddr(*at)),
             (symbol, Some(kernel)) => symbol
                 .address(kernel.elf())
+                .map(Address::Virt)
                 .map_err(|e| Failure::of(Exit::COULD_NOT, &e).about(kernel.path()))?,
             (Location::Symbol { name, .. }, None) => {
                 let what = format_args!("symbol {name} needs a kernel");
@@ -176,10 +178,6 @@ impl Request {
                 .id_is(Id::UnusableSymbol)
                 .next("give a LENGTH")
         })?;
-        let at = match self.phys {
-            true => Address::Phys(PhysAddr(at.0)),
-            false => Address::Virt(at),
-        };
         Ok(ByteRange { at, len })
     }
 }
