@@ -149,3 +149,66 @@ pub(super) fn in_pieces(
     }
     Ok(Err(Fault::Blocks("the stream ends early".into())))
 }
+
+#[cfg(test)]
+mod tests {
+    use ::zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode::{self, *};
+    use ::zstd::zstd_safe::{CCtx, CParameter, compress_bound};
+
+    use super::*;
+
+    /// Magic 4, descriptor 1, content size 1; one block, with a header of 3 bytes; checksum 4.
+    fn frame() -> Vec<u8> {
+        let content = b"the content of a frame";
+        let mut encoder = CCtx::create();
+        let set = encoder.set_parameter(CParameter::ChecksumFlag(true));
+        set.unwrap();
+        let mut stored = Vec::with_capacity(compress_bound(content.len()));
+        encoder.compress2(&mut stored, content).unwrap();
+        assert_eq!(stored[4..6], [0b10_0100, content.len() as u8]);
+        stored
+    }
+
+    #[test]
+    fn a_fault_is_that_of_the_error_code() {
+        let decode = |stored: &[u8]| {
+            let mut content = Vec::with_capacity(1 << 10);
+            decoder().unwrap().decompress(&mut content, stored)
+        };
+        assert!(decode(&frame()).is_ok());
+        let last = frame().len() - 1;
+        #[expect(clippy::type_complexity, reason = "a table reads better in place")]
+        let changes: [(ZSTD_ErrorCode, &dyn Fn(&mut Vec<u8>)); 8] = [
+            (ZSTD_error_prefix_unknown, &|frame| frame[0] ^= 1),
+            (ZSTD_error_frameParameter_unsupported, &|frame| {
+                frame[4] |= 0b1000;
+            }),
+            // Without the single-segment flag, byte 5 is the window: 2 TiB.
+            (ZSTD_error_frameParameter_windowTooLarge, &|frame| {
+                frame[4..6].copy_from_slice(&[0b100, 0xf8]);
+            }),
+            (ZSTD_error_dictionary_wrong, &|frame| {
+                frame[4] |= 1;
+                frame.insert(5, 7);
+            }),
+            // The reserved type of a block.
+            (ZSTD_error_corruption_detected, &|frame| frame[6] |= 0b110),
+            (ZSTD_error_checksum_wrong, &|frame| frame[last] ^= 1),
+            (ZSTD_error_checksum_wrong, &|frame| frame.truncate(last)),
+            (ZSTD_error_srcSize_wrong, &|frame| frame.truncate(12)),
+        ];
+        for (expected, change) in changes {
+            let mut stored = frame();
+            change(&mut stored);
+            let code = decode(&stored).unwrap_err();
+            assert_eq!(0_usize.wrapping_sub(code), expected as usize);
+            let checksum = expected == ZSTD_error_checksum_wrong;
+            assert_eq!(Fault::of(code) == Fault::Checksum, checksum, "{expected:?}");
+        }
+        for code in 1..=200 {
+            let fault = Fault::of(0_usize.wrapping_sub(code));
+            let checksum = code == ZSTD_error_checksum_wrong as usize;
+            assert_eq!(fault == Fault::Checksum, checksum, "{code}");
+        }
+    }
+}

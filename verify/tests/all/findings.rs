@@ -103,6 +103,35 @@ fn a_malformed_frame_is_reported_with_its_number() {
 }
 
 #[test]
+fn a_fault_of_a_zstd_frame_breaks_its_rule() {
+    let file = build("compress zstd\n").bytes;
+    let last = file.len() - 1;
+    // Descriptor: a checksum, no dictionary, no content size; then the window and the first block.
+    assert_eq!(file[4], 0b100);
+    #[expect(clippy::type_complexity, reason = "a table reads better in place")]
+    let changes: [(&[&str], &dyn Fn(&mut Vec<u8>)); 6] = [
+        (&["ZSTD-FRAME"], &|file| file[4] |= 0b1000),
+        (&["ZSTD-CONTENT"], &|file| file[5] = 0xf8),
+        (&["ZSTD-CONTENT", "ZSTD-DICTIONARY"], &|file| {
+            file[4] |= 1;
+            file.insert(6, 7);
+        }),
+        (&["ZSTD-FRAME"], &|file| file[6] |= 0b110),
+        (&["ZSTD-CHECKSUM"], &|file| file[last] ^= 1),
+        (&["ZSTD-TRUNCATED"], &|file| file.truncate(last)),
+    ];
+    for (expected, change) in changes {
+        let mut bytes = file.clone();
+        change(&mut bytes);
+        let report = verify(&bytes, &Options::default());
+        let ids = errors(&report).into_iter().map(|f| f.rule.id);
+        let mut ids: Vec<_> = ids.filter(|id| id.starts_with("ZSTD-")).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, expected, "{}", describe(&report));
+    }
+}
+
+#[test]
 fn a_sealed_dump_whose_beginning_is_lost_is_broken_and_not_foreign() {
     let payload = build("").payload;
     for codec in CODECS {
