@@ -3,7 +3,7 @@
 //! Bit `b` is bit `b % W`, from the least significant one, of word `b / W`. A word is the kernel's
 //! `long`, of `W` bits and in the kernel's byte order (FreeBSD `sys/sys/bitset.h`).
 
-use crate::{Bitmap, ByteOrder};
+use crate::{Bitmap, ByteOrder, Error};
 
 /// The format of the words of a bitmap's section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,21 @@ pub(crate) struct WordForm {
     pub long_size: usize,
 }
 
+/// The memory for a bitmap of `bits` pages, in bytes.
+///
+/// # Errors
+///
+/// [`Error::Options`] if it is more than `limit`.
+pub(crate) fn bitmap_size(bits: u64, limit: u64) -> Result<u64, Error> {
+    let needed = bits.div_ceil(64) * 8;
+    if needed > limit {
+        return Err(Error::Options(format!(
+            "page bitmap needs {needed:#x} bytes of memory, limit is {limit:#x}"
+        )));
+    }
+    Ok(needed)
+}
+
 impl WordForm {
     /// Returns the index of byte `at` of the section in a little-endian bitmap.
     fn little_endian_index(self, at: u64) -> u64 {
@@ -21,6 +36,35 @@ impl WordForm {
             ByteOrder::Little => at,
             ByteOrder::Big => at ^ (self.long_size as u64 - 1),
         }
+    }
+
+    /// The bitmap of `bits` pages from the words of the section at `offset`, and the number of stray
+    /// bits: those set after the last page in the kernel's last word.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] if more bits are set than a bitmap counts.
+    pub(crate) fn bitmap(
+        self,
+        words: Vec<u64>,
+        bits: u64,
+        offset: u64,
+    ) -> Result<(Bitmap, u64), Error> {
+        let spare = bits.next_multiple_of(self.long_size as u64 * 8) - bits;
+        let stray = words.last().filter(|_| spare > 0).map_or(0, |last| {
+            let from = bits % 64;
+            let mask = (u64::MAX << from) & (u64::MAX >> (64 - from - spare));
+            u64::from((last & mask).count_ones())
+        });
+        let bitmap = Bitmap::from_words(words, bits).map_err(|e| {
+            Error::broken(
+                "page bitmap",
+                offset,
+                format!("{} set bits", e.0),
+                "at most 4294967295",
+            )
+        })?;
+        Ok((bitmap, stray))
     }
 
     /// Appends the words of `bytes`, a piece of the section that starts at a multiple of 8. Bytes

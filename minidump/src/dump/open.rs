@@ -15,7 +15,7 @@ use super::options::OpenOptions;
 use super::origin::HeaderOrigin;
 use super::table_cache::TableCache;
 use super::warning::{KERNELDUMPHEADER, Warning};
-use crate::bitmap_section::WordForm;
+use crate::bitmap_section::{WordForm, bitmap_size};
 use crate::container::Container;
 use crate::header::HEADER_BYTES;
 use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
@@ -270,13 +270,7 @@ fn read_bitmap(
     options: &OpenOptions,
 ) -> Result<(Bitmap, u64), Error> {
     let bits = ranges.bits();
-    let needed = bits.div_ceil(64) * 8;
-    if needed > options.bitmap_limit {
-        return Err(Error::Options(format!(
-            "page bitmap needs {needed:#x} bytes of memory, limit is {:#x}",
-            options.bitmap_limit
-        )));
-    }
+    let needed = bitmap_size(bits, options.bitmap_limit)?;
     let form = WordForm {
         order: mini.order,
         long_size: mini.long_size(),
@@ -292,24 +286,5 @@ fn read_bitmap(
         form.decode(&piece[..n], &mut words);
         done += n as u64;
     }
-    let long_bits = mini.long_size() as u64 * 8;
-    let unused = bits.next_multiple_of(long_bits) - bits;
-    let stray = words.last().map_or(0, |last| {
-        let from = bits % 64;
-        let mask = if unused == 0 {
-            0
-        } else {
-            (u64::MAX << from) & (u64::MAX >> (64 - from - unused))
-        };
-        u64::from((last & mask).count_ones())
-    });
-    let bitmap = Bitmap::from_words(words, bits).map_err(|e| {
-        Error::broken(
-            "page bitmap",
-            layout.bitmap_offset(),
-            format!("{} set bits", e.0),
-            "at most 4294967295",
-        )
-    })?;
-    Ok((bitmap, stray))
+    form.bitmap(words, bits, layout.bitmap_offset())
 }

@@ -9,7 +9,7 @@ use super::correct::Corrected;
 use super::left::{Left, covered, good};
 use super::options::{Known, Options};
 use super::report::{PageCount, SectionLoss};
-use crate::bitmap_section::WordForm;
+use crate::bitmap_section::{WordForm, bitmap_size};
 use crate::dump::open::parse_header;
 use crate::header::HEADER_BYTES;
 use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
@@ -505,13 +505,7 @@ fn bitmap(
     form: WordForm,
 ) -> Result<Bits, Error> {
     let bits = ranges.bits();
-    let needed = bits.div_ceil(64) * 8;
-    if needed > options.open.bitmap_limit {
-        return Err(Error::Options(format!(
-            "page bitmap needs {needed:#x} bytes of memory, limit is {:#x}",
-            options.open.bitmap_limit
-        )));
-    }
+    let needed = bitmap_size(bits, options.open.bitmap_limit)?;
     let pieces = good(stored, options);
     let content = stored.content();
     let (mut words, mut gap) = (Vec::new(), None::<(u64, u64)>);
@@ -537,28 +531,11 @@ fn bitmap(
         // Pages between the first and the last lost word have no known offset.
         words[(from / 64) as usize..(to.div_ceil(64)) as usize].fill(0);
     }
-    let long_bits = form.long_size as u64 * 8;
-    let spare = bits.next_multiple_of(long_bits) - bits;
-    let stray = match gap {
-        Some((_, to)) if to + long_bits > bits => None,
-        _ if spare == 0 => Some(0),
-        _ => words.last().map(|last| {
-            let from = bits % 64;
-            let mask = (u64::MAX << from) & (u64::MAX >> (64 - from - spare));
-            u64::from((last & mask).count_ones())
-        }),
-    };
-    let bits = Bitmap::from_words(words, bits).map_err(|e| {
-        Error::broken(
-            "page bitmap",
-            layout.bitmap_offset(),
-            format!("{} set bits", e.0),
-            "at most 4294967295",
-        )
-    })?;
+    let lost = gap.is_some_and(|(_, to)| to + form.long_size as u64 * 8 > bits);
+    let (bits, stray) = form.bitmap(words, bits, layout.bitmap_offset())?;
     Ok(Bits {
         bits,
         lost: gap,
-        stray,
+        stray: (!lost).then_some(stray),
     })
 }
