@@ -124,7 +124,7 @@ fn devices_of_every_cipher_codec_and_sector_size_contain_the_builders_payload() 
                 "{what}: {found:?}"
             );
             assert!(
-                report.verdict.exit_code() % 3 == 0,
+                report.verdict.exit_code().is_multiple_of(3),
                 "{what}: {:?}",
                 report.verdict
             );
