@@ -14,19 +14,18 @@ use crate::args::{CipherArg, EncryptArgs};
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::verb::Verb;
 
 /// Maximum size of a PEM file. A key of 8192 bits needs 7 KiB.
 const PEM_MAX: u64 = 64 << 10;
 
-/// Reads the private key for `verb` from the file `asked`, or else from the one that the environment
-/// names. Call it before the sandbox denies the file.
+/// Reads the private key from the file `asked`, or else, for a verb that reads dumps, from the one that
+/// the environment names. Call it before the sandbox denies the file.
 ///
 /// # Errors
 ///
 /// The file cannot be read, or is not a private key.
-pub(crate) fn load(verb: &Verb, asked: Option<&Path>, env: &mut Env) -> Result<(), Failure> {
-    let of_env = env.key_path.as_deref().filter(|_| verb.reads_dumps());
+pub(crate) fn load(asked: Option<&Path>, reads_dumps: bool, env: &mut Env) -> Result<(), Failure> {
+    let of_env = env.key_path.as_deref().filter(|_| reads_dumps);
     let Some(path) = asked.or(of_env) else {
         return Ok(());
     };

@@ -125,7 +125,7 @@ pub fn run(
 /// threads that are started later.
 fn begin(cli: &verb::Cli, env: &mut Env, form: Form) -> Result<Option<Listener>, Failure> {
     let listener = verb::listen(&cli.verb)?;
-    keys::load(&cli.verb, cli.key.as_deref(), env)?;
+    keys::load(cli.key.as_deref(), cli.verb.reads_dumps(), env)?;
     if env.is_process {
         env.sandbox = Mode::asked(cli.no_sandbox)?;
         sandbox::enter(&cli.verb, env)?;
