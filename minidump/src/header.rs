@@ -82,7 +82,7 @@ impl MinidumpHeader {
         })
     }
 
-    /// Parses the first [`HEADER_BYTES`] bytes of a payload.
+    /// Parses the first 144 bytes of a payload.
     ///
     /// This checks the magic, the version and the page size. [`crate::Layout`] and the readers of the
     /// sections check the sizes.
