@@ -26,22 +26,28 @@ struct Saved {
     built: Built,
 }
 
+/// Writes an encrypted dump as savecore(8) leaves it, and its dump device under the name `device`.
+pub(crate) fn save(dir: &Path, device: &str) -> Built {
+    let text = format!(
+        "{MEMORY}key chacha20 256\ncompress zstd\ninfo \"/dev/da0p2\" bounds 0 status good\n"
+    );
+    let built = mkdump::build_all(&text).unwrap();
+    let image = mkdump::build(&format!("{text}container device\n")).unwrap();
+    for (name, bytes) in [
+        ("vmcore_encrypted.0", &built.bytes[..]),
+        ("key.0", built.key.as_ref().unwrap()),
+        ("info.0", built.info.as_ref().unwrap().as_bytes()),
+        (device, &image),
+    ] {
+        fs::write(dir.join(name), bytes).unwrap();
+    }
+    built
+}
+
 impl Saved {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let text = format!(
-            "{MEMORY}key chacha20 256\ncompress zstd\ninfo \"/dev/da0p2\" bounds 0 status good\n"
-        );
-        let built = mkdump::build_all(&text).unwrap();
-        let device = mkdump::build(&format!("{text}container device\n")).unwrap();
-        for (name, bytes) in [
-            ("vmcore_encrypted.0", &built.bytes[..]),
-            ("key.0", built.key.as_ref().unwrap()),
-            ("info.0", built.info.as_ref().unwrap().as_bytes()),
-            ("device", &device),
-        ] {
-            fs::write(dir.path().join(name), bytes).unwrap();
-        }
+        let built = save(dir.path(), "device");
         Self { dir, built }
     }
 

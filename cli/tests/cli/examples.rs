@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use clap::CommandFactory;
 use livecore::Cli;
 
+use crate::encrypted;
 use crate::every_kind::full_dump;
 use crate::harness::{machine, run, testdata};
 
@@ -108,6 +109,15 @@ fn prepare(dir: &Path) {
     convert(&["--none", "--container", "saved"], "dev/da0p2");
     convert(&["--to", "elf", "--kernel", &path("kernel")], "core");
     fs::copy(dir.join("vmcore.3.gz"), dir.join("dump.gz")).unwrap();
+    for (from, to) in [
+        ("rsa2048.pem", "private.pem"),
+        ("rsa2048.pub.pem", "public.pem"),
+    ] {
+        fs::copy(testdata().join("keys").join(from), dir.join(to)).unwrap();
+    }
+    encrypted::save(dir, "da0p3.img");
+    // It is of another dump than livecore.0.zst.
+    fs::remove_file(dir.join("info.0")).unwrap();
     fs::write(dir.join("page"), [7; 4096]).unwrap();
     fs::write(dir.join("requests"), "hz\nversion 32\n0x1000 64 --phys\n").unwrap();
     let mut broken = fs::read(dir.join("livecore.0.zst")).unwrap();
