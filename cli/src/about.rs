@@ -11,11 +11,12 @@ use crate::verb::gdb::{DEBUGGERS, installed};
 ///
 /// Enters the strictest sandbox, so that nothing can be opened afterwards.
 pub(crate) fn report(args: &[OsString], env: &Env) -> String {
-    let features = match cfg!(feature = "sandbox-probe") {
-        true => "sandbox-probe",
-        false => "none",
+    let probe = if cfg!(feature = "sandbox-probe") {
+        ", sandbox-probe"
+    } else {
+        ""
     };
-    let mut text = format!("codecs: gzip, zstd\nfeatures: {features}\n");
+    let mut text = format!("codecs: gzip, zstd\nfeatures: encryption{probe}\n");
     for name in DEBUGGERS {
         // Writing to a string does not fail.
         let _ = match installed(name) {

@@ -94,7 +94,7 @@ pub(crate) fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
 /// Encryption of the output.
 #[derive(Debug, Clone, Args)]
 pub struct EncryptArgs {
-    /// Encrypt the dump for the owner of this RSA key
+    /// Encrypt the dump with this RSA public key
     ///
     /// Writes a sealed file that only the private key opens (docs/encryption.md).
     #[arg(help_heading = "Encryption", long, value_name = "PUBLIC.pem")]

@@ -335,7 +335,7 @@ impl KernelArgs {
             let tried = Tried(&found.rejected);
             session.voice.detail(
                 Id::KernelsRejected,
-                format_args!("kernels that were not used{tried}"),
+                format_args!("kernel files that are not the kernel of the dump{tried}"),
             );
         }
         if let Some(pair) = &found.pair {

@@ -22,11 +22,13 @@ use crate::text::Short;
 /// Space for `info.N` and the report of crashinfo(8), in bytes.
 const EXTRA: u64 = 16 << 20;
 
-/// The number in a dump's name (`vmcore.3.zst`); 0 if it has none.
+/// The number in a dump's name (`vmcore.3.zst`, `vmcore.HOST.3`, `vmcore.3.encrypted`): the last part
+/// that is one; 0 if there is none.
 pub(crate) fn number_of(dump: &Path) -> u32 {
     let name = dump.file_name().map(|name| name.to_string_lossy());
     let number = name.as_deref().and_then(name_after_prefix);
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+    let parts = number.into_iter().flat_map(|rest| rest.rsplit('.'));
+    parts.flat_map(str::parse).next().unwrap_or(0)
 }
 
 /// Size of the uncompressed dump: the known size, or else the size according to its headers.

@@ -25,10 +25,10 @@ Examples:
 
 Writes the data as it was before encryption, as decryptcore(8) does: the payload, compressed if the \
 kernel compressed it. IN is a file of savecore(8) or netdumpd with its key file (key.N) in the same \
-directory, an image of a dump device, or a file that livecore encrypted (the result is then a sealed file). \
+directory, an image of a dump device, or a file that livecore encrypted (the result is a sealed file, or with AES-256-CBC an uncompressed dump). \
 OUT appears only if the result is a dump.
 
-All other verbs read encrypted dumps directly, with --key. `livecore convert --key PRIVATE.pem IN OUT` \
+All verbs that read dumps read encrypted ones directly, with --key. `livecore convert --key PRIVATE.pem IN OUT` \
 writes a sealed dump.";
 
 /// Arguments of `livecore decrypt`.

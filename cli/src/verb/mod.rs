@@ -98,7 +98,7 @@ pub struct Cli {
     pub no_cache: bool,
     /// Private key for encrypted dumps (docs/encryption.md)
     ///
-    /// An RSA key in PEM. Default: the file that LIVECORE_KEY names.
+    /// For verbs that read dumps: an RSA key in PEM. Default: the file that LIVECORE_KEY names.
     #[arg(
         long,
         global = true,

@@ -128,7 +128,7 @@ fn minidump() -> Vec<MinidumpError> {
         },
         MinidumpError::Encrypted { cipher: "ChaCha20" },
         MinidumpError::WrongKey {
-            why: "it does not decrypt the dump's one-time key".into(),
+            why: "the key does not decrypt the dump's one-time key".into(),
         },
         MinidumpError::KeyFile {
             what: "expected an RSA private key in PEM, of at most 8192 bits".into(),

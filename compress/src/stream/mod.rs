@@ -258,11 +258,8 @@ impl Stream {
             looks_cut.then(|| Error::Broken {
                 region: "end of the stream".into(),
                 offset: self.stored_len,
-                found: format!(
-                    "a last {} as large as the others, and no seal",
-                    self.codec.unit()
-                ),
-                expected: "a smaller last one".into(),
+                found: format!("a last {} of full size, and no seal", self.codec.unit()),
+                expected: "a shorter last one".into(),
             })
         })
     }

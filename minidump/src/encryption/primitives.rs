@@ -69,7 +69,7 @@ impl PrivateKey {
         let (modulus, len) = (self.0.size(), sealed.len());
         if modulus != len {
             return wrong(format!(
-                "it has {} bits, and the dump's key was encrypted with a key of {} bits",
+                "the key has {} bits, but the dump needs one of {} bits",
                 modulus * 8,
                 len * 8
             ));
@@ -89,7 +89,7 @@ impl PrivateKey {
         let used = plain.as_ref().and_then(|plain| plain.get(..KEY_LEN));
         match used.map(|used| key.copy_from_slice(used)) {
             Some(()) => Ok(key),
-            None => wrong("it does not decrypt the dump's one-time key".into()),
+            None => wrong("the key does not decrypt the dump's one-time key".into()),
         }
     }
 }

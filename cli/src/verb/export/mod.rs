@@ -41,8 +41,8 @@ pub struct Args {
     pub output: PathBuf,
     /// Do not decrypt: write vmcore_encrypted.N, key.N and info.N
     ///
-    /// The files are those that savecore(8) writes of an encrypted dump, for decryptcore(8). OUT is a
-    /// directory. No private key is needed.
+    /// Writes the files that savecore(8) saves for an encrypted dump; decryptcore(8) reads them. OUT is
+    /// a directory. No private key is needed.
     #[arg(long)]
     pub encrypted: bool,
     /// Replace existing files, except the dump's own info.N

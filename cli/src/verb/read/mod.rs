@@ -148,7 +148,7 @@ impl Request {
         }
         if self.len.is_none() && !symbolic {
             return Err(
-                Failure::usage("LENGTH is missing; only a symbol has a default")
+                Failure::usage("LENGTH is missing: only a symbol has a default length")
                     .id_is(Id::MissingArgument),
             );
         }

@@ -20,7 +20,7 @@ Examples:
 Prints the panic message, the version, the uptime, properties of the dump, every CPU with its backtrace, all \
 processes and the end of the message buffer. Reads compressed dumps directly.
 
-Of a text dump, prints the output of ddb(4), the panic message, the version and the message buffer.
+For a text dump, prints the output of ddb(4), the panic message, the version and the message buffer.
 
 Without a kernel, prints only the header and the message buffer. The end of the report lists what was not \
 found. Backtraces follow frame pointers through traps, as ddb(4) does.";
