@@ -1,4 +1,6 @@
-//! Helpers of the tests with guests.
+//! Helpers of several tests.
+
+pub(crate) mod patched;
 
 use std::collections::BTreeSet;
 
