@@ -206,12 +206,13 @@ impl TextDump {
             let size = header.size().map_err(|e| broken(e.to_string(), "a size"))?;
             let offset = at + BLOCK;
             let end = offset.checked_add(size).filter(|end| *end <= limit);
-            if end.is_none() || self.members.len() == MEMBERS_MAX {
-                let found = format!("{size} bytes in member {}", self.members.len());
-                return Err(broken(
-                    found,
-                    &format!("at most {MEMBERS_MAX} members, with an end of at most {limit:#x}"),
-                ));
+            if end.is_none() {
+                let found = format!("a size of {size} bytes");
+                return Err(broken(found, &format!("an end of at most {limit:#x}")));
+            }
+            if self.members.len() == MEMBERS_MAX {
+                let expected = format!("at most {MEMBERS_MAX} members");
+                return Err(broken("another member".into(), &expected));
             }
             self.members.push(Member {
                 name: String::from_utf8_lossy(&header.path_bytes()).into_owned(),

@@ -295,14 +295,14 @@ impl<'a> Blocks<'a> {
                     return Err(Error::broken(
                         "AVML range",
                         part.offset,
-                        format!("address {:#x} a second time", part.range.start),
-                        format!("ranges that overlap in fewer than {compared:#x} bytes"),
+                        format!("overlaps of {compared:#x} bytes"),
+                        format!("at most {most:#x} bytes"),
                     ));
                 }
                 if differs && memory.contradiction.is_none() {
                     memory.contradiction = Some(format!(
-                        "AVML range at offset {here:#x} and AVML range at offset {before:#x} differ \
-                         from address {pa:#x} on; using the one at {before:#x}",
+                        "AVML ranges at offsets {before:#x} and {here:#x} differ from address \
+                         {pa:#x} on; using the one at {before:#x}",
                         here = part.offset,
                         pa = part.range.start,
                     ));

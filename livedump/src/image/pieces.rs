@@ -170,15 +170,18 @@ impl<'a> Pieces<'a> {
                     return Err(Error::broken(
                         self.name,
                         piece.recorded_at,
-                        format!("address {:#x} a second time", piece.pa),
-                        format!("ranges that overlap in fewer than {compared:#x} bytes"),
+                        format!("overlaps of {compared:#x} bytes"),
+                        format!(
+                            "at most {:#x} bytes, the size of the file",
+                            self.source.len()
+                        ),
                     ));
                 }
                 let is_same = equal(self.source, &joined, &piece, both)?;
                 if !is_same && contradiction.is_none() {
                     contradiction = Some(format!(
-                        "{name} at offset {here:#x} and {name} at offset {there:#x} differ from \
-                         address {pa:#x} on; using the one at {there:#x}",
+                        "{name}s at offsets {there:#x} and {here:#x} differ from address {pa:#x} \
+                         on; using the one at {there:#x}",
                         name = self.name,
                         here = piece.recorded_at,
                         pa = piece.pa,
@@ -423,7 +426,7 @@ mod tests {
         pieces.add(0x1000, 0x3000, 0x1000, 0).unwrap();
         pieces.add(0x2000, 0x1000, 0x1000, 8).unwrap();
         let memory = pieces.finish().unwrap();
-        let expected = "piece at offset 0x8 and piece at offset 0x0 differ from address 0x2000 on; using the \
+        let expected = "pieces at offsets 0x0 and 0x8 differ from address 0x2000 on; using the \
                         one at 0x0";
         assert_eq!(memory.contradiction(), Some(expected));
         let mut byte = [0];
