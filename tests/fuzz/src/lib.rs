@@ -16,6 +16,7 @@ use livecore_compress::{Codec, Encoding, NoProgress, Stream};
 use livecore_minidump::AnyDump;
 use livecore_minidump::convert::Target;
 use livecore_minidump::salvage::{self, Salvage};
+use livecore_minidump::textdump::TextDump;
 use livecore_minidump::{Container, DumpMemory, KernelMemory, MessageBuffer, PhysAddr, VirtAddr};
 use livecore_verify::{Depth, Options};
 use xxhash_rust::xxh64::xxh64;
@@ -98,7 +99,7 @@ pub fn dump(bytes: Vec<u8>) {
     );
     let sound = report.verdict.exit_code() == 0;
     let opened = AnyDump::from_source(
-        source,
+        Arc::clone(&source),
         &livecore_minidump::OpenOptions::new().stream(options()),
     );
     let dump = match opened {
@@ -112,6 +113,12 @@ pub fn dump(bytes: Vec<u8>) {
             Arc::clone(mini)
         }
         Err(e) => {
+            if let Ok(Some(text)) = TextDump::from_source(source, &options()) {
+                let damage = text.damage();
+                assert!(!sound || damage.is_none(), "verified text dump: {damage:?}");
+                let _ = text.text("msgbuf.txt", 1 << 20);
+                return;
+            }
             assert!(!sound, "verified dump cannot be opened: {e}");
             return;
         }
