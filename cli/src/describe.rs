@@ -21,7 +21,7 @@ use crate::json::Hex;
 
 /// Where an error is, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct ErrorLocation {
     /// The part of the file, or the variable of the kernel.
     pub region: Option<String>,
     /// The offset of the region in the file, or in the payload if the region is part of it.
@@ -40,12 +40,12 @@ pub struct Description {
     /// The id.
     pub id: Id,
     /// Where the error is.
-    pub place: Place,
+    pub place: ErrorLocation,
 }
 
 impl From<Id> for Description {
     fn from(id: Id) -> Self {
-        let place = Place::default();
+        let place = ErrorLocation::default();
         Self { id, place }
     }
 }
@@ -53,19 +53,19 @@ impl From<Id> for Description {
 impl Description {
     fn at(id: Id, address: u64) -> Self {
         let address = Some(Hex(address));
-        let place = Place {
+        let place = ErrorLocation {
             address,
-            ..Place::default()
+            ..ErrorLocation::default()
         };
         Self { id, place }
     }
 
     fn of_contents(id: Id, region: &str, found: &str, expected: &str) -> Self {
-        let place = Place {
+        let place = ErrorLocation {
             region: Some(region.into()),
             found: Some(found.into()),
             expected: Some(expected.into()),
-            ..Place::default()
+            ..ErrorLocation::default()
         };
         Self { id, place }
     }
@@ -192,7 +192,7 @@ impl Describe for ReadError {
             }
             Self::Tables { at, source } => match source.describe() {
                 // The cause of a system error is in the text.
-                cause if cause.place == Place::default() => {
+                cause if cause.place == ErrorLocation::default() => {
                     Description::at(Id::TablesUnreadable, at.0)
                 }
                 cause => cause.at_address(at.0),

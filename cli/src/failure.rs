@@ -11,7 +11,7 @@ use livecore_livedump::publish::{PublishError, WriteError};
 use livecore_livedump::qmp::QmpError;
 use livecore_livedump::take::TakeError;
 
-use crate::describe::{Describe, Description, Place};
+use crate::describe::{Describe, Description, ErrorLocation};
 use crate::exit::Exit;
 use crate::id::Id;
 use crate::message::{Level, Message};
@@ -23,7 +23,7 @@ use crate::message::{Level, Message};
 pub struct Failure {
     exit: Exit,
     id: Id,
-    place: Box<Place>,
+    place: Box<ErrorLocation>,
     subject: Subject,
     what: String,
     next: Option<String>,
@@ -139,7 +139,7 @@ impl Failure {
     }
 
     /// Where the error is.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &ErrorLocation {
         &self.place
     }
 

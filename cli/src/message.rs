@@ -6,7 +6,7 @@ use std::path::Path;
 use livecore_defs::text::{escaped_json, printable};
 use serde::Serialize;
 
-use crate::describe::Place;
+use crate::describe::ErrorLocation;
 use crate::exit::Exit;
 use crate::id::Id;
 
@@ -52,7 +52,7 @@ pub(crate) struct Message {
     pub(crate) message: String,
     pub(crate) advice: Option<String>,
     #[serde(flatten)]
-    pub(crate) place: Place,
+    pub(crate) place: ErrorLocation,
     pub(crate) exit_code: Option<u8>,
 }
 
@@ -66,7 +66,7 @@ impl Message {
             subject: None,
             message: text.to_string(),
             advice: None,
-            place: Place::default(),
+            place: ErrorLocation::default(),
             exit_code: None,
         }
     }

@@ -14,7 +14,7 @@ use livecore_defs::kerneldump::{DEVICE_METADATA, DUMPLENGTH};
 
 use crate::codec::{self, Content, Context, Walked};
 use crate::container::{self, Layout};
-use crate::encryption::{self, Cipher, Encrypted, KeyBytes, Opaque, Place, View};
+use crate::encryption::{self, Cipher, Encrypted, KeyBytes, KeyLocation, Opaque, View};
 use crate::facts::{Container, Facts};
 use crate::finding::{Location, Sink};
 use crate::header::Refusal;
@@ -186,8 +186,8 @@ impl Run<'_> {
             place,
         } = found;
         let (key, outer, cipher, end) = match place {
-            Place::Here(key) => (key, None, None, input.size()),
-            Place::Seal(start) => {
+            KeyLocation::Here(key) => (key, None, None, input.size()),
+            KeyLocation::Seal(start) => {
                 let sealed = self.outer_seal(input, start, &mut data)?;
                 let (bytes, at) = sealed.key.unwrap_or((Vec::new(), data.end));
                 let key = KeyBytes {

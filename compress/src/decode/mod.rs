@@ -41,7 +41,7 @@ pub(crate) struct Pass {
     /// Bytes after the last frame that are not a frame.
     trailing: Option<Error>,
     /// The beginning of the current frame, until [`Self::place`] returns it.
-    begun: Option<Place>,
+    begun: Option<StreamPosition>,
 }
 
 /// One codec's part of a pass.
@@ -85,9 +85,9 @@ pub(crate) struct Boundary {
     pub(crate) window: u64,
 }
 
-/// A place in a stream at which decoding can begin.
+/// A position in a stream at which decoding can begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct StreamPosition {
     /// Offset in the stream.
     pub(crate) stored: u64,
     /// Offset in the content.
@@ -144,12 +144,12 @@ impl Pass {
     }
 
     /// A pass that begins at `place`, with the state that [`Self::state`] returned there; its content
-    /// is that from [`Place::content`] on. `None` if the state is invalid.
+    /// is that from [`StreamPosition::content`] on. `None` if the state is invalid.
     pub(crate) fn resume(
         source: Arc<dyn ReadAt>,
         codec: Codec,
         max_window: u64,
-        place: Place,
+        place: StreamPosition,
         state: &[u8],
     ) -> Option<Self> {
         let mut pass = Self::starting(source, codec, max_window, place.stored)?;
@@ -164,12 +164,12 @@ impl Pass {
 
     /// A place at which decoding can begin again, if all content before it and none after it was
     /// returned, or if it is the beginning of the current frame.
-    pub(crate) fn place(&mut self) -> Option<Place> {
+    pub(crate) fn place(&mut self) -> Option<StreamPosition> {
         if let Some(begun) = self.begun.take() {
             return Some(begun);
         }
         let boundary = self.engine.boundary()?;
-        (self.frame_at.is_some() && !self.at_trailer).then(|| Place {
+        (self.frame_at.is_some() && !self.at_trailer).then(|| StreamPosition {
             stored: self.input.position() - boundary.consumed as u64,
             content: self.made,
             window: Some(boundary.window.min(self.made - self.sound)),
@@ -177,7 +177,7 @@ impl Pass {
     }
 
     /// The state at the place of the last content returned. `window` is the content before it, of
-    /// [`Place::window`] bytes.
+    /// [`StreamPosition::window`] bytes.
     pub(crate) fn state(&self, window: &[u8]) -> Option<Vec<u8>> {
         self.engine.state(window)
     }
@@ -272,7 +272,7 @@ impl Pass {
                 self.has_content = matches!(next, Next::Frame);
                 self.frames += 1;
                 self.frame_at = Some(at);
-                self.begun = Some(Place {
+                self.begun = Some(StreamPosition {
                     stored: at,
                     content: self.made,
                     window: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use livecore_tests::random::Random;
 
 use crate::Codec;
-use crate::decode::{Pass, Place};
+use crate::decode::{Pass, StreamPosition};
 
 /// Content with pages of zeros, text, pointers and noise.
 fn content(len: usize, seed: u64) -> Vec<u8> {
@@ -41,7 +41,7 @@ fn check(stored: Vec<u8>, codec: Codec, content: &[u8], what: &str) -> (usize, u
     let source = Arc::new(stored);
     let mut pass = Pass::new(source.clone(), codec, 1 << 27).unwrap();
     pass.track();
-    let (mut places, mut frames): (Vec<(Place, Vec<u8>)>, usize) = Default::default();
+    let (mut places, mut frames): (Vec<(StreamPosition, Vec<u8>)>, usize) = Default::default();
     let mut out = vec![0; 1 << 20];
     let mut at = 0;
     loop {

@@ -35,7 +35,7 @@ use super::reader::FrameReader;
 use super::restart_cache::{Key, RestartCache};
 use super::restarts::Restarts;
 use crate::decode::frame::Kind;
-use crate::decode::{Pass, Place};
+use crate::decode::{Pass, StreamPosition};
 use crate::encode::FrameEncoder;
 use crate::pipeline::{self, Job};
 use crate::restart::deflate;
@@ -290,7 +290,7 @@ impl Foreign {
     }
 
     /// Makes a restart point after the content that was decoded last.
-    fn restart(&self, state: &mut State, place: Place) -> Result<(), Error> {
+    fn restart(&self, state: &mut State, place: StreamPosition) -> Result<(), Error> {
         let mut decoder = Vec::new();
         if let Some(window) = place.window {
             // At most WINDOW_MAX.

@@ -1,6 +1,6 @@
 //! A restart point, and the digests of content that is decoded from one.
 
-use crate::decode::Place;
+use crate::decode::StreamPosition;
 use crate::table::Entry;
 
 /// Maximum window of a frame that gets restart points.
@@ -15,7 +15,7 @@ pub(super) const SEGMENT_MAX: u64 = 64 << 20;
 /// A restart point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Point {
-    pub(super) place: Place,
+    pub(super) place: StreamPosition,
     /// Offset of the compressed state in the file.
     pub(super) at: u64,
     /// Size of the compressed state; 0 if there is none.

@@ -30,7 +30,7 @@ use std::time::UNIX_EPOCH;
 use xxhash_rust::xxh64::xxh64;
 
 use super::point::{Point, SEGMENT_MAX, STORED_STATE_MAX, WINDOW_MAX, entry};
-use crate::decode::Place;
+use crate::decode::StreamPosition;
 use crate::table::FrameTable;
 use crate::{Codec, ReadAt};
 
@@ -306,7 +306,7 @@ fn parse_points(bytes: &[u8], stream: u64, content: u64, states_end: u64) -> Opt
         };
         let window = Some(word(2)).filter(|window| *window != u64::MAX);
         let point = Point {
-            place: Place {
+            place: StreamPosition {
                 stored: word(0),
                 content: word(1),
                 window,

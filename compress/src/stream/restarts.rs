@@ -16,7 +16,7 @@ use super::options::OpenOptions;
 use super::point::{Point, SEGMENT_MAX, STATE_MAX, WINDOW_MAX, entry};
 use super::reader::Find;
 use super::restart_cache::HEADER_LEN;
-use crate::decode::{Pass, Place};
+use crate::decode::{Pass, StreamPosition};
 use crate::table::Frame;
 use crate::zstd_format::FrameHeader;
 use crate::{Codec, Error, ReadAt};
@@ -100,7 +100,7 @@ impl Restarts {
     }
 
     /// Whether a pass should make a restart point at `place`.
-    pub(super) fn wants(&self, place: &Place) -> bool {
+    pub(super) fn wants(&self, place: &StreamPosition) -> bool {
         let Some(last) = self.last() else {
             return place.window.is_none();
         };
@@ -127,7 +127,7 @@ impl Restarts {
     /// it, there is no restart point.
     pub(super) fn add(
         &self,
-        place: Place,
+        place: StreamPosition,
         state: &[u8],
         create: impl FnOnce() -> io::Result<File>,
     ) -> Result<(), Error> {

@@ -24,11 +24,11 @@ pub(crate) struct Encrypted {
     pub(crate) data: Range<u64>,
     /// The header, of a dump device.
     pub(crate) header: Option<Kdh>,
-    pub(crate) place: Place,
+    pub(crate) place: KeyLocation,
 }
 
 /// Where the key block is.
-pub(crate) enum Place {
+pub(crate) enum KeyLocation {
     /// On a dump device, or in a key file.
     Here(KeyBytes),
     /// In the parts of the seal that begins at this offset.
@@ -46,7 +46,7 @@ pub(crate) fn find(input: &Input, key_file: Option<&[u8]>) -> Result<Option<Encr
         return Ok(Some(Encrypted {
             data: 0..0,
             header: None,
-            place: Place::Seal(start),
+            place: KeyLocation::Seal(start),
         }));
     }
     let head = input.up_to(0, 32)?;
@@ -57,7 +57,7 @@ pub(crate) fn find(input: &Input, key_file: Option<&[u8]>) -> Result<Option<Encr
         .map(|bytes| Encrypted {
             data: 0..size,
             header: None,
-            place: Place::Here(KeyBytes::new(bytes.to_vec(), "key file", 0)),
+            place: KeyLocation::Here(KeyBytes::new(bytes.to_vec(), "key file", 0)),
         }))
 }
 
@@ -85,7 +85,7 @@ fn on_device(input: &Input, trailing: Kdh) -> Result<Option<Encrypted>, Stop> {
     Ok(Some(Encrypted {
         data: start..end,
         header: Some(trailing),
-        place: Place::Here(key),
+        place: KeyLocation::Here(key),
     }))
 }
 

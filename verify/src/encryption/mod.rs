@@ -20,7 +20,7 @@ use crate::keys::{KEY_LEN, OneTimeKeys};
 use crate::report::Stop;
 use crate::rules;
 
-pub(crate) use find::{Encrypted, Place, find};
+pub(crate) use find::{Encrypted, KeyLocation, find};
 pub(crate) use view::View;
 
 /// The ciphers.
