@@ -108,7 +108,7 @@ impl Directory {
     /// Locks the directory among processes that lock it (flock(2)), until it is closed. Returns
     /// `false` if another process still has the lock after `wait`. If the file system does not
     /// support locks, none is used.
-    pub(crate) fn lock(&self, wait: Duration) -> bool {
+    pub fn lock(&self, wait: Duration) -> bool {
         let begun = Instant::now();
         loop {
             match rustix::fs::flock(&*self.fd, FlockOperation::NonBlockingLockExclusive) {
