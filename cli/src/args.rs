@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use livecore_compress::Codec;
@@ -117,48 +117,6 @@ pub enum CipherArg {
     Chacha20,
     /// AES-256 in CBC mode, for uncompressed dumps
     Aes256Cbc,
-}
-
-/// A dump, as an argument or, like other FreeBSD programs, as `-M CORE`.
-#[derive(Debug, Clone, Args)]
-pub struct DumpArg {
-    /// Dump; `-` for standard input
-    #[arg(required_unless_present = "core")]
-    dump: Option<PathBuf>,
-    /// Dump, as in dmesg(8) and ps(1), where -N is the kernel
-    #[arg(short = 'M', value_name = "DUMP", conflicts_with = "dump")]
-    core: Option<PathBuf>,
-}
-
-impl DumpArg {
-    /// The dump's path.
-    pub fn path(&self) -> &Path {
-        // clap requires one of the two.
-        self.dump
-            .as_deref()
-            .or(self.core.as_deref())
-            .unwrap_or(Path::new("-"))
-    }
-}
-
-/// A dump with an optional kernel before it, in the order of kgdb(1) and gdb(1): `KERNEL DUMP`.
-#[derive(Debug, Clone, Args)]
-pub struct KernelAndDump {
-    /// Dump, or its kernel followed by the dump
-    #[arg(value_name = "[KERNEL] DUMP", num_args = 1..=2, required = true)]
-    named: Vec<PathBuf>,
-}
-
-impl KernelAndDump {
-    /// The dump's path, and the kernel's path if there are two arguments.
-    pub fn paths(&self) -> (&Path, Option<&Path>) {
-        match &self.named[..] {
-            [kernel, dump] => (dump, Some(kernel)),
-            [dump, ..] => (dump, None),
-            // clap requires at least one.
-            [] => (Path::new("-"), None),
-        }
-    }
 }
 
 /// How a file stores the payload and the kerneldumpheader.

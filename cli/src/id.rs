@@ -98,6 +98,8 @@ pub enum Id {
     BeyondAddressSpace,
     /// Salvage recovered no sound dump
     NotRecovered,
+    /// The directory has no dump, or several dumps, with this number
+    NoSuchDump,
 
     // Kernels.
     /// No file that was searched is the kernel of the dump
@@ -266,6 +268,12 @@ pub enum Id {
     UnsafeSection,
     /// The directory contains no dumps
     NoDumps,
+    /// livecore reads this dump of the directory
+    DumpSelected,
+    /// A dump was not removed, because it is not verified
+    NotVerified,
+    /// The dumps that may not be removed need more space than --max-size
+    TooLarge,
     /// Files of the directory are not named like dumps
     FilesSkipped,
     /// The suffix of the output does not match its compression

@@ -4,9 +4,9 @@
 //! no format knowledge: they call the libraries and print the results as text or JSON. A verb does
 //! not use another verb.
 //!
-//! Code that several verbs share is in this directory, one file each: the command line (`args`),
+//! Code that several verbs share is in this directory, one file each: the command line (`args`, `dump_args`),
 //! exit codes and messages (`exit`, `failure`, `message`, `describe`, `id`), inputs (`input`,
-//! `emulated`, `served`, `crash_directory`), the memory limit (`memory`), debugger connections
+//! `emulated`, `served`, `crash_directory`, `verifier`), the memory limit (`memory`), debugger connections
 //! (`transport`), outputs (`session`, `output`, `unpack`), progress and signals (`progress`, `work`,
 //! `interrupt`, `signals`), formatting for people (`text`, `memory_format`, `hexdump`, `words`) and
 //! for programs (`json`).
@@ -15,6 +15,7 @@ mod about;
 mod args;
 mod crash_directory;
 mod describe;
+mod dump_args;
 mod emulated;
 mod ends;
 mod env;
@@ -46,6 +47,7 @@ mod text_dump;
 mod transport;
 mod unpack;
 mod verb;
+mod verifier;
 mod words;
 mod work;
 
@@ -77,7 +79,7 @@ pub fn run(
     env: Env,
 ) -> Exit {
     let args = args::with_level_digits(args);
-    let cli = match verb::Cli::try_parse_from(&args) {
+    let mut cli = match verb::Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
             let exit = session::usage(&error, Form::of_args(&args), out, err);
@@ -115,8 +117,10 @@ pub fn run(
         _ => Form::Text,
     };
     let mut session = Session::new(out, err, env, (detail, form), show);
-    let result = begin(&cli, &mut session.env, form)
-        .and_then(|listener| verb::run(&cli.verb, listener, &mut session));
+    let result = cli.verb.select_dump(&session).and_then(|()| {
+        let listener = begin(&cli, &mut session.env, form)?;
+        verb::run(&cli.verb, listener, &mut session)
+    });
     session.finish(result)
 }
 

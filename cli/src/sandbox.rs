@@ -99,6 +99,12 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
             }
             files.kernel(args.kernel.as_deref());
         }
+        Verb::List(args) => {
+            files.dump(&args.directory);
+            if args.prune {
+                files.0.write.push(args.directory.clone());
+            }
+        }
         Verb::Compare(args) => {
             files.dump(&args.a);
             files.dump(&args.b);
@@ -131,10 +137,10 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         Verb::Read(args) => files.dump_and_kernel(&args.dump, &args.kernel, env),
         Verb::Dmesg(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),
         Verb::Ps(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),
-        Verb::Threads(args) => files.dump_and_kernel(&args.dump, &args.kernel, env),
-        Verb::Triage(args) => files.dump_and_kernel(&args.dump, &args.kernel, env),
+        Verb::Threads(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),
+        Verb::Triage(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),
         Verb::Serve(args) => {
-            files.dump_and_kernel(&args.dump, &args.kernel, env);
+            files.dump_and_kernel(args.dump.path(), &args.kernel, env);
             // `serve` removes its Unix socket. Without --unix, the socket is in one of these.
             match &args.unix {
                 Some(path) => files.0.remove.push(parent(path).to_owned()),

@@ -10,6 +10,7 @@ use livecore_minidump::encryption::{self, Encrypted};
 use livecore_minidump::{AnyDump, Error, OpenOptions};
 use serde::Serialize;
 
+use crate::dump_args::NumberArg;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
@@ -35,9 +36,12 @@ writes a sealed dump.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Encrypted dump; `-` for standard input
+    /// Encrypted dump, or directory with dumps; `-` for standard input
     #[arg(value_name = "IN")]
     pub input: PathBuf,
+    /// The number of the dump.
+    #[command(flatten)]
+    pub number: NumberArg,
     /// Output file; `-` for standard output
     #[arg(value_name = "OUT")]
     pub output: PathBuf,

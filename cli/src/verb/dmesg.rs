@@ -6,7 +6,7 @@ use livecore_defs::textdump::MSGBUF;
 use livecore_minidump::{MessageBuffer, RingOrigin};
 use serde::Serialize;
 
-use crate::args::DumpArg;
+use crate::dump_args::DumpArg;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use livecore_livedump::sys::signals::ignore_interrupts;
 
-use crate::args::KernelAndDump;
+use crate::dump_args::KernelAndDump;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::KernelArgs;

@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use livecore_livedump::publish::{self, Destination, PrivateDirectory};
 
-use crate::args::KernelAndDump;
+use crate::dump_args::KernelAndDump;
 use crate::failure::Failure;
 use crate::guard;
 use crate::id::Id;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::dump_args::NumberArg;
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::session::Session;
 use crate::text::parse_size;
 use crate::transport::Listener;
@@ -20,6 +22,7 @@ pub(crate) mod gdb;
 pub(crate) mod info;
 pub(crate) mod kgdb;
 mod kgdb_guard;
+pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod mem;
 pub(crate) mod ps;
@@ -121,6 +124,8 @@ pub enum Verb {
     Synth(synth::Args),
     /// Take a dump of a machine
     Take(take::Args),
+    /// List the dumps in a directory, or remove old ones
+    List(list::Args),
     /// Describe a dump or a memory image
     Info(info::Args),
     /// Check headers, checksums and structure of dumps
@@ -182,6 +187,57 @@ impl Verb {
                 | Self::KgdbGuard(_)
         )
     }
+
+    /// The dump of a verb that reads one, and its number. `None` for other verbs.
+    fn dump_mut(&mut self) -> Option<(&mut PathBuf, NumberArg)> {
+        Some(match self {
+            Self::Dmesg(dmesg::Args { dump, .. })
+            | Self::Ps(ps::Args { dump, .. })
+            | Self::Threads(threads::Args { dump, .. })
+            | Self::Triage(triage::Args { dump, .. })
+            | Self::Serve(serve::Args { dump, .. }) => {
+                let number = dump.number;
+                (dump.path_mut(), number)
+            }
+            Self::Gdb(gdb::Args { dump, .. }) | Self::Kgdb(kgdb::Args { dump, .. }) => {
+                let number = dump.number;
+                (dump.path_mut(), number)
+            }
+            Self::Read(read::Args { dump, number, .. })
+            | Self::Export(export::Args { dump, number, .. })
+            | Self::Convert(convert::Args {
+                input: dump,
+                number,
+                ..
+            })
+            | Self::Decrypt(decrypt::Args {
+                input: dump,
+                number,
+                ..
+            })
+            | Self::Salvage(salvage::Args {
+                input: dump,
+                number,
+                ..
+            }) => (dump, *number),
+            _ => return None,
+        })
+    }
+
+    /// Replaces a directory in place of a dump with one of its dumps, and prints its name.
+    ///
+    /// # Errors
+    ///
+    /// See [`NumberArg::select`].
+    pub(crate) fn select_dump(&mut self, session: &Session<'_>) -> Result<(), Failure> {
+        if let Some((path, number)) = self.dump_mut()
+            && number.select(path)?
+        {
+            let line = format_args!("dump: {}", path.display());
+            session.voice.say(Id::DumpSelected, line);
+        }
+        Ok(())
+    }
 }
 
 /// Opens the socket of a verb that accepts connections.
@@ -199,6 +255,7 @@ pub(crate) fn run(
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     match verb {
+        Verb::List(args) => list::run(args, session),
         Verb::Verify(args) => verify::run(args, session),
         Verb::Compare(args) => compare::run(args, session),
         Verb::Dmesg(args) => dmesg::run(args, session),

@@ -5,7 +5,7 @@ use std::io::Write;
 use livecore_kernel::{Process, ProcessTable, State, Thread};
 use serde::Serialize;
 
-use crate::args::DumpArg;
+use crate::dump_args::DumpArg;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};

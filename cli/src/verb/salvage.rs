@@ -10,6 +10,7 @@ use livecore_minidump::salvage::{Options, Report, Salvage};
 use serde_json::{Value, json};
 
 use crate::args::{CodecArgs, ContainerArg};
+use crate::dump_args::NumberArg;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
@@ -47,9 +48,12 @@ address), or if `verify` would call the result broken.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Damaged dump; `-` for standard input
+    /// Damaged dump, or directory with dumps; `-` for standard input
     #[arg(value_name = "IN")]
     pub input: PathBuf,
+    /// The number of the dump.
+    #[command(flatten)]
+    pub number: NumberArg,
     /// Output file; `-` for standard output
     ///
     /// The suffix .gz or .zst selects the codec if no option does.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::dump_args::DumpArg;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::KernelArgs;
@@ -46,8 +47,9 @@ a network address, every host on that network can. See docs/debuggers.md.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Dump to serve
-    pub dump: PathBuf,
+    /// The dump to read.
+    #[command(flatten)]
+    pub dump: DumpArg,
     /// The kernel that was running.
     #[command(flatten)]
     pub kernel: KernelArgs,
@@ -110,7 +112,7 @@ pub(crate) fn run(
     listener: Option<Listener>,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let served = served::open(&args.dump, &args.kernel, args.zero_tail, session)?;
+    let served = served::open(args.dump.path(), &args.kernel, args.zero_tail, session)?;
     let Some(listener) = listener else {
         let Some(stdin) = session.env.stdin.take() else {
             return Err(Failure::could_not("standard input is not open").id_is(Id::StreamClosed));
@@ -155,7 +157,7 @@ fn announce(
     let address = listener.address();
     if args.json {
         let answer = Answer {
-            dump: args.dump.display().to_string(),
+            dump: args.dump.path().display().to_string(),
             kernel: served.kernel_path().display().to_string(),
             architecture: served.architecture(),
             threads: served.thread_count(),

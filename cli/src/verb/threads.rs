@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use livecore_defs::trapframe::Cause;
 use livecore_kernel::parse_number;
 use livecore_kernel::{Context, Frame, Kernel, KernelError, Registers, Thread, Trap};
 use serde::Serialize;
 
+use crate::dump_args::DumpArg;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
@@ -43,8 +43,9 @@ the crashed thread.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Dump; `-` for standard input
-    pub dump: PathBuf,
+    /// The dump to read.
+    #[command(flatten)]
+    pub dump: DumpArg,
     /// The kernel that was running.
     #[command(flatten)]
     pub kernel: KernelArgs,
@@ -123,15 +124,15 @@ struct TrapAnswer {
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let about = |f: Failure| f.about(&args.dump);
-    let pair = input::pair(&args.dump, Opening::default(), &args.kernel, session)?;
+    let about = |f: Failure| f.about(args.dump.path());
+    let pair = input::pair(args.dump.path(), Opening::default(), &args.kernel, session)?;
     let kernel = pair.kernel().detailed();
     let types = kernel.types();
     for problem in types.iter().flat_map(|types| &types.problems) {
-        session.warn(&args.dump, Id::KernelData, problem);
+        session.warn(args.dump.path(), Id::KernelData, problem);
     }
     let found = kernel.processes().map_err(|e| about(e.into()))?;
-    session.print_missing(&args.dump, &found.missing, &found.problems);
+    session.print_missing(args.dump.path(), &found.missing, &found.problems);
 
     let all = args.tid.is_empty() && args.pid.is_empty() && !args.crashed;
     let wanted = |t: &&Thread| {
@@ -168,7 +169,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         if let Some(error) = error {
             let tid = thread.tid;
             session.warn(
-                &args.dump,
+                args.dump.path(),
                 Id::KernelData,
                 format_args!("cannot read registers of thread {tid}: {error}"),
             );
@@ -201,7 +202,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         Ok(())
     })?;
     let answer = Answer {
-        dump: args.dump.display().to_string(),
+        dump: args.dump.path().display().to_string(),
         typed: types.is_some_and(|types| types.structure("thread").is_some()),
         threads,
         missing: found.missing.iter().map(|m| m.symbol.into()).collect(),

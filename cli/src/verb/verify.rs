@@ -2,19 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::fs;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use livecore_minidump::encryption::{self, PrivateKey};
 use livecore_verify::render::{self, Format, Style};
-use livecore_verify::{
-    Depth, Facts, Filter, KernelFacts, OneTimeKeys, Options, Report, Verdict, rules,
-};
+use livecore_verify::{Depth, Facts, Filter, KernelFacts, Options, Report, Verdict, rules};
 
 use crate::crash_directory::{self, Entry, Search};
 use crate::exit::Exit;
@@ -22,8 +18,8 @@ use crate::failure::Failure;
 use crate::id::Id;
 use crate::input;
 use crate::kernel_facts::ElfFacts;
-use crate::keys::Keys;
 use crate::session::Session;
+use crate::verifier::Subject;
 
 const MANUAL: &str = "\
 Examples:
@@ -185,9 +181,9 @@ fn verify_all(
     let bar = session
         .bar("verify", format != Format::Text, size(asked))
         .of_stored();
-    let verify = |dump: Result<One, Box<Done>>| match dump {
+    let verify = |dump: Result<Subject, Box<Done>>| match dump {
         Ok(dump) => Done {
-            report: dump.verify(args, memory, kernel, threads, &bar),
+            report: dump.verify(options(args, memory, kernel, threads), &bar),
             failure: None,
         },
         Err(done) => *done,
@@ -202,7 +198,8 @@ fn verify_all(
                 && let Some(next) = waiting.next()
             {
                 let dump = match next {
-                    Entry::Dump(path) => one(path, args, session),
+                    Entry::Dump(path) => Subject::open(path, session)
+                        .map_err(|failure| could_not(path, failure, args)),
                     Entry::Unreadable(path, why) => {
                         Err(could_not(path, Failure::could_not(why), args))
                     }
@@ -284,51 +281,23 @@ impl fmt::Display for Summary {
     }
 }
 
-/// An open dump with the text of its info file.
-struct One {
-    name: String,
-    source: Arc<fs::File>,
-    info: Option<String>,
-    /// The content of its key file.
-    key_file: Option<Vec<u8>>,
-    /// The private key.
-    key: Option<Arc<PrivateKey>>,
-}
-
-impl One {
-    fn verify(
-        self,
-        args: &Args,
-        memory: u64,
-        kernel: Option<&dyn KernelFacts>,
-        threads: NonZeroUsize,
-        progress: &dyn livecore_compress::Progress,
-    ) -> Report {
-        let keys = self.key.map(Keys);
-        let options = Options::default()
-            .name(self.name)
-            .depth(depth(args))
-            .strict(args.strict)
-            .filter(Filter {
-                only: args.only.clone(),
-                skip: args.skip.clone(),
-            })
-            .threads(threads)
-            .memory(memory)
-            .kernel(kernel)
-            .info(self.info.as_deref())
-            .keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys))
-            .key_file(self.key_file.as_deref());
-        let path = PathBuf::from(&options.name);
-        let report = livecore_verify::verify(self.source, &options, progress);
-        match (&report.verdict, crash_directory::lacks_key_file(&path)) {
-            (Verdict::NotADump(_), Some(key)) => Report {
-                verdict: Verdict::NotADump(format!("encrypted dump without its key file {key}")),
-                ..report
-            },
-            _ => report,
-        }
-    }
+/// The options of a verification.
+fn options<'a>(
+    args: &Args,
+    memory: u64,
+    kernel: Option<&'a dyn KernelFacts>,
+    threads: NonZeroUsize,
+) -> Options<'a> {
+    Options::default()
+        .depth(depth(args))
+        .strict(args.strict)
+        .filter(Filter {
+            only: args.only.clone(),
+            skip: args.skip.clone(),
+        })
+        .threads(threads)
+        .memory(memory)
+        .kernel(kernel)
 }
 
 fn depth(args: &Args) -> Depth {
@@ -336,24 +305,6 @@ fn depth(args: &Args) -> Depth {
         (true, _) => Depth::Quick,
         (_, true) => Depth::Deep,
         _ => Depth::Default,
-    }
-}
-
-/// Opens a dump. If that fails, returns the failure with its report.
-fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<Done>> {
-    let name = path.display().to_string();
-    match input::seekable(path, session) {
-        Ok(file) => Ok(One {
-            name,
-            source: Arc::new(file),
-            info: livecore_minidump::info::path_of(path).and_then(|path| text_of(&path)),
-            key_file: encryption::key_file(path)
-                .ok()
-                .flatten()
-                .map(|file| file.bytes),
-            key: session.env.key.clone(),
-        }),
-        Err(failure) => Err(could_not(path, failure, args)),
     }
 }
 
@@ -372,12 +323,6 @@ fn could_not(path: &Path, failure: Failure, args: &Args) -> Box<Done> {
     };
     let failure = Some(failure.about(path));
     Box::new(Done { report, failure })
-}
-
-/// The text of an info file, or `None` if it cannot be read: the dump is verified without it.
-fn text_of(path: &Path) -> Option<String> {
-    let bytes = livecore_minidump::info::read(path).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Replaces each directory with the dumps in it. An empty directory is not a failure: the machine

@@ -26,6 +26,7 @@ mod images;
 mod injected;
 mod kinds;
 mod law;
+mod list;
 mod losses;
 mod machine;
 mod mem;

@@ -50,6 +50,10 @@ impl Files {
         run(args.into_iter().chain(files)).expect(0);
         fs::write(dir.path().join("text"), "no dump").unwrap();
         fs::create_dir(dir.path().join("empty")).unwrap();
+        fs::create_dir(dir.path().join("crash")).unwrap();
+        for name in ["vmcore.0", "vmcore.0.gz"] {
+            fs::write(dir.path().join("crash").join(name), "").unwrap();
+        }
         let written = dir.path().join("m");
         let args = ["synth", "-q", "--out"].map(AsRef::as_ref);
         run(args
@@ -68,11 +72,17 @@ impl Files {
 const REFUSED: &[&str] = &[
     "frobnicate",
     "info --frobnicate DUMP",
-    "info",
     "info DIR/absent",
     "info DIR/text",
     "info DIR/empty",
     "verify DIR/empty",
+    "list DIR/empty",
+    "list DIR/text",
+    "list --prune DIR/empty",
+    "triage DIR/empty",
+    "triage -n 3 DIR/crash",
+    "triage -n 0 DIR/crash",
+    "triage -n 0 DUMP",
     "verify --explain NO-SUCH-RULE",
     "read DUMP 0x1000",
     "read DUMP 12q 4",

@@ -10,6 +10,7 @@ use livecore_minidump::encryption::Sealer;
 use livecore_minidump::{Container, Warning};
 
 use crate::args::{CodecArgs, ContainerArg, EncryptArgs};
+use crate::dump_args::NumberArg;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, Opening};
@@ -72,9 +73,12 @@ pub enum NotesArg {
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Dump; `-` for standard input
+    /// Dump, or directory with dumps; `-` for standard input
     #[arg(value_name = "IN")]
     pub input: PathBuf,
+    /// The number of the dump.
+    #[command(flatten)]
+    pub number: NumberArg,
     /// Output file; `-` for standard output
     ///
     /// The suffix .gz or .zst selects the codec if no option does.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use livecore_livedump::publish::Destination;
 
+use crate::dump_args::NumberArg;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, Opening};
@@ -34,8 +35,11 @@ A text dump becomes an ordinary tar archive: OUT, or textdump.tar.N in a directo
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Dump; `-` for standard input
+    /// Dump, or directory with dumps; `-` for standard input
     pub dump: PathBuf,
+    /// The number of the dump.
+    #[command(flatten)]
+    pub number: NumberArg,
     /// Output file, or directory for vmcore.N and info.N
     #[arg(value_name = "OUT")]
     pub output: PathBuf,

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use livecore_minidump::AnyDump;
 
-use crate::crash_directory::{self, Entry, Search};
+use crate::crash_directory::{self, DEFAULT, Entry, Search};
+use crate::dump_args::NumberArg;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
@@ -53,8 +54,11 @@ pub struct Args {
     /// Dumps, memory images, directories of dumps
     ///
     /// `-` is standard input. Raw memory images are not recognized.
-    #[arg(value_name = "DUMP", required = true)]
+    #[arg(value_name = "DUMP", default_value = DEFAULT)]
     pub dumps: Vec<PathBuf>,
+    /// Describe only dump N of a directory
+    #[arg(short = 'n', long, value_name = "N")]
+    pub number: Option<u64>,
     /// Print a JSON object for each dump (docs/json.md)
     #[arg(long)]
     pub json: bool,
@@ -66,7 +70,14 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     for path in &args.dumps {
         // The directory of an emulated machine is a memory image.
         if !path.is_dir() || path.join("machine.json").exists() {
+            if args.number.is_some() {
+                return Err(NumberArg::needs_directory(path));
+            }
             all.push(Entry::Dump(path.clone()));
+            continue;
+        }
+        if args.number.is_some() {
+            all.push(Entry::Dump(crash_directory::one(path, args.number)?));
             continue;
         }
         let dumps = crash_directory::dumps(path, Search::default(), session)

@@ -12,6 +12,7 @@ use livecore_kernel::{Location, Pair};
 use livecore_minidump::{Address, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use serde::Serialize;
 
+use crate::dump_args::NumberArg;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
@@ -44,8 +45,11 @@ not valid. Limits: 4096 bytes for a line, 16 MiB for an answer.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL, override_usage = USAGE)]
 pub struct Args {
-    /// Dump; `-` for standard input
+    /// Dump, or directory with dumps; `-` for standard input
     pub dump: PathBuf,
+    /// The number of the dump.
+    #[command(flatten)]
+    pub number: NumberArg,
     /// First address, or a kernel symbol with an optional +OFFSET
     ///
     /// An address is decimal, or hexadecimal after 0x. Without 0x, 16 digits are hexadecimal, and so is a

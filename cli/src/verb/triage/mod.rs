@@ -3,8 +3,7 @@
 mod facts;
 mod text;
 
-use std::path::PathBuf;
-
+use crate::dump_args::DumpArg;
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
@@ -29,8 +28,9 @@ found. Backtraces follow frame pointers through traps, as ddb(4) does.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Dump; `-` for standard input
-    pub dump: PathBuf,
+    /// The dump to read.
+    #[command(flatten)]
+    pub dump: DumpArg,
     /// The kernel that was running.
     #[command(flatten)]
     pub kernel: KernelArgs,
@@ -47,22 +47,22 @@ pub struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    if let Some(dump) = input::text_dump(&args.dump, session)? {
-        let facts = TextFacts::of(&dump, &args.dump, session)?;
-        let facts = facts.with_contents(&dump, &args.dump, args.lines, session)?;
+    if let Some(dump) = input::text_dump(args.dump.path(), session)? {
+        let facts = TextFacts::of(&dump, args.dump.path(), session)?;
+        let facts = facts.with_contents(&dump, args.dump.path(), args.lines, session)?;
         match args.json {
             true => crate::json::print(&facts, &mut session.out)?,
             false => facts.print(session.env.ci, &mut session.out)?,
         }
-        return text_dump::check(&dump, &args.dump);
+        return text_dump::check(&dump, args.dump.path());
     }
-    let dump = input::dump(&args.dump, Opening::default(), session)?;
+    let dump = input::dump(args.dump.path(), Opening::default(), session)?;
     for warning in dump.envelope().warnings() {
-        session.warn_of(&args.dump, warning);
+        session.warn_of(args.dump.path(), warning);
     }
-    let pair = args.kernel.open(&dump, &args.dump, session)?;
+    let pair = args.kernel.open(&dump, args.dump.path(), session)?;
     let asked = Asked {
-        name: &args.dump,
+        name: args.dump.path(),
         lines: args.lines,
         all: args.all,
         ci: session.env.ci,

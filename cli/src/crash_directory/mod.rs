@@ -1,5 +1,9 @@
 //! Finds dumps in a directory such as /var/crash.
 
+mod one;
+
+pub(crate) use one::{DEFAULT, one};
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -101,6 +105,15 @@ pub(crate) fn lacks_key_file(path: &Path) -> Option<String> {
     (!path.with_file_name(&key).exists()).then_some(key)
 }
 
+/// What a file that belongs to a dump has in its name: `N`, or `HOST.N` of netdumpd(8). `None` for
+/// other files, and for the dumps.
+pub(crate) fn companion_of(name: &str) -> Option<&str> {
+    let companions = ["info.", "key.", "core.txt."];
+    let rest = companions.iter().find_map(|c| name.strip_prefix(c))?;
+    let number = rest.rsplit('.').next().unwrap_or(rest);
+    (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then_some(rest)
+}
+
 /// Whether savecore(8), crashinfo(8) or livecore writes a file of this name next to dumps.
 fn is_companion(name: &str) -> bool {
     let beginnings = [
@@ -116,7 +129,7 @@ fn is_companion(name: &str) -> bool {
 }
 
 /// The stem, the number and the suffix of a dump's name.
-fn dump_name(name: &str) -> Option<(String, u64, String)> {
+pub(crate) fn dump_name(name: &str) -> Option<(String, u64, String)> {
     let stem = ["livecore.", "vmcore.", "vmcore_encrypted.", "textdump.tar."]
         .into_iter()
         .find(|prefix| name.starts_with(prefix))?;

@@ -1,0 +1,72 @@
+//! Verifies a file with its info file and its key file.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use livecore_compress::Progress;
+use livecore_minidump::encryption::{self, PrivateKey};
+use livecore_verify::{OneTimeKeys, Options, Report, Verdict};
+
+use crate::crash_directory;
+use crate::failure::Failure;
+use crate::input;
+use crate::keys::Keys;
+use crate::session::Session;
+
+/// An open dump with the text of its info file.
+pub(crate) struct Subject {
+    name: String,
+    /// The open file.
+    pub(crate) source: Arc<File>,
+    info: Option<String>,
+    /// The content of its key file.
+    key_file: Option<Vec<u8>>,
+    /// The private key.
+    key: Option<Arc<PrivateKey>>,
+}
+
+impl Subject {
+    /// Opens the dump `path`; `-` is standard input.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened.
+    pub(crate) fn open(path: &Path, session: &mut Session<'_>) -> Result<Self, Failure> {
+        Ok(Self {
+            name: path.display().to_string(),
+            source: Arc::new(input::seekable(path, session)?),
+            info: livecore_minidump::info::path_of(path).and_then(|path| text_of(&path)),
+            key_file: encryption::key_file(path)
+                .ok()
+                .flatten()
+                .map(|file| file.bytes),
+            key: session.env.key.clone(),
+        })
+    }
+
+    /// Verifies the dump with `options`, completed by its name, its info file and its keys.
+    pub(crate) fn verify(self, options: Options<'_>, progress: &dyn Progress) -> Report {
+        let keys = self.key.map(Keys);
+        let options = options
+            .name(self.name)
+            .info(self.info.as_deref())
+            .keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys))
+            .key_file(self.key_file.as_deref());
+        let report = livecore_verify::verify(self.source, &options, progress);
+        let path = Path::new(&options.name);
+        match (&report.verdict, crash_directory::lacks_key_file(path)) {
+            (Verdict::NotADump(_), Some(key)) => Report {
+                verdict: Verdict::NotADump(format!("encrypted dump without its key file {key}")),
+                ..report
+            },
+            _ => report,
+        }
+    }
+}
+
+/// The text of an info file, or `None` if it cannot be read: the dump is verified without it.
+fn text_of(path: &Path) -> Option<String> {
+    let bytes = livecore_minidump::info::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
