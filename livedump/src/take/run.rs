@@ -41,7 +41,7 @@ pub enum Source {
         /// The kernel of the machine.
         elf: Arc<KernelElf>,
     },
-    /// A machine whose kernel is located.
+    /// A running machine whose kernel is located: `/dev/mem`. Its torn pages are counted.
     Machine {
         /// The machine.
         machine: Machine,
@@ -125,7 +125,10 @@ pub fn run(
         }
         Source::Machine { machine, elf } => {
             let taken = plan_machine(machine, &elf, &options.plan)?;
-            run.planned(Prepared::of(taken))
+            run.planned(Prepared {
+                changing: true,
+                ..Prepared::of(taken)
+            })
         }
         Source::Guest { guest, elf } => {
             let (mut of_guest, pausing, guard) = (guest.guest, guest.pausing, guest.guard);

@@ -276,3 +276,23 @@ fn cpu_without_registers_is_refused() {
     assert!(matches!(error, TakeError::NoCpu { .. }), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+/// `--walk` reads a machine that runs on.
+#[test]
+fn torn_pages_of_a_located_machine_are_counted() {
+    let machine = tiny();
+    let elf = elf(&machine);
+    let dir = tempfile::tempdir().unwrap();
+    let to = Destination::parse(dir.path().join("dump"));
+    let source = Source::Machine {
+        machine: livecore_kernel::locate::Machine::find(machine.memory(), &elf).unwrap(),
+        elf,
+    };
+    let options = options(Container::Sealed, Codec::Zstd);
+    let output = Output::Destination(&to);
+    let done = run(source, output, &options, &mut Listener::default()).unwrap();
+    let torn = done.written.provenance.torn.unwrap();
+    assert_eq!((torn.torn, torn.again, torn.rounds), (0, 0, 0));
+    let dump = Dump::open(dir.path().join("dump"), &OpenOptions::default()).unwrap();
+    assert_eq!(torn.pages, dump.bitmap().count());
+}
