@@ -184,6 +184,7 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         }
         Verb::Mem(args) => match &args.operation {
             Operation::Read(args) => text = files.machine(&args.source, false)?,
+            Operation::Kerneldump(args) => text = files.machine(&args.source, false)?,
             Operation::Paddr(args) => text = files.machine(&args.source, false)?,
             Operation::Write(args) => {
                 text = files.machine(&args.source, true)?;

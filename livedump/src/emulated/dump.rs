@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use livecore_compress::{Codec, ReadAt};
@@ -25,9 +26,32 @@ use crate::publish::is_full;
 use crate::sys::descriptor;
 use crate::take::Taken;
 
-/// Checks a request in the kernel's order, after the privilege check. Returns a duplicate of the
-/// descriptor.
-pub(super) fn check(request: &DumpRequest) -> Result<(File, Codec), MemError> {
+/// The file of a dump.
+pub(super) struct Target {
+    file: File,
+    /// A device, to which the kernel writes nothing: the vnode of a device has no write operation
+    /// (`devfs_specops`), and the dump fails with EIO at its first block.
+    is_device: bool,
+    /// The descriptor has O_APPEND again when the dump ends.
+    _append: Option<Append>,
+}
+
+/// Restores O_APPEND, which belongs to the open file and not to the descriptor.
+struct Append(File);
+
+impl Drop for Append {
+    fn drop(&mut self) {
+        if let Ok(flags) = rustix::fs::fcntl_getfl(&self.0) {
+            let _ = rustix::fs::fcntl_setfl(&self.0, flags | OFlags::APPEND);
+        }
+    }
+}
+
+/// Checks a request in the kernel's order, after the privilege check.
+///
+/// A FIFO is refused like a pipe. A kernel accepts it, and panics at the first write (15.0:
+/// `fifo_specops` and the `vop_vector` of FIFOs of each file system have `VOP_PANIC`).
+pub(super) fn check(request: &DumpRequest) -> Result<(Target, Codec), MemError> {
     let fd = request.fd;
     if request.flags != 0 {
         return Err(MemError::BadFlags {
@@ -39,13 +63,11 @@ pub(super) fn check(request: &DumpRequest) -> Result<(File, Codec), MemError> {
         doing: "check the file",
         source: e.into(),
     })?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile
-        | FileType::Directory
-        | FileType::CharacterDevice
-        | FileType::BlockDevice => {}
+    let is_device = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile | FileType::Directory => false,
+        FileType::CharacterDevice | FileType::BlockDevice => true,
         _ => return Err(MemError::NotAFile { fd }),
-    }
+    };
     let flags = rustix::fs::fcntl_getfl(&file).map_err(|e| MemError::Io {
         doing: "check the file descriptor",
         source: e.into(),
@@ -59,24 +81,45 @@ pub(super) fn check(request: &DumpRequest) -> Result<(File, Codec), MemError> {
         COMPRESSION_ZSTD => Codec::Zstd,
         compression => return Err(MemError::BadCompression { compression }),
     };
-    // On some systems pwrite(2) appends to such a file, unlike writes by a kernel.
-    if flags.contains(OFlags::APPEND) {
-        rustix::fs::fcntl_setfl(&file, flags.difference(OFlags::APPEND)).map_err(|e| {
-            MemError::Io {
-                doing: "check the file descriptor",
-                source: e.into(),
-            }
-        })?;
+    let (file, append) = match flags.contains(OFlags::APPEND) {
+        true => without_append(file, flags)?,
+        false => (file, None),
+    };
+    let target = Target {
+        file,
+        is_device,
+        _append: append,
+    };
+    Ok((target, codec))
+}
+
+/// `file` without O_APPEND: pwrite(2) appends to such a file, unlike writes by a kernel. It is opened
+/// once more if the system can do that. Otherwise the caller's descriptor lacks the flag during the
+/// dump.
+fn without_append(file: File, flags: OFlags) -> Result<(File, Option<Append>), MemError> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    if let Ok(again) = File::options().write(true).open(path) {
+        return Ok((again, None));
     }
-    Ok((file, codec))
+    let failed = |source| MemError::Io {
+        doing: "check the file descriptor",
+        source,
+    };
+    let append = Append(file.try_clone().map_err(failed)?);
+    let cleared = rustix::fs::fcntl_setfl(&file, flags.difference(OFlags::APPEND));
+    cleared.map_err(|e| failed(e.into()))?;
+    Ok((file, Some(append)))
 }
 
 /// `machdep.dump_retry_count`: the number of attempts on a full file system.
 const TRIES: u32 = 5;
 
-/// Writes the raw live file to `file`.
-pub(super) fn write(taken: &Taken, codec: Codec, file: &File) -> Result<(), MemError> {
-    let mut write_at = |bytes: &[u8], offset| file.write_at(bytes, offset);
+/// Writes the raw live file to `target`.
+pub(super) fn write(taken: &Taken, codec: Codec, target: &Target) -> Result<(), MemError> {
+    let mut write_at = |bytes: &[u8], offset| match target.is_device {
+        true => Err(io::Error::from_raw_os_error(libc::EIO)),
+        false => target.file.write_at(bytes, offset),
+    };
     write_to(&taken.payload(), taken.header(), codec, &mut write_at)
 }
 
@@ -160,6 +203,19 @@ mod tests {
     use super::*;
 
     const LEN: usize = 300_000;
+
+    #[test]
+    fn o_append_is_restored_where_the_file_cannot_be_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dump");
+        let open = |path| File::options().append(true).create(true).open(path);
+        let caller = open(&path).unwrap();
+        let flags = || rustix::fs::fcntl_getfl(&caller).unwrap();
+        let append = Append(caller.try_clone().unwrap());
+        rustix::fs::fcntl_setfl(&caller, flags().difference(OFlags::APPEND)).unwrap();
+        drop(append);
+        assert!(flags().contains(OFlags::APPEND));
+    }
 
     fn payload() -> Vec<u8> {
         // Data that does not compress well.

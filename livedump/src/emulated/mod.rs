@@ -6,11 +6,13 @@
 //! The kernel is searched for only when an operation needs it. Physical addresses and memory ranges
 //! work on a machine whose kernel is unknown or not for amd64.
 
+mod domains;
 mod dump;
 mod kernel_stream;
 mod mtrr;
 mod process;
 mod state;
+mod user_map;
 
 use livecore_minidump::PhysAddr;
 use std::io;
@@ -95,6 +97,10 @@ pub trait AddressSpace: Send + Sync {
     ///
     /// [`MemError`] if the address space cannot be read.
     fn extract(&self, vaddr: VirtAddr) -> Result<Extracted, MemError>;
+
+    /// Whether the states of addresses are those of the process's map, and not guessed from its page
+    /// tables.
+    fn has_map(&self) -> bool;
 }
 
 /// The two devices of an emulated machine.
@@ -244,6 +250,13 @@ impl Emulated {
         Ok(self.in_process(Arc::new(process)))
     }
 
+    /// Whether [`MemDevice::extract_paddr`] knows which addresses the process has mapped.
+    pub fn has_map(&self) -> bool {
+        self.process
+            .as_ref()
+            .is_none_or(|process| process.has_map())
+    }
+
     /// The machine with its kernel located, which the first call does.
     ///
     /// # Errors
@@ -311,10 +324,8 @@ impl Emulated {
                     };
                 }
                 match machine.view.translate(VirtAddr(at)) {
-                    // The driver treats a translation to page 0 as a failure.
-                    Ok(physical) if physical.0 < PAGE_SIZE => {
-                        bad("address is mapped to physical page 0")
-                    }
+                    // The driver takes 0 from pmap_extract() for a failure.
+                    Ok(PhysAddr(0)) => bad("address is mapped to physical address 0"),
                     Ok(physical) => Ok(physical.0),
                     Err(_) => bad("address is not in the kernel map"),
                 }
@@ -416,7 +427,7 @@ impl MemDevice for Emulated {
                 why: "PRIV_KMEM_READ is denied",
             });
         }
-        let (file, codec) = dump::check(request)?;
+        let (target, codec) = dump::check(request)?;
         let _only_one = self.state.lock_dump()?;
         let elf = self.elf("dumps")?;
         let taken = take::plan(self.memory.clone(), elf, &PlanOptions::default());
@@ -424,6 +435,6 @@ impl MemDevice for Emulated {
             doing: "plan the dump",
             source: io::Error::other(e),
         })?;
-        dump::write(&taken, codec, &file)
+        dump::write(&taken, codec, &target)
     }
 }

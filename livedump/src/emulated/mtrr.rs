@@ -24,6 +24,9 @@ const FIXED_SIZES: [(u64, u64, u64); 3] = [
     (0xc_0000, 0x1000, 64),
 ];
 
+/// The owner of active ranges that no program has set.
+const BIOS: &[u8] = b"BIOS";
+
 /// Flags of all fixed ranges.
 const FIXED_FLAGS: Mdf = Mdf(Mdf::FIXBASE.0 | Mdf::FIXLEN.0 | Mdf::FIXACTIVE.0 | Mdf::ACTIVE.0);
 
@@ -63,7 +66,7 @@ impl Mtrr {
                     base: PhysAddr(base),
                     len,
                     flags: FIXED_FLAGS | Mdf::FIRMWARE | attribute,
-                    owner: Owner::new(b"BIOS"),
+                    owner: Owner::new(BIOS),
                 });
             }
         }
@@ -82,7 +85,7 @@ impl Mtrr {
                     base: PhysAddr(base),
                     len,
                     flags: Mdf::UNCACHEABLE | Mdf::ACTIVE | Mdf::FIRMWARE,
-                    owner: Owner::new(b"BIOS"),
+                    owner: Owner::new(BIOS),
                 }
             });
             base += len;
@@ -100,21 +103,30 @@ impl Mtrr {
     }
 
     /// Changes the table to what the driver reads back after programming processors with
-    /// `maxphyaddr` bits of physical address: variable ranges lose higher address bits and become
-    /// bogus if they are then invalid; inactive ranges become unused.
+    /// `maxphyaddr` bits of physical address (`x86_mrfetch`): variable ranges lose higher address
+    /// bits, and become bogus if they are then invalid; inactive ranges get the base, length and type
+    /// of an unused slot. The other flags stay: a range that firmware set keeps
+    /// [`Mdf::FIRMWARE`], and an invalid one [`Mdf::BOGUS`], until an update. An active range without
+    /// an owner belongs to `BIOS`.
     pub fn reread(&mut self, maxphyaddr: u32) {
         let unused = Self::unused(maxphyaddr);
         let mask = (unused.len - 1) & !0xfff;
         for range in self.ranges.iter_mut().skip(self.fixed) {
-            if !range.flags.contains(Mdf::ACTIVE) {
-                *range = unused.clone();
-                continue;
+            if range.flags.contains(Mdf::ACTIVE) {
+                range.base.0 &= mask;
+                range.len = range.len.min(unused.len);
+            } else {
+                range.base = unused.base;
+                range.len = unused.len;
+                range.flags = range.flags.without(Mdf::ATTRMASK) | unused.flags;
             }
-            range.base.0 &= mask;
-            range.len = range.len.min(unused.len);
-            range.flags = range.flags.without(Mdf::BOGUS);
             if invalid(range.base.0, range.len).is_some() {
                 range.flags = range.flags | Mdf::BOGUS;
+            }
+        }
+        for range in &mut self.ranges {
+            if range.flags.contains(Mdf::ACTIVE) && range.owner.is_empty() {
+                range.owner = Owner::new(BIOS);
             }
         }
     }
@@ -168,7 +180,10 @@ impl Mtrr {
             return bad("exactly one memory type is required");
         }
         let force = range.flags.contains(Mdf::FORCE);
-        if self.has_fixed() && base.checked_add(len).is_some_and(|end| end <= FIXTOP) {
+        if self.has_fixed() && base.0.wrapping_add(len) <= FIXTOP.0 {
+            if base >= FIXTOP {
+                return bad("the range ends at 2^64, where the driver's arithmetic wraps");
+            }
             self.update_fixed(range, attribute, force)
         } else {
             self.update_variable(range, attribute, force)
@@ -182,7 +197,7 @@ impl Mtrr {
         force: bool,
     ) -> Result<(), MemError> {
         let (base, len) = (range.base, range.len);
-        let touched = |fixed: &MemRange| fixed.overlaps(base, len);
+        let touched = |fixed: &MemRange| overlap(fixed, base, len);
         let fixed = &mut self.ranges[..self.fixed];
         if !force
             && let Some(unknown) = fixed
@@ -225,7 +240,7 @@ impl Mtrr {
                 target = Some(index);
                 break;
             }
-            if slot.overlaps(base, len) && !compatible(slot.flags.attributes(), attribute) {
+            if overlap(slot, base, len) && !compatible(slot.flags.attributes(), attribute) {
                 return Err(MemError::BadRange {
                     base,
                     len,
@@ -277,6 +292,13 @@ fn invalid(base: u64, len: u64) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Whether a range overlaps `range`, in the driver's arithmetic (`mroverlap`): an end wraps at 2^64.
+fn overlap(range: &MemRange, base: PhysAddr, len: u64) -> bool {
+    let within =
+        |at: PhysAddr, base: PhysAddr, len: u64| at >= base && at.0 < base.0.wrapping_add(len);
+    within(base, range.base, range.len) || within(range.base, base, len)
 }
 
 /// Whether overlapping ranges may have these memory types: equal ones, or uncacheable and
@@ -448,12 +470,53 @@ mod tests {
         assert!(slot.owner.is_empty());
         // The driver allows to remove it again.
         table.remove(PhysAddr(3 * GIB), GIB).unwrap();
-        // Rereading makes it unused.
+        // `x86_mrfetch` keeps the flags that the processor does not have.
+        table.reread(40);
+        assert_eq!(
+            table.ranges()[FIXED].to_string(),
+            "0x0/0x10000000000 - uncacheable set-by-firmware "
+        );
+        // An update starts with MDF_ACTIVE alone (`x86_mrsetvariable`).
+        let video = range(3 * GIB, GIB, Mdf::WRITECOMBINE);
+        table.update(&video).unwrap();
+        table.remove(PhysAddr(3 * GIB), GIB).unwrap();
         table.reread(40);
         assert_eq!(
             table.ranges()[FIXED].to_string(),
             "0x0/0x10000000000 - uncacheable "
         );
+    }
+
+    /// `x86_mrfetch`: "If unclaimed and active, must be the BIOS."
+    #[test]
+    fn active_ranges_without_an_owner_belong_to_the_bios() {
+        let mut table = table();
+        for (base, len) in [(0xb_8000, 0x4000), (8 * GIB, GIB)] {
+            let mut range = range(base, len, Mdf::WRITEBACK);
+            range.owner = Owner::default();
+            table.update(&range).unwrap();
+        }
+        table.reread(40);
+        let ours = |range: &&MemRange| !range.flags.contains(Mdf::FIRMWARE);
+        let active = |range: &&MemRange| range.flags.contains(Mdf::ACTIVE);
+        let set: Vec<_> = table.ranges().iter().filter(ours).filter(active).collect();
+        assert_eq!(set.len(), 2);
+        assert!(set.iter().all(|range| range.owner == Owner::new(b"BIOS")));
+    }
+
+    /// `mr_base + mr_len` is 0 in the driver, which is below the first MiB, where no fixed range has
+    /// the base. Without fixed ranges, the range is accepted and overlaps nothing by its own end.
+    #[test]
+    fn einval_for_a_range_whose_end_wraps_to_0() {
+        let mut table = table();
+        let last = range(GIB.wrapping_neg(), GIB, Mdf::WRITECOMBINE);
+        let before = table.clone();
+        let error = table.update(&last).unwrap_err();
+        assert_eq!(error.errno(), libc::EINVAL, "{error}");
+        assert_eq!(table, before);
+        let variable = table.ranges()[FIXED..].to_vec();
+        let mut table = Mtrr::from_ranges(variable, false).unwrap();
+        table.update(&last).unwrap();
     }
 
     #[test]
@@ -481,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_range_of_the_firmware_is_bogus_until_it_is_set() {
+    fn invalid_range_of_the_firmware_is_bogus_until_its_slot_is_set() {
         let mut ranges = table().ranges().to_vec();
         ranges[FIXED] = range(3 * GIB + 4096, GIB, Mdf::UNCACHEABLE | Mdf::ACTIVE);
         let mut table = Mtrr::from_ranges(ranges, true).unwrap();
@@ -491,8 +554,18 @@ mod tests {
                 .to_string()
                 .ends_with(" active bogus ")
         );
+        // Nothing in `x86_mrfetch` or in a removal clears MDF_BOGUS.
         table.remove(PhysAddr(3 * GIB + 4096), GIB).unwrap();
         table.reread(40);
-        assert!(!table.ranges()[FIXED].flags.contains(Mdf::BOGUS));
+        assert_eq!(
+            table.ranges()[FIXED].to_string(),
+            "0x0/0x10000000000 - uncacheable bogus "
+        );
+        table.update(&range(8 * GIB, GIB, Mdf::WRITEBACK)).unwrap();
+        table.reread(40);
+        assert_eq!(
+            table.ranges()[FIXED].to_string(),
+            "0x200000000/0x40000000 test write-back active "
+        );
     }
 }

@@ -1,10 +1,12 @@
 //! The address space of a process, for MEM_EXTRACT_PADDR.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_minidump::{Address, KernelElf, KernelMemory, PhysAddr, VirtAddr};
 
-use super::AddressSpace;
+use super::domains::Domains;
+use super::{AddressSpace, user_map};
 use crate::mem4::{Extracted, MemError};
 use crate::sys::memrange::MeState;
 use livecore_defs::pmap::PmapFields;
@@ -19,15 +21,19 @@ const PROCESSES: u32 = 1 << 20;
 const PROC: usize = 0x600;
 const VMSPACE: usize = 0x400;
 
-/// The user half of a process, according to its page tables.
+/// The user half of a process: its map and its page tables.
 ///
-/// A kernel checks the process's map before the tables. The map cannot be found without type
-/// information. Here an address is in the map if it has a page-table page, even without a valid
-/// entry. So mapped memory is [`MeState::Invalid`] here and [`MeState::Valid`] for a kernel if
-/// neither it nor memory close to it (2 MiB; 32 MiB with pages of 16 KiB) was ever touched.
+/// Without the map, an address counts as valid if it has a page-table page, even without a valid
+/// entry. So mapped memory is then [`MeState::Invalid`] here and [`MeState::Valid`] for a kernel if
+/// neither it nor memory close to it (2 MiB; 32 MiB with pages of 16 KiB) was ever touched, and
+/// unmapped memory close to touched memory is valid here and invalid for a kernel.
 pub struct Process {
     /// Without a root if it has no tables of its own, as the kernel's processes.
     view: MachineView,
+    /// The entries of its `vm_map`, if that was found.
+    map: Option<Vec<Range<u64>>>,
+    /// The domains of physical addresses.
+    domains: Domains,
 }
 
 impl Process {
@@ -57,6 +63,8 @@ impl Process {
         let roots = root.into_iter().collect();
         Self {
             view: MachineView::new(memory, roots, paging.page_size()),
+            map: None,
+            domains: Domains::default(),
         }
     }
 
@@ -86,12 +94,22 @@ impl Process {
             });
         };
         let proc_at = list(machine, elf, pid)?.ok_or(MemError::NoSuchProcess { pid })?;
-        let root = words(machine, proc_at, PROC)
+        let vmspace = words(machine, proc_at, PROC)
             .into_iter()
             .filter(|pointer| pointer >> 63 == 1 && pointer % 8 == 0)
-            .find_map(|vmspace| user_root(machine, fields, VirtAddr(vmspace)));
+            .filter_map(|vmspace| {
+                let vmspace = VirtAddr(vmspace);
+                let root = user_root(machine, fields, vmspace)?;
+                Some((root, user_map::read(machine, vmspace, end)))
+            })
+            .min_by_key(|(_, map)| map.is_none());
         let memory = machine.view.memory().clone();
-        Ok(Self::with(memory, paging, end, root))
+        let (root, map) = vmspace.unzip();
+        Ok(Self {
+            map: map.flatten(),
+            domains: Domains::read(machine, elf),
+            ..Self::with(memory, paging, end, root)
+        })
     }
 }
 
@@ -123,7 +141,7 @@ fn list(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Option<VirtAddr>
 }
 
 /// The words of `len` bytes at `at`, as far as they are mapped.
-fn words(machine: &Machine, at: VirtAddr, len: usize) -> Vec<u64> {
+pub(super) fn words(machine: &Machine, at: VirtAddr, len: usize) -> Vec<u64> {
     let mut bytes = vec![0; len];
     let (got, _) = machine.view.read_part(Address::Virt(at), &mut bytes);
     let (eights, _) = bytes[..got].as_chunks::<8>();
@@ -149,30 +167,40 @@ fn user_root(machine: &Machine, fields: &PmapFields, vmspace: VirtAddr) -> Optio
 
 impl AddressSpace for Process {
     fn extract(&self, vaddr: VirtAddr) -> Result<Extracted, MemError> {
-        let invalid = Ok(Extracted::unmapped(MeState::Invalid));
-        let valid = Ok(Extracted::unmapped(MeState::Valid));
+        let valid = Extracted::unmapped(MeState::Valid);
+        // What an address without a page-table page is.
+        let untouched = match &self.map {
+            Some(map) if map.iter().any(|entry| entry.contains(&vaddr.0)) => valid,
+            Some(_) => return Ok(Extracted::unmapped(MeState::Invalid)),
+            None => Extracted::unmapped(MeState::Invalid),
+        };
         let Some(root) = self.view.root_of(vaddr) else {
-            return invalid;
+            return Ok(untouched);
         };
         let levels = root.paging.geometry().levels;
         let Ok(found) = self.view.lookup(root, vaddr, levels.len() - 1) else {
-            return invalid;
+            return Ok(untouched);
         };
-        match found.entry {
+        Ok(match found.entry {
             Entry::Invalid if found.depth + 1 == levels.len() => valid,
             // A walk ends within the levels.
             Entry::Leaf(frame) => match levels[found.depth].address(frame, vaddr) {
                 // The driver takes 0 for "not mapped".
                 PhysAddr(0) => valid,
-                paddr => Ok(Extracted {
+                paddr => Extracted {
                     state: MeState::Mapped,
                     paddr,
-                    domain: 0,
-                }),
+                    domain: self.domains.of(paddr),
+                },
             },
             // The last level has no tables.
-            Entry::Invalid | Entry::Table(_) => invalid,
-        }
+            Entry::Invalid | Entry::Table(_) => untouched,
+        })
+    }
+
+    fn has_map(&self) -> bool {
+        // A process of the kernel has no addresses.
+        self.map.is_some() || self.view.roots().is_empty()
     }
 }
 

@@ -10,6 +10,11 @@ pub struct Access {
 }
 
 impl Access {
+    /// Neither: only for requests.
+    pub const NONE: Self = Self {
+        read: false,
+        write: false,
+    };
     /// Reading only.
     pub const READ: Self = Self {
         read: true,

@@ -75,18 +75,7 @@ impl<K: MemIoctl> FreeBsd<K> {
                 .write(access.write)
                 .open(path)
         };
-        let mem = open(mem).map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied => MemError::NotPermitted {
-                why: "/dev/mem needs group kmem for reading, root and kern.securelevel 0 or less for writing",
-            },
-            io::ErrorKind::NotFound => MemError::NoDevice {
-                jailed: sysctl::number("security.jail.jailed").is_ok_and(|jailed| jailed != 0),
-            },
-            _ => MemError::Io {
-                doing: "open /dev/mem",
-                source,
-            },
-        })?;
+        let mem = open(mem).map_err(open_error)?;
         Ok(Self {
             mem,
             kmem: open(kmem).map_err(|e| e.kind()),
@@ -121,6 +110,22 @@ impl<K: MemIoctl> FreeBsd<K> {
 
     fn issue(&self, request: Request<'_>) -> io::Result<()> {
         self.kernel.issue(self.mem.as_fd(), request)
+    }
+}
+
+/// Translates an error of open(2) for `/dev/mem`: EACCES of its mode, EPERM of the driver.
+fn open_error(source: io::Error) -> MemError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => MemError::NotPermitted {
+            why: "/dev/mem needs group kmem for reading, root and kern.securelevel 0 or less for writing",
+        },
+        io::ErrorKind::NotFound => MemError::NoDevice {
+            jailed: sysctl::number("security.jail.jailed").is_ok_and(|jailed| jailed != 0),
+        },
+        _ => MemError::Io {
+            doing: "open /dev/mem",
+            source,
+        },
     }
 }
 
@@ -549,6 +554,15 @@ mod tests {
             matches!(error, MemError::NoDevice { jailed: false }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn errors_of_open_are_the_mode_of_the_device_and_the_drivers_check() {
+        for number in [libc::EACCES, libc::EPERM] {
+            let error = open_error(io::Error::from_raw_os_error(number));
+            assert!(matches!(error, MemError::NotPermitted { .. }), "{error}");
+            assert_eq!(error.errno(), libc::EPERM);
+        }
     }
 
     #[test]

@@ -86,13 +86,6 @@ impl MemRange {
     pub fn is(&self, base: PhysAddr, len: u64) -> bool {
         self.base == base && self.len == len
     }
-
-    /// Whether it overlaps a range.
-    pub fn overlaps(&self, base: PhysAddr, len: u64) -> bool {
-        // Ends may be beyond 2^64.
-        let end = |base: PhysAddr, len: u64| u128::from(base.0) + u128::from(len);
-        u128::from(self.base.0) < end(base, len) && u128::from(base.0) < end(self.base, self.len)
-    }
 }
 
 /// The names of memcontrol(8), in the order in which it prints them.
@@ -189,18 +182,5 @@ mod tests {
         assert_eq!(settable("active"), Some(Mdf::ACTIVE));
         assert_eq!(settable("set-by-firmware"), None);
         assert_eq!(settable("unknown"), None);
-    }
-
-    #[test]
-    fn overlap_does_not_wrap_at_the_end_of_the_address_space() {
-        let range = MemRange {
-            base: PhysAddr(0xffff_ffff_ffff_f000),
-            len: 0x1000,
-            flags: Mdf::default(),
-            owner: Owner::default(),
-        };
-        assert!(range.overlaps(PhysAddr(0), u64::MAX));
-        assert!(!range.overlaps(PhysAddr(0), 0x1000));
-        assert!(range.overlaps(PhysAddr(0xffff_ffff_ffff_ffff), 1));
     }
 }

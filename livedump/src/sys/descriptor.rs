@@ -7,6 +7,14 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+/// Whether `fd` is open and was inherited: the descriptors that this program opens are closed when it
+/// executes another (FD_CLOEXEC).
+pub fn is_inherited(fd: RawFd) -> bool {
+    // SAFETY: fcntl(2) takes any number, and F_GETFD no pointer; it fails for one that is not open.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags != -1 && flags & libc::FD_CLOEXEC == 0
+}
+
 /// Duplicates `fd`; EBADF if it is not open.
 ///
 /// # Errors

@@ -108,6 +108,8 @@ pub(crate) struct ThreadLayout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VmspaceLayout {
     pub(crate) size: u32,
+    /// Whether entries of `vm_map` begin with `prev` and `next` (10 to 12).
+    pub(crate) lists_entries: bool,
     /// `vm_pmap`.
     pub(crate) pmap: u32,
 }
@@ -241,6 +243,7 @@ impl Layout {
             },
             vmspace: VmspaceLayout {
                 size: 0x300,
+                lists_entries: old,
                 pmap: 0x150,
             },
             prison: PrisonLayout {

@@ -165,7 +165,9 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let place = msgbuf::place(&mut b)?;
     let bitmap = vm::place_bitmap(&mut b)?;
     let taken: [Range<u64>; 3] = [0..row.unpaged, image, place.pa..place.pa + place.len];
-    let segments = vm::segments(&b.dump_avail, &taken, b.space.page_size);
+    vm::place_affinity(&mut b)?;
+    let domains = vm::domains(&b);
+    let segments = vm::segments(&b.dump_avail, &taken, &domains, b.space.page_size);
     let mut pages = vm::place_pages(&mut b, segments)?;
     regions::low_memory(&mut b);
     regions::large(&mut b)?;

@@ -226,6 +226,7 @@ fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Un
         let vmspace = b.slab(u64::from(v.size))?;
         b.poke_word(va + u64::from(l.vmspace), vmspace)?;
         b.pmap(vmspace + u64::from(v.pmap), space.root.0)?;
+        users::map(b, vmspace, &space.valid)?;
         Some(space)
     } else {
         None

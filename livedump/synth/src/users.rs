@@ -99,3 +99,99 @@ pub(crate) fn build(b: &mut Builder<'_>, rng: &mut Rng) -> Result<UserSpace, Err
         valid,
     })
 }
+
+/// Writes the `vm_map` at the start of the `struct vmspace` at `vmspace`, with an entry for each range
+/// of `valid`.
+///
+/// The entries are in the same structure, before and after `vm_pmap`, and have only the fields up to
+/// `end`: a kernel allocates them on their own. They are a balanced tree in which a missing child is the
+/// neighbour in the order of addresses; in 10 to 12 a list and a tree (FreeBSD `sys/vm/vm_map.c`).
+pub(crate) fn map(
+    b: &mut Builder<'_>,
+    vmspace: u64,
+    valid: &[Range<VirtAddr>],
+) -> Result<(), Error> {
+    let layout = b.layout.vmspace;
+    let size = if layout.lists_entries { 48 } else { 32 };
+    let before = (u64::from(layout.pmap) - HEADER) / size;
+    let entries: Vec<u64> = (0..valid.len() as u64)
+        .map(|index| match index.checked_sub(before) {
+            None => vmspace + HEADER + index * size,
+            Some(rest) => vmspace + u64::from(layout.pmap) + PMAP + rest * size,
+        })
+        .collect();
+    let mut links = vec![(0, 0); entries.len()];
+    let outside = if layout.lists_entries { 0 } else { vmspace };
+    tree(
+        &entries,
+        (outside, outside),
+        layout.lists_entries,
+        &mut links,
+    );
+    let ends = entries.first().copied().zip(entries.last().copied());
+    let (first, last) = ends.unwrap_or((vmspace, vmspace));
+    let (min, max) = (0, b.space.user_end);
+    let mut write = |at: u64, neighbours: (u64, u64), links: (u64, u64), range: (u64, u64)| {
+        let words = [
+            neighbours.0,
+            neighbours.1,
+            links.0,
+            links.1,
+            range.0,
+            range.1,
+        ];
+        let words = if layout.lists_entries {
+            &words[..]
+        } else {
+            &words[2..]
+        };
+        let mut at = at;
+        for word in words {
+            b.poke_word(at, *word)?;
+            at += 8;
+        }
+        Ok(())
+    };
+    for (i, range) in valid.iter().enumerate() {
+        let neighbour = |i: Option<usize>| i.and_then(|i| entries.get(i)).map_or(vmspace, |at| *at);
+        let neighbours = (neighbour(i.checked_sub(1)), neighbour(Some(i + 1)));
+        write(
+            entries[i],
+            neighbours,
+            links[i],
+            (range.start.0, range.end.0),
+        )?;
+    }
+    let links = if layout.lists_entries {
+        (0, 0)
+    } else {
+        (last, first)
+    };
+    write(vmspace, (last, first), links, (max, min))
+}
+
+/// Size of the header of a map with all its fields, and of a `struct pmap`.
+const HEADER: u64 = 0x60;
+const PMAP: u64 = 0x180;
+
+/// Links `entries` as a balanced tree, whose missing children are `outside` at the ends and the
+/// neighbours between. Returns the root.
+fn tree(entries: &[u64], outside: (u64, u64), null: bool, links: &mut [(u64, u64)]) -> u64 {
+    let middle = entries.len() / 2;
+    let root = entries[middle];
+    let inner = if null { 0 } else { root };
+    let (left, right) = (&entries[..middle], &entries[middle + 1..]);
+    let (first, rest) = links.split_at_mut(middle);
+    let (own, last) = rest.split_at_mut(1);
+    own[0] = (
+        match left.is_empty() {
+            true => outside.0,
+            false => tree(left, (outside.0, inner), null, first),
+        },
+        match right.is_empty() {
+            true => outside.1,
+            false => tree(right, (inner, outside.1), null, last),
+        },
+    );
+    root
+}

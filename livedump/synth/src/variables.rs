@@ -23,6 +23,9 @@ fn text(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// `sizeof(struct mem_affinity)`: start, end, domain (FreeBSD `sys/vm/vm_phys.h`).
+pub(crate) const AFFINITY: u64 = 24;
+
 /// Returns all variables of a kernel.
 pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> Vec<Variable> {
     let release = description.release();
@@ -92,6 +95,15 @@ pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> 
         Variable::int("kld_off_pathname", layout.linker.pathname),
         Variable::int("kld_off_next", layout.linker.next),
     ];
+    let domains = description.memory.domains;
+    if domains > 1 {
+        all.extend([
+            Variable::data("vm_ndomains", domains.to_le_bytes()),
+            Variable::zero("mem_affinity", word),
+            // It ends with an entry whose `end` is 0.
+            Variable::zero("mem_info", AFFINITY * u64::from(domains + 1)).local(),
+        ]);
+    }
     match layout.proc_.hash {
         Some(hash) => all.extend([
             Variable::int("proc_off_p_hash", hash),

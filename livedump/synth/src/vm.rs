@@ -14,6 +14,7 @@ use super::intervals::{Intervals, within, without};
 use super::layout::Release;
 use super::store::Source;
 use super::truth::{Dumped, Prot, Why};
+use super::variables::AFFINITY;
 use super::vm_page::{Segment, VmPages};
 
 /// Returns the memory in `dump_avail`.
@@ -48,16 +49,62 @@ pub(crate) fn dump_avail(
     Ok(avail)
 }
 
-/// `vm_phys_segs`: `dump_avail` without `taken`, cut at 16 MiB and 4 GiB.
-pub(crate) fn segments(avail: &[Range<u64>], taken: &[Range<u64>], page: u64) -> Vec<Segment> {
+/// The physical addresses of each NUMA domain.
+pub(crate) fn domains(b: &Builder<'_>) -> Vec<Range<u64>> {
+    let count = u64::from(b.description.memory.domains);
+    let start = b
+        .dump_avail
+        .first()
+        .map_or(0, |range| range.start & !0x1f_ffff);
+    let end = b.dump_avail.last().map_or(0, |range| range.end);
+    let part = ((end - start) / count).next_multiple_of(2 << 20);
+    let bound = |i: u64| {
+        if i == count {
+            end
+        } else {
+            (start + i * part).min(end)
+        }
+    };
+    (0..count).map(|i| bound(i)..bound(i + 1)).collect()
+}
+
+/// Fills `mem_affinity` of a machine with several domains.
+pub(crate) fn place_affinity(b: &mut Builder<'_>) -> Result<(), Error> {
+    let domains = domains(b);
+    if domains.len() == 1 {
+        return Ok(());
+    }
+    let table = b.kernel.address("mem_info")?;
+    b.set_word("mem_affinity", table)?;
+    for (at, (domain, range)) in (table..)
+        .step_by(AFFINITY as usize)
+        .zip((0..).zip(&domains))
+    {
+        b.poke_word(at, range.start)?;
+        b.poke_word(at + 8, range.end)?;
+        b.poke_u32(at + 16, domain)?;
+    }
+    Ok(())
+}
+
+/// `vm_phys_segs`: `dump_avail` without `taken`, cut at 16 MiB, at 4 GiB and between domains.
+pub(crate) fn segments(
+    avail: &[Range<u64>],
+    taken: &[Range<u64>],
+    domains: &[Range<u64>],
+    page: u64,
+) -> Vec<Segment> {
+    let mut cuts = vec![16 << 20, 4 << 30, u64::MAX];
+    cuts.extend(domains.iter().skip(1).map(|range| range.start));
+    cuts.sort_unstable();
     let mut taken = taken.to_vec();
     taken.sort_by_key(|range| range.start);
     let mut segments = Vec::new();
     let mut first = 0;
     for range in avail.iter().flat_map(|range| without(range, &taken)) {
         let mut at = range.start;
-        for cut in [16 << 20, 4 << 30, u64::MAX] {
-            let end = range.end.min(cut);
+        for cut in &cuts {
+            let end = range.end.min(*cut);
             if at < end {
                 segments.push(Segment {
                     pages: at..end,
@@ -147,7 +194,7 @@ pub(crate) fn place_pages(
     let first = pages.segments.first().map_or(0, |s| s.pages.start);
     b.set_word("first_page", first / b.space.page_size)?;
     b.set_u32("vm_phys_nsegs", pages.segments.len() as u32)?;
-    let layout = b.layout.phys_seg;
+    let (layout, domains) = (b.layout.phys_seg, domains(b));
     let table = b.kernel.address("vm_phys_segs")?;
     for (i, segment) in pages.segments.iter().enumerate() {
         let element = table + i as u64 * u64::from(layout.size);
@@ -159,7 +206,9 @@ pub(crate) fn place_pages(
             element + u64::from(layout.first_page),
             va + segment.first * size,
         )?;
-        b.poke_u32(element + u64::from(layout.domain), 0)?;
+        let holds = |range: &Range<u64>| range.contains(&segment.pages.start);
+        let domain = domains.iter().position(holds).unwrap_or(0);
+        b.poke_u32(element + u64::from(layout.domain), domain as u32)?;
     }
     Ok(Some(pages))
 }

@@ -2,6 +2,7 @@
 //!
 //! Each operation uses a `MemDevice`; [`source`] opens it.
 
+pub(crate) mod kerneldump;
 pub(crate) mod paddr;
 pub(crate) mod ranges;
 pub(crate) mod read;
@@ -38,6 +39,8 @@ pub enum Operation {
     Read(read::Args),
     /// Change physical or kernel memory
     Write(write::Args),
+    /// Write a live dump to an open descriptor
+    Kerneldump(kerneldump::Args),
     /// Translate virtual addresses of a process
     Paddr(paddr::Args),
     /// List, set or clear memory ranges, like memcontrol(8)
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     match &args.operation {
         Operation::Read(args) => read::run(args, session),
         Operation::Write(args) => write::run(args, session),
+        Operation::Kerneldump(args) => kerneldump::run(args, session),
         Operation::Paddr(args) => paddr::run(args, session),
         Operation::Ranges(args) => ranges::run(args, session),
     }

@@ -77,8 +77,8 @@ pub struct List {
     #[arg(short)]
     pub all: bool,
     /// List only ranges of this owner
-    #[arg(short, value_name = "OWNER", value_parser = parse_owner)]
-    pub owner: Option<Owner>,
+    #[arg(short, value_name = "OWNER")]
+    pub owner: Option<String>,
     /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
@@ -90,11 +90,12 @@ pub struct Set {
     /// The machine whose memory is accessed.
     #[command(flatten)]
     pub source: Source,
-    /// Physical address of the range
-    #[arg(short, value_name = "BASE", value_parser = parse_c_number)]
+    /// Physical address of the range [default: 0]
+    #[arg(short, value_name = "BASE", value_parser = parse_c_number, default_value = "0",
+          hide_default_value = true)]
     pub base: u64,
     /// Size of the range in bytes: a power of two
-    #[arg(short, value_name = "LENGTH", value_parser = parse_c_number)]
+    #[arg(short, value_name = "LENGTH", value_parser = parse_len)]
     pub len: u64,
     /// Owner of the range, at most seven bytes
     #[arg(short, value_name = "OWNER", value_parser = parse_owner, default_value = "user")]
@@ -118,13 +119,13 @@ pub struct Clear {
     pub source: Source,
     /// Disable all active ranges of this owner, except fixed ones
     #[arg(short, value_name = "OWNER", value_parser = parse_owner)]
-    #[arg(conflicts_with_all = ["base", "len"], required_unless_present = "base")]
+    #[arg(conflicts_with_all = ["base", "len"], required_unless_present = "len")]
     pub owner: Option<Owner>,
-    /// Physical address of the range
+    /// Physical address of the range [default: 0]
     #[arg(short, value_name = "BASE", value_parser = parse_c_number, requires = "len")]
     pub base: Option<u64>,
     /// Size of the range in bytes
-    #[arg(short, value_name = "LENGTH", value_parser = parse_c_number, requires = "base")]
+    #[arg(short, value_name = "LENGTH", value_parser = parse_len)]
     pub len: Option<u64>,
     /// Print a JSON report of what was disabled (docs/json.md)
     #[arg(long)]
@@ -175,7 +176,7 @@ fn run_list(args: &List, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut ranges = target.device.ranges().map_err(|e| target.failure(e))?;
     ranges.retain(|range| {
         (args.all || range.flags.contains(Mdf::ACTIVE))
-            && args.owner.is_none_or(|owner| owner == range.owner)
+            && (args.owner.as_ref()).is_none_or(|owner| owner.as_bytes() == range.owner.bytes())
     });
     if args.json {
         return print(&target, "list", &ranges, session);
@@ -199,22 +200,22 @@ fn run_set(args: &Set, session: &mut Session<'_>) -> Result<(), Failure> {
 fn run_clear(args: &Clear, session: &mut Session<'_>) -> Result<(), Failure> {
     let target = args.source.open(CHANGES, session)?;
     let device = &*target.device;
-    let cleared = match (args.owner, args.base, args.len) {
-        (Some(owner), ..) => {
+    let cleared = match (args.owner, args.len) {
+        (Some(owner), _) => {
             let (cleared, refused) = clear_owner(device, owner).map_err(|e| target.failure(e))?;
             for error in refused {
                 session.warn(&target.name, error.describe().id, error);
             }
             cleared
         }
-        (None, Some(base), Some(len)) => {
-            vec![clear(device, PhysAddr(base), len).map_err(|e| target.failure(e))?]
+        (None, Some(len)) => {
+            let base = PhysAddr(args.base.unwrap_or(0));
+            vec![clear(device, base, len).map_err(|e| target.failure(e))?]
         }
-        // clap requires -o, or both -b and -l.
-        _ => {
-            return Err(
-                Failure::usage("use -o OWNER, or -b BASE -l LENGTH").id_is(Id::MissingArgument)
-            );
+        // clap requires -o or -l.
+        (None, None) => {
+            let what = "use -o OWNER, or -l LENGTH with -b BASE";
+            return Err(Failure::usage(what).id_is(Id::MissingArgument));
         }
     };
     if args.json {
@@ -232,6 +233,7 @@ const CHANGES: Needs = Needs {
     write: false,
     set: true,
     kernel: false,
+    unprivileged: false,
     pid: None,
 };
 
@@ -311,12 +313,23 @@ fn parse_c_number(text: &str) -> Result<u64, String> {
     u64::from_str_radix(digits, radix).map_err(|_| "exceeds 64 bits".into())
 }
 
+/// Parses a length. memcontrol(8) takes 0 for a missing one.
+fn parse_len(text: &str) -> Result<u64, String> {
+    match parse_c_number(text)? {
+        0 => Err("a length is not 0".into()),
+        len => Ok(len),
+    }
+}
+
 fn parse_owner(text: &str) -> Result<Owner, String> {
+    if text.is_empty() {
+        return Err("an owner has at least one byte".into());
+    }
     if text.len() >= OWNER_LEN {
         return Err(format!("longer than {} bytes", OWNER_LEN - 1));
     }
-    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("white space and control characters are not allowed".into());
+    if text.chars().any(char::is_control) {
+        return Err("control characters are not allowed".into());
     }
     Ok(Owner::new(text.as_bytes()))
 }
@@ -356,8 +369,10 @@ mod tests {
 
     #[test]
     fn owners_have_at_most_seven_bytes_that_fit_a_line() {
-        assert_eq!(parse_owner("seventy"), Ok(Owner::new(b"seventy")));
-        for bad in ["eighteen", "größere", "a b", "a\nb", "\x1b[2J"] {
+        for good in ["seventy", "a b", " "] {
+            assert_eq!(parse_owner(good), Ok(Owner::new(good.as_bytes())));
+        }
+        for bad in ["", "eighteen", "größere", "a\nb", "a\tb", "\x1b[2J"] {
             assert!(parse_owner(bad).is_err(), "{bad}");
         }
     }

@@ -64,6 +64,9 @@ pub(super) struct Needs {
     pub(super) set: bool,
     /// The kernel of an emulated machine, for kernel addresses and processes.
     pub(super) kernel: bool,
+    /// A caller without PRIV_KMEM_READ, for which the emulated device is open for neither reading nor
+    /// writing.
+    pub(super) unprivileged: bool,
     /// The process of an emulated machine to which the addresses belong.
     pub(super) pid: Option<u32>,
 }
@@ -86,10 +89,12 @@ impl Source {
 
     /// Opens the devices.
     pub(super) fn open(&self, needs: Needs, session: &mut Session<'_>) -> Result<Target, Failure> {
-        let access = if needs.write {
-            Access::READ_WRITE
-        } else {
-            Access::READ
+        let access = match needs {
+            Needs { write: true, .. } => Access::READ_WRITE,
+            Needs {
+                unprivileged: true, ..
+            } => Access::NONE,
+            _ => Access::READ,
         };
         if let Some(path) = &self.machine {
             return open_text(path, needs, access, session);
@@ -164,7 +169,7 @@ impl Source {
         } else {
             Parts::of_any_image(image, elf)
         };
-        over(parts, needs, access, path, kernel)
+        over(parts, needs, access, path, kernel, session)
     }
 }
 
@@ -206,7 +211,8 @@ fn open_text(
         .map_err(|e| Failure::from(e).about(path))?;
     let elf = Arc::new(elf);
     let parts = Parts::of_description(machine.memory(), Some(elf.clone()), path);
-    over(parts, needs, access, path, Some((path.into(), elf)))
+    let kernel = Some((path.into(), elf));
+    over(parts, needs, access, path, kernel, session)
 }
 
 fn over(
@@ -215,15 +221,26 @@ fn over(
     access: Access,
     path: &Path,
     kernel: Option<(PathBuf, Arc<KernelElf>)>,
+    session: &Session<'_>,
 ) -> Result<Target, Failure> {
-    let mut device =
-        Emulated::open(parts, access, Credentials::default()).map_err(|e| failure(e, path))?;
+    let credentials = Credentials {
+        kmem_read: !needs.unprivileged,
+        ..Credentials::default()
+    };
+    let mut device = Emulated::open(parts, access, credentials).map_err(|e| failure(e, path))?;
     if needs.kernel {
         // Report a missing kernel before anything is printed.
         device.machine().map_err(|e| failure(e, path))?;
     }
     if let Some(pid) = needs.pid {
         device = device.in_process_of(pid).map_err(|e| failure(e, path))?;
+        if !device.has_map() {
+            let line = format_args!(
+                "{}: vm_map of process {pid} not found: `invalid` and `valid` are guessed from its page tables",
+                path.display()
+            );
+            session.voice.say(Id::KernelData, line);
+        }
     }
     Ok(Target {
         device: Box::new(device),

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use livecore_livedump::emulated::Parts;
@@ -14,7 +14,7 @@ use livecore_livedump::mem4::{Access, DumpRequest, MemDevice};
 use livecore_minidump::KernelElf;
 
 use super::{Fixture, fixture, hex, tiny};
-use crate::harness::{livecore, names, run, run_json, tool};
+use crate::harness::{Run, livecore, names, run, run_json, tool};
 
 /// The first process blocks in the middle of its dump, since its output is not read.
 #[test]
@@ -188,4 +188,66 @@ fn dump_of_changing_memory_verifies() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+/// Runs `mem kerneldump` in a shell, with `words` after the machine, and messages as JSON.
+fn kerneldump(fixture: &Fixture, words: &str) -> Run {
+    let line = format!("\"$0\" --messages json mem kerneldump --image m {words}");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line, env!("CARGO_BIN_EXE_livecore")]);
+    command.current_dir(fixture.dir.path()).stdin(Stdio::null());
+    Run::of(command.output().unwrap())
+}
+
+/// mem(4), and kern_vnodedumper.c of 15.0 for FIFOs and devices.
+#[test]
+fn errors_of_the_request_are_reached_from_the_shell() {
+    let fixture = fixture();
+    fs::write(fixture.path("readable"), "").unwrap();
+    let fifo = Command::new("mkfifo").arg(fixture.path("fifo")).status();
+    assert!(fifo.unwrap().success());
+    for (words, id) in [
+        ("--unprivileged --flags 1 --fd 9", "permission-denied"),
+        ("--flags 1 --fd 9", "bad-request"),
+        ("--fd 9", "bad-descriptor"),
+        ("--fd -1", "bad-descriptor"),
+        ("--fd 3 3< readable", "bad-descriptor"),
+        ("--compression 3 > dump", "bad-request"),
+        ("--fd 3 3<> fifo", "not-a-file"),
+        ("> /dev/null", "io"),
+    ] {
+        kerneldump(&fixture, words).expect(1).error(id);
+    }
+    assert_eq!(fs::read(fixture.path("dump")).unwrap().len(), 0);
+    // The standard output of the test's child is a pipe.
+    kerneldump(&fixture, "").expect(1).error("not-a-file");
+}
+
+#[test]
+fn dump_of_the_request_is_that_of_the_kernel() {
+    let fixture = fixture();
+    let [plain, ..] = live_files(&fixture);
+    kerneldump(&fixture, "> dump").expect(0);
+    assert!(fs::read(fixture.path("dump")).unwrap() == fs::read(plain).unwrap());
+    kerneldump(&fixture, "--compression zstd --fd 3 3> dump.zst").expect(0);
+    run(["verify", &fixture.path("dump.zst")]).expect(0);
+    // A descriptor that livecore opened itself is not one of the caller.
+    for fd in 3..20 {
+        kerneldump(&fixture, &format!("--fd {fd}"))
+            .expect(1)
+            .error("bad-descriptor");
+    }
+}
+
+/// The lock of a dump, which the first process has while its memory is read.
+#[test]
+fn ebusy_for_two_requests_on_one_machine() {
+    let fixture = fixture();
+    let ram = File::open(fixture.path("m/ram")).unwrap();
+    rustix::fs::flock(&ram, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    kerneldump(&fixture, "> dump")
+        .expect(1)
+        .error("another-dump-running");
+    drop(ram);
+    kerneldump(&fixture, "> dump").expect(0);
 }

@@ -91,7 +91,7 @@ pub(super) fn symbol(name: &str) -> u64 {
 
 #[test]
 fn help_of_all_operations_matches_the_goldens() {
-    for operation in ["read", "write", "paddr", "ranges"] {
+    for operation in ["read", "write", "kerneldump", "paddr", "ranges"] {
         let text = run(["mem", operation, "--help"]).expect(0);
         golden(&format!("help/mem-{operation}.txt"), text.text());
     }
@@ -122,6 +122,8 @@ fn usage_errors_exit_with_64_and_change_nothing() {
         &["write", "0x1000", "-1", "--words", "1", "--write"],
         &["write", "0x1000", "00", "--from", "x", "--write"],
         &["write", "version", "00", "--write"],
+        &["kerneldump", "--compression", "256"],
+        &["kerneldump", "--fd", "x"],
         &["paddr", "0"],
         &["paddr", "--pid", "1"],
         &["paddr", "--pid", "1", "x"],
@@ -214,6 +216,7 @@ fn mem_without_a_machine_needs_freebsd() {
     for args in [
         &["read", "0", "16"][..],
         &["write", "0", "00", "--write"],
+        &["kerneldump"],
         &["paddr"],
         &["ranges"],
         &["ranges", "set", "-b", "0", "-l", "0x10000", "write-back"],

@@ -100,6 +100,14 @@ fn next_process_lists_and_clears_a_range() {
     let answer = fixture.json("mem-ranges", 0, &["ranges", "clear", "-o", "BIOS"]);
     assert_eq!(answer["ranges"].as_array().unwrap().len(), 7);
     assert_eq!(list(&[]).text().lines().count(), 88);
+    // Their slots keep the flag of the firmware, as in a kernel.
+    let slots = list(&["-a"]);
+    let cleared = "0x0/0x400000000000 - uncacheable set-by-firmware \n";
+    assert!(
+        slots
+            .text()
+            .ends_with(&(cleared.repeat(7) + "0x0/0x400000000000 - uncacheable \n"))
+    );
     let unused = fixture.mem(&["ranges", "clear", "-o", "unused"]).expect(0);
     assert!(!unused.err.is_empty());
     // Below 1 MiB: all fixed ranges that overlap.
@@ -218,6 +226,52 @@ fn refused_range_changes_nothing() {
     }
     assert!(fixture.mem(&["ranges", "list", "-a"]).expect(0).out == before);
     golden("messages/ranges.txt", &reasons);
+}
+
+/// memcontrol(8) of 15.0: -b is 0 unless given; an owner of `set` and `clear` has one to seven bytes, of
+/// any kind; `list -o` compares any text.
+#[test]
+fn options_of_memcontrol_are_accepted() {
+    let fixture = fixture();
+    let ranges = |args: &[&str]| fixture.mem(&[&["ranges"], args].concat());
+    ranges(&["set", "-l", "0x10000", "-o", "a b", "write-through"]).expect(0);
+    let line = "0x0/0x10000 a b write-through fixed-base fixed-length active \n";
+    assert_eq!(ranges(&["list", "-o", "a b"]).expect(0).text(), line);
+    ranges(&["set", "-b", "0x200000000", "-l", "0x1000", "write-back"]).expect(0);
+    // The unused slot has base 0 and the length of the physical address space.
+    ranges(&["clear", "-o", "user"]).expect(0);
+    ranges(&["clear", "-l", "0x400000000000"]).expect(0);
+    ranges(&["clear", "-l", "0x10000"]).expect(1);
+    assert!(
+        ranges(&["list", "-o", "longer than seven"])
+            .expect(0)
+            .out
+            .is_empty()
+    );
+    let unowned = ranges(&["list", "-a", "-o", ""]).expect(0);
+    assert_eq!(unowned.text(), "0x0/0x400000000000 - uncacheable \n");
+    for args in [
+        &["set", "-l", "0x10000", "-o", "", "write-back"][..],
+        &["set", "-b", "0", "write-back"],
+        &["clear", "-b", "0"],
+        &["clear", "-o", ""],
+        &["clear"],
+    ] {
+        ranges(args).expect(64);
+    }
+    // The end of the range is 0 in the driver.
+    let last = [
+        "set",
+        "-b",
+        "0xfffffffffffff000",
+        "-l",
+        "0x1000",
+        "write-back",
+    ];
+    fixture
+        .mem_messages(&[&["ranges"], &last[..]].concat())
+        .expect(1)
+        .error("bad-range");
 }
 
 #[test]

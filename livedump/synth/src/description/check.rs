@@ -36,6 +36,18 @@ impl Description {
         if let Some((key, bytes)) = sizes.iter().find(|(_, b)| !b.0.is_multiple_of(page)) {
             return Err(Error::value(key, format!("{bytes:?}"), "whole pages"));
         }
+        let numa = matches!(
+            self.architecture,
+            Architecture::Amd64 | Architecture::Aarch64
+        );
+        if !(1..=8).contains(&self.memory.domains) || self.memory.domains > 1 && !numa {
+            let expected = "1 to 8 on amd64 and aarch64, and 1 on others";
+            return Err(Error::value(
+                "memory.domains",
+                self.memory.domains,
+                expected,
+            ));
+        }
         if self.kernel.pae && self.architecture != Architecture::I386 {
             return Err(Error::value("kernel.pae", true, "true on i386 only"));
         }

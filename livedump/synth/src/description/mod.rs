@@ -127,6 +127,13 @@ pub struct Memory {
     /// into the kernel map (as since 13).
     #[serde(default)]
     pub vm_page_array_in_direct_map: bool,
+    /// Number of NUMA domains (`vm_ndomains`), each an equal part of the physical addresses.
+    #[serde(default = "one")]
+    pub domains: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn three_gib() -> Bytes {

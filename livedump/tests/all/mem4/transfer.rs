@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_defs::amd64::{KERNBASE, VM_MIN_KERNEL_ADDRESS};
+use livecore_kernel::locate::LocateError;
 use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::mem4::{Access, Device, MemDevice, MemError};
-use livecore_minidump::{PhysAddr, PhysMemory};
+use livecore_livedump::take::check_kernel;
+use livecore_minidump::{KernelElf, PhysAddr, PhysMemory};
 
 use super::fixture::{PAGE, fixture};
 
@@ -110,7 +112,7 @@ fn efault_for_an_unmapped_kernel_address() {
 }
 
 #[test]
-fn page_0_is_accessible_except_through_the_kernel_map() {
+fn physical_address_0_is_not_accessible_through_the_kernel_map() {
     let fixture = fixture();
     let device = fixture.device();
     let truth = fixture.machine.truth();
@@ -120,8 +122,12 @@ fn page_0_is_accessible_except_through_the_kernel_map() {
         .any(|m| m.va == KERNBASE && m.pa == PhysAddr(0));
     assert!(identity, "a kernel maps low memory at KERNBASE");
     let mut buf = [0; 8];
+    // memrw() of amd64 refuses an access that begins there, not the rest of the page.
     let error = device.read(Device::Kmem, KERNBASE.0, &mut buf).unwrap_err();
     assert_eq!(error.errno(), libc::EFAULT, "{error}");
+    device
+        .read_exact(Device::Kmem, KERNBASE.0 + 1, &mut buf)
+        .unwrap();
     device
         .read_exact(Device::Kmem, KERNBASE.0 + PAGE as u64, &mut buf)
         .unwrap();
@@ -216,4 +222,23 @@ fn ebadf_for_access_without_the_open_mode() {
     };
     let error = open(write_only).read(Device::Mem, 0, &mut [0]).unwrap_err();
     assert_eq!(error.errno(), libc::EBADF, "{error}");
+}
+
+/// After installkernel and before a reboot, the file has the symbols of another kernel.
+#[test]
+fn kernel_file_with_another_version_is_not_that_of_the_running_kernel() {
+    let fixture = fixture();
+    let device = fixture.device();
+    check_kernel(&device, &fixture.elf()).unwrap();
+    let mut bytes = fixture.machine.kernel().to_vec();
+    let start = b"FreeBSD 14";
+    // `version`, and its copy in `sccs`.
+    for at in 0..bytes.len() - start.len() {
+        if bytes[at..].starts_with(start) {
+            bytes[at + start.len()] ^= 1;
+        }
+    }
+    let other = KernelElf::from_bytes(bytes).unwrap();
+    let error = check_kernel(&device, &other).unwrap_err();
+    assert!(matches!(error, LocateError::NoKernel { .. }), "{error}");
 }
