@@ -21,6 +21,7 @@
 //! | [`vm_page`]      | `struct vm_page` and its flag for pages not to dump                |
 //! | [`pmap`]         | the page-table root in `struct pmap`                               |
 //! | [`seal`]         | the attachment of sealed files                                     |
+//! | [`netdump`]      | messages of netdump(4)                                             |
 //! | [`foreign`]      | files that are not dumps, by their first bytes                     |
 //! | [`text`]         | escaping of untrusted text and bytes                               |
 
@@ -40,6 +41,7 @@ pub mod kerneldump;
 pub mod minidump;
 pub mod mips;
 pub mod msgbuf;
+pub mod netdump;
 mod order;
 pub mod paging;
 pub mod pcb;
