@@ -22,6 +22,7 @@ mod read;
 mod walk;
 mod window;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::decode::frame::{content_check, front};
@@ -218,6 +219,20 @@ impl Salvage {
             self.unplaced = placed.unplaced;
             self.set_frames(placed.frames, false, Vec::new());
         }
+    }
+
+    /// Removes ranges of an uncompressed stream whose bytes are known to be wrong. `lost` is ascending.
+    /// Has no effect on a compressed stream.
+    pub fn exclude(&mut self, lost: &[Range<u64>]) {
+        if self.codec != Codec::None || lost.is_empty() {
+            return;
+        }
+        let end = self.pieces.last().map_or(0, |piece| piece.content.end);
+        for range in lost.iter().filter(|range| range.start < end) {
+            let size = Some(range.end.min(end) - range.start);
+            self.note(range.start, size, "data", "bytes that did not arrive");
+        }
+        self.pieces = piece::without(&self.pieces, lost);
     }
 
     /// Recovers content by a seal; returns `false` if the seal is not that of this stream. A seal that

@@ -108,6 +108,7 @@ impl Salvage {
         {
             stored = plain;
         }
+        stored.exclude(&options.missing);
         let seal = stored
             .attachment()
             .and_then(|bytes| SealRecord::parse(bytes).ok());

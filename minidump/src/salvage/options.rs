@@ -1,5 +1,7 @@
 //! Options of salvage, and facts known before the sections of a payload are read.
 
+use std::ops::Range;
+
 use crate::OpenOptions;
 use crate::info::Info;
 
@@ -13,6 +15,8 @@ pub struct Options {
     pub proven: bool,
     /// The info file of the dump.
     pub info: Option<Info>,
+    /// Ranges of an uncompressed dump whose bytes are known to be wrong, ascending: they did not arrive.
+    pub missing: Vec<Range<u64>>,
 }
 
 impl Options {
@@ -34,6 +38,13 @@ impl Options {
     #[must_use]
     pub fn info(mut self, info: impl Into<Option<Info>>) -> Self {
         self.info = info.into();
+        self
+    }
+
+    /// Sets [`Self::missing`].
+    #[must_use]
+    pub fn missing(mut self, ranges: Vec<Range<u64>>) -> Self {
+        self.missing = ranges;
         self
     }
 }
