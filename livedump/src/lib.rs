@@ -1,5 +1,5 @@
 //! Producers of FreeBSD kernel dumps: memory images, QEMU guests, and the running kernel through
-//! mem(4).
+//! mem(4); and the server that receives dumps over the network ([`netdump`]).
 //!
 //! ```text
 //!  image     qmp       mem4                 emulated
@@ -47,6 +47,7 @@
 pub mod emulated;
 pub mod image;
 pub mod mem4;
+pub mod netdump;
 pub mod publish;
 pub mod qmp;
 pub mod sys;

@@ -1,6 +1,10 @@
 //! The text of `info.N`, as savecore(8) writes it.
 
+use std::net::IpAddr;
+
 use jiff::{Timestamp, tz::TimeZone};
+use livecore_compress::Codec;
+use livecore_defs::text::printable;
 use livecore_minidump::KernelDumpHeader;
 use livecore_minidump::convert::Written;
 
@@ -15,15 +19,50 @@ pub fn of_written(written: &Written, device: &str, number: u32) -> String {
 }
 
 fn text_in(header: &KernelDumpHeader, device: &str, number: u32, zone: TimeZone) -> String {
-    let time = i64::try_from(header.dumptime)
+    let time = time(header, zone);
+    livecore_minidump::info::render(header, device, number.into(), "good", &time)
+}
+
+fn time(header: &KernelDumpHeader, zone: TimeZone) -> String {
+    i64::try_from(header.dumptime)
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
         // A time out of range is printed as a number.
         .map_or_else(
             || header.dumptime.to_string(),
             |time| time.to_zoned(zone).strftime("%F %T %z").to_string(),
-        );
-    livecore_minidump::info::render(header, device, number.into(), "good", &time)
+        )
+}
+
+/// The lines of netdumpd for a dump from `host`, up to its last line, which states whether the dump is
+/// complete. The strings of the header come from the network: of each, the first line.
+pub(crate) fn of_host(header: &KernelDumpHeader, host: &str, address: IpAddr) -> String {
+    let text = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        printable(text.lines().next().unwrap_or_default()).to_string()
+    };
+    let length = header.dumplength;
+    let parity = if header.parity_ok { "Pass" } else { "Fail" };
+    let rows = [
+        ("Architecture", text(&header.architecture)),
+        (
+            "Architecture version",
+            header.architectureversion.to_string(),
+        ),
+        ("Dump length", format!("{length}B ({} MB)", length >> 20)),
+        ("Blocksize", header.blocksize.to_string()),
+        (
+            "Compression",
+            header.codec().map_or("???", Codec::name).into(),
+        ),
+        ("Dumptime", time(header, TimeZone::system())),
+        ("Hostname", text(&header.hostname)),
+        ("Versionstring", text(&header.versionstring)),
+        ("Panicstring", text(&header.panicstring)),
+        ("Header parity check", parity.into()),
+    ];
+    let rows = rows.map(|(name, value)| format!("  {name}: {value}\n"));
+    format!("Dump from {host} [{address}]\n{}", rows.concat())
 }
 
 #[cfg(test)]

@@ -46,7 +46,8 @@ pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<No
     notes
 }
 
-fn set(directory: &Directory, target: &str, name: &str, notes: &mut Vec<Notice>) {
+/// Makes `name` a link to `target`, unless it is a file. Adds a note if it is not set.
+pub(crate) fn set(directory: &Directory, target: &str, name: &str, notes: &mut Vec<Notice>) {
     if directory.has(name) && directory.link_target(name).is_none() {
         notes.push(Notice::NotALink { name: name.into() });
     } else if let Err(e) = directory.symlink(target, name) {

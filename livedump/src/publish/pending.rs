@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use livecore_compress::{Codec, Output, WriteAt};
@@ -246,6 +247,19 @@ impl Pending {
     /// [`Published::len`] does not count what is written to it until [`Pending::set_len`].
     pub fn file(&self) -> Option<&File> {
         self.temporary().map(Temporary::file)
+    }
+
+    /// The temporary file, for a reader or a writer that outlives this value; `None` for a stream.
+    pub fn shared(&self) -> Option<Arc<File>> {
+        self.temporary().map(Temporary::shared)
+    }
+
+    /// Publishes the file under another name in the same directory. Has no effect on a stream, nor on
+    /// a dump with a number.
+    pub fn set_name(&mut self, name: &str) {
+        if let Target::Named { temporary } = &mut self.target {
+            temporary.set_name(name);
+        }
     }
 
     /// The temporary file with its name; `None` for a stream.

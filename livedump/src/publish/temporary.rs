@@ -161,6 +161,11 @@ impl Temporary {
         &self.target
     }
 
+    /// Sets the name in its directory that it becomes.
+    pub(super) fn set_name(&mut self, name: &str) {
+        self.target = self.directory.path.join(name);
+    }
+
     /// Syncs the file.
     ///
     /// # Errors

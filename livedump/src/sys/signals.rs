@@ -5,7 +5,8 @@
 )]
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use signal_hook::consts::{
     SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
     SIGXFSZ,
 };
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 /// The signals that request a progress line: SIGUSR1, and SIGINFO (Ctrl-T) where it exists.
@@ -130,11 +132,33 @@ fn watch(before_exit: fn(i32), spawn: impl FnOnce(Watch) -> io::Result<()>) -> i
         }
     }))?;
     // The handler does nothing, but replaces the default action.
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let wanted = ENDING.into_iter().filter(|signal| !is_ignored(*signal));
     installed
         .send(Signals::new(wanted)?)
         .map_err(|_| io::Error::other("the signal thread has exited"))
+}
+
+/// Stores the number of a signal that would end the process in `seen`, and writes a byte to `wake`. The
+/// second signal ends the process at once, with 128 + its number.
+///
+/// Ignored signals stay ignored. SIGXFSZ becomes harmless, as with [`on_termination`].
+///
+/// # Errors
+///
+/// The system's error if a handler cannot be installed.
+pub fn notify(wake: &UnixStream, seen: &Arc<AtomicUsize>) -> io::Result<()> {
+    let again = Arc::new(AtomicBool::new(false));
+    for signal in ENDING.into_iter().filter(|signal| !is_ignored(*signal)) {
+        // The handlers of a signal run in this order. Numbers of signals are positive.
+        let number = signal.unsigned_abs() as usize;
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
+        flag::register(signal, Arc::clone(&again))?;
+        flag::register_usize(signal, Arc::clone(seen), number)?;
+        signal_hook::low_level::pipe::register(signal, wake.try_clone()?)?;
+    }
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    Ok(())
 }
 
 fn is_ignored(signal: i32) -> bool {
