@@ -4,6 +4,7 @@
 //! - [`mkelf`] builds kernel files: symbols, and contents at addresses.
 //! - [`mkctf`] builds type information; [`elf_edit`] adds and removes sections of kernel files.
 //! - [`mkimage`] builds memory images in every supported format.
+//! - [`netdump`] is a client of netdump(4).
 //! - [`outside`] walks x86 page tables to compute which pages a dump must contain.
 //! - [`machines`] generates recipes of random machines for property tests.
 //! - [`random`] generates pseudo-random numbers from a seed.
@@ -29,5 +30,6 @@ pub mod mkctf;
 pub mod mkdump;
 pub mod mkelf;
 pub mod mkimage;
+pub mod netdump;
 pub mod outside;
 pub mod random;

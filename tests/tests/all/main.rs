@@ -28,6 +28,7 @@ mod kernel_elf;
 #[path = "../../../cli/src/kernel_facts.rs"]
 mod kernel_facts;
 mod libkvm;
+mod netdump;
 mod old_guests;
 mod pages;
 mod reader;
