@@ -336,6 +336,22 @@ pub enum Id {
     MayNotFit,
     /// Another process locked the directory, and the number was selected without a lock
     NotLocked,
+    /// A client has begun to send a dump
+    DumpBegan,
+    /// A dump of a client is refused: its file cannot be created, or its quota is used up
+    DumpRefused,
+    /// A dump of a client arrived, is complete and sound
+    DumpReceived,
+    /// A dump of a client is incomplete or not sound; the text states what was kept
+    DumpIncomplete,
+    /// No directory has the path that a client requests, and the default directory is used
+    PathNotGranted,
+    /// The receive buffer is smaller than all clients together may need
+    SmallBuffer,
+    /// The command of --hook failed, or an outcome was not passed to it
+    HookFailed,
+    /// The file of --metrics cannot be written
+    CountersNotWritten,
     /// A note without its own id
     Note,
 }

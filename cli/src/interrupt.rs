@@ -1,6 +1,6 @@
 //! A request to stop, and the progress of the current work.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::work::Work;
@@ -12,13 +12,15 @@ pub struct Interrupt(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     /// 0 if no signal was raised.
-    signal: AtomicI32,
+    signal: Arc<AtomicUsize>,
     work: Mutex<Option<Arc<Work>>>,
 }
 
 impl Interrupt {
     /// Requests a stop, as signal `number` does.
     pub fn raise(&self, number: i32) {
+        // Numbers of signals are positive.
+        let number = usize::try_from(number).unwrap_or(0);
         self.0.signal.store(number, Ordering::Relaxed);
     }
 
@@ -26,8 +28,13 @@ impl Interrupt {
     pub fn raised(&self) -> Option<i32> {
         match self.0.signal.load(Ordering::Relaxed) {
             0 => None,
-            number => Some(number),
+            number => i32::try_from(number).ok(),
         }
+    }
+
+    /// The number of the signal, for a handler.
+    pub(crate) fn signal(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.0.signal)
     }
 
     /// Sets the current work.

@@ -66,7 +66,7 @@ use message::Form;
 use progress::Show;
 use sandbox_mode::Mode;
 use session::{Detail, Session};
-use transport::Listener;
+use verb::Opened;
 
 /// Runs one command line. Data goes to `out`, messages go to `err`.
 ///
@@ -118,27 +118,30 @@ pub fn run(
     };
     let mut session = Session::new(out, err, env, (detail, form), show);
     let result = cli.verb.select_dump(&session).and_then(|()| {
-        let listener = begin(&cli, &mut session.env, form)?;
-        verb::run(&cli.verb, listener, &mut session)
+        let opened = begin(&cli, &mut session.env, form)?;
+        verb::run(&cli.verb, opened, &mut session)
     });
     session.finish(result)
 }
 
-/// Opens the socket that a verb listens on, reads the private key, enters the sandbox and starts the
+/// Opens the sockets that a verb listens on, reads the private key, enters the sandbox and starts the
 /// signal thread, in this order: the sandbox denies new sockets and other files, and applies to
 /// threads that are started later.
-fn begin(cli: &verb::Cli, env: &mut Env, form: Form) -> Result<Option<Listener>, Failure> {
-    let listener = verb::listen(&cli.verb)?;
+fn begin(cli: &verb::Cli, env: &mut Env, form: Form) -> Result<Opened, Failure> {
+    let opened = verb::listen(&cli.verb)?;
     keys::load(cli.key.as_deref(), cli.verb.reads_dumps(), env)?;
     if env.is_process {
         env.sandbox = Mode::asked(cli.no_sandbox)?;
         sandbox::enter(&cli.verb, env)?;
         // Without the watcher a signal ends the process as it always did.
-        let _ = signals::watch(&env.interrupt, form);
+        let _ = match &opened {
+            Opened::Dumps(opened) => signals::raise(&env.interrupt, form, &opened.wake),
+            _ => signals::watch(&env.interrupt, form),
+        };
         #[cfg(feature = "sandbox-probe")]
         probe::run();
     }
-    Ok(listener)
+    Ok(opened)
 }
 
 #[cfg(test)]

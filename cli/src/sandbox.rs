@@ -192,6 +192,14 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
             }
             Operation::Ranges(args) => text = files.machine(args.source(), true)?,
         },
+        // Sockets, names of hosts and the process for hooks are open.
+        Verb::Netdump(args) => {
+            files.0.write.push(args.out.clone());
+            files
+                .0
+                .write
+                .extend(args.metrics.as_deref().map(parent).map(Path::to_owned));
+        }
         // The debugger inherits the restrictions.
         Verb::Gdb(_) | Verb::Kgdb(_) => {
             return Some(Allowed {
@@ -205,7 +213,8 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         | Verb::Completions(_)
         | Verb::Man(_)
         | Verb::QmpGuard
-        | Verb::KgdbGuard(_) => return None,
+        | Verb::KgdbGuard(_)
+        | Verb::NetdumpHook(_) => return None,
     }
     let compiles = text.is_some_and(|path| emulated::runs_compiler(path));
     text.iter().for_each(|path| files.read(path));

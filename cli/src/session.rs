@@ -197,6 +197,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether the reader of standard output exited.
+    pub fn out_is_closed(&self) -> bool {
+        self.out.closed
+    }
+
     /// Prints a warning. The run continues and exits with [`Exit::WARNINGS`] or worse.
     pub fn warn(&mut self, subject: &Path, id: Id, what: impl fmt::Display) {
         self.voice.warn(subject, id, what);

@@ -6,8 +6,9 @@
 //! instead.
 
 use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 
-use livecore_livedump::sys::signals::STATUS;
+use livecore_livedump::sys::signals::{STATUS, notify};
 use signal_hook::iterator::Signals;
 
 use crate::id::Id;
@@ -17,6 +18,17 @@ use crate::message::{Form, Level, Message};
 /// Installs the signal handlers. Progress is printed in `form`.
 pub(crate) fn watch(interrupt: &Interrupt, form: Form) -> io::Result<()> {
     livecore_livedump::publish::watch_signals()?;
+    print_status(interrupt, form)
+}
+
+/// Installs the handlers for a server, which stops at the first signal after it has kept its work: they
+/// raise `interrupt` and write a byte to `wake`. The second signal ends the process.
+pub(crate) fn raise(interrupt: &Interrupt, form: Form, wake: &UnixStream) -> io::Result<()> {
+    notify(wake, &interrupt.signal())?;
+    print_status(interrupt, form)
+}
+
+fn print_status(interrupt: &Interrupt, form: Form) -> io::Result<()> {
     let mut signals = Signals::new(STATUS)?;
     let interrupt = interrupt.clone();
     std::thread::Builder::new()

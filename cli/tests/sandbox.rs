@@ -276,6 +276,55 @@ fn socket_that_is_served_is_open_and_others_are_refused() {
     place.check();
 }
 
+/// The sockets of `netdump` answer; others are refused.
+#[test]
+fn sockets_for_network_dumps_are_open_and_others_are_refused() {
+    use livecore_tests::netdump::{HERALD, VMCORE, message};
+    use std::io::{BufRead, BufReader};
+    let place = Place::new();
+    if !is_whole(&place.inside) {
+        return;
+    }
+    let args = [
+        "netdump",
+        "--listen",
+        "127.0.0.1:0",
+        "--out",
+        "new",
+        "--once",
+        "--timeout",
+        "1",
+    ];
+    let mut child = livecore(&args, &place.inside)
+        .env("LIVECORE_SANDBOX_PROBE", &place.outside)
+        .env("LIVECORE_SANDBOX", "require")
+        .env("TMPDIR", place.inside.join("tmp"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let out = child.stdout.take().unwrap();
+    BufReader::new(out).read_line(&mut line).unwrap();
+    let address = line.trim_end().strip_prefix("listening ").unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let timeout = std::time::Duration::from_secs(30);
+    socket.set_read_timeout(Some(timeout)).unwrap();
+    for packet in [message(HERALD, 1, 0, b""), message(VMCORE, 2, 0, b"data")] {
+        socket.send_to(&packet, address).unwrap();
+        socket.recv_from(&mut [0; 4]).unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    let printed = text(&output.stderr);
+    let refused = printed.lines().filter(|line| line.ends_with(": refused"));
+    assert_eq!(refused.count(), 3 * TRIED, "{printed}");
+    assert_eq!(output.status.code(), Some(2), "{printed}");
+    let kept = fs::read_dir(place.inside.join("new")).unwrap().flatten();
+    let mut kept = kept.map(|entry| fs::read(entry.path()));
+    assert!(kept.any(|bytes| bytes.is_ok_and(|bytes| bytes == b"data")));
+    place.check();
+}
+
 #[test]
 fn without_the_sandbox_the_same_is_allowed() {
     let place = Place::new();

@@ -25,6 +25,7 @@ mod kgdb_guard;
 pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod mem;
+pub(crate) mod netdump;
 pub(crate) mod ps;
 mod qmp_guard;
 pub(crate) mod read;
@@ -156,6 +157,8 @@ pub enum Verb {
     Serve(serve::Args),
     /// Start a debugger on a dump
     Gdb(gdb::Args),
+    /// Receive dumps of panicking kernels over the network
+    Netdump(netdump::Args),
     /// Access mem(4): memory, memory ranges, physical addresses
     Mem(mem::Args),
     /// Remove cached data
@@ -170,6 +173,9 @@ pub enum Verb {
     /// Remove the directory of `kgdb` if it is killed
     #[command(hide = true)]
     KgdbGuard(kgdb_guard::Args),
+    /// Run the hooks of `netdump`
+    #[command(hide = true)]
+    NetdumpHook(netdump::HookArgs),
 }
 
 impl Verb {
@@ -185,6 +191,8 @@ impl Verb {
                 | Self::Man(_)
                 | Self::QmpGuard
                 | Self::KgdbGuard(_)
+                | Self::Netdump(_)
+                | Self::NetdumpHook(_)
         )
     }
 
@@ -240,20 +248,27 @@ impl Verb {
     }
 }
 
-/// Opens the socket of a verb that accepts connections.
-pub(crate) fn listen(verb: &Verb) -> Result<Option<Listener>, Failure> {
-    match verb {
-        Verb::Serve(args) => serve::listen(args),
-        _ => Ok(None),
-    }
+/// What a verb opens before it enters the sandbox.
+pub(crate) enum Opened {
+    /// Nothing.
+    Nothing,
+    /// The socket for debuggers.
+    Debuggers(Listener),
+    /// The sockets for dumps.
+    Dumps(Box<netdump::Opened>),
 }
 
-/// Runs `verb` with the socket from [`listen`].
-pub(crate) fn run(
-    verb: &Verb,
-    listener: Option<Listener>,
-    session: &mut Session<'_>,
-) -> Result<(), Failure> {
+/// Opens the sockets of a verb that accepts connections.
+pub(crate) fn listen(verb: &Verb) -> Result<Opened, Failure> {
+    Ok(match verb {
+        Verb::Serve(args) => serve::listen(args)?.map_or(Opened::Nothing, Opened::Debuggers),
+        Verb::Netdump(args) => Opened::Dumps(Box::new(netdump::open(args)?)),
+        _ => Opened::Nothing,
+    })
+}
+
+/// Runs `verb` with the sockets from [`listen`].
+pub(crate) fn run(verb: &Verb, opened: Opened, session: &mut Session<'_>) -> Result<(), Failure> {
     match verb {
         Verb::List(args) => list::run(args, session),
         Verb::Verify(args) => verify::run(args, session),
@@ -270,7 +285,14 @@ pub(crate) fn run(
         Verb::Export(args) => export::run(args, session),
         Verb::Kgdb(args) => kgdb::run(args, session),
         Verb::Mem(args) => mem::run(args, session),
-        Verb::Serve(args) => serve::run(args, listener, session),
+        Verb::Serve(args) => match opened {
+            Opened::Debuggers(listener) => serve::run(args, Some(listener), session),
+            _ => serve::run(args, None, session),
+        },
+        Verb::Netdump(args) => match opened {
+            Opened::Dumps(opened) => netdump::run(args, *opened, session),
+            _ => netdump::run(args, netdump::open(args)?, session),
+        },
         Verb::Gdb(args) => gdb::run(args, session),
         Verb::Ps(args) => ps::run(args, session),
         Verb::Threads(args) => threads::run(args, session),
@@ -279,6 +301,7 @@ pub(crate) fn run(
         Verb::Man(args) => man::run(args, Cli::command(), session),
         Verb::QmpGuard => qmp_guard::run(),
         Verb::KgdbGuard(args) => kgdb_guard::run(args),
+        Verb::NetdumpHook(args) => netdump::run_hooks(args, session),
     }
 }
 

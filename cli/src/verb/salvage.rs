@@ -213,7 +213,7 @@ fn errors_of(
 }
 
 /// The errors of a report, or the reason of its verdict.
-fn errors(report: &livecore_verify::Report) -> Vec<String> {
+pub(super) fn errors(report: &livecore_verify::Report) -> Vec<String> {
     let errors = report.findings.iter().filter(|f| report.fails(f.rule));
     let mut errors: Vec<_> = errors
         .map(|f| {

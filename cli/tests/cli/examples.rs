@@ -13,9 +13,10 @@ use crate::every_kind::full_dump;
 use crate::harness::{machine, run, testdata};
 
 /// Examples that need more than files: what they begin with, and what they need.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 5] = [
     ("livecore take -o /var/crash/", "a FreeBSD kernel"),
     ("livecore take --qmp ", "a QEMU guest"),
+    ("livecore netdump ", "a kernel that panics"),
     ("livecore mem paddr (", "a FreeBSD kernel"),
     (
         "livecore mem read --kmem 0xffffffff80200000",

@@ -34,6 +34,7 @@ mod memory;
 mod memory_kernels;
 mod messages;
 mod names;
+mod netdump;
 mod note_samples;
 mod overlaps;
 mod pipes;

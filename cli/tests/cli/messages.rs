@@ -133,6 +133,10 @@ const REFUSED: &[&str] = &[
     "synth DIR/text --out DIR/n",
     "synth TINY --out DIR/text",
     "serve DIR/text",
+    "netdump --listen nowhere --out DIR",
+    "netdump --listen 127.0.0.1:0 --out DIR/nowhere",
+    "netdump --listen 127.0.0.1:0 --out DIR --hosts DIR/nowhere",
+    "netdump --listen 127.0.0.1:0 --out DIR --clients 0",
 ];
 
 #[test]
