@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -80,6 +81,11 @@ pub trait ReadAt: Send + Sync {
         let _ = (offset, len);
         false
     }
+
+    /// Ranges that could not be read and read as zeros, ascending. Only salvage reads such a source.
+    fn lost(&self) -> Vec<Range<u64>> {
+        Vec::new()
+    }
 }
 
 impl ReadAt for [u8] {
@@ -141,6 +147,10 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
     fn known_zero(&self, offset: u64, len: u64) -> bool {
         (**self).known_zero(offset, len)
     }
+
+    fn lost(&self) -> Vec<Range<u64>> {
+        (**self).lost()
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for &T {
@@ -158,6 +168,10 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
 
     fn known_zero(&self, offset: u64, len: u64) -> bool {
         (**self).known_zero(offset, len)
+    }
+
+    fn lost(&self) -> Vec<Range<u64>> {
+        (**self).lost()
     }
 }
 
@@ -203,6 +217,16 @@ impl<R: ReadAt> ReadAt for Window<R> {
     fn known_zero(&self, offset: u64, len: u64) -> bool {
         offset.checked_add(len).is_some_and(|end| end <= self.len)
             && self.inner.known_zero(self.start + offset, len)
+    }
+
+    fn lost(&self) -> Vec<Range<u64>> {
+        let all = self.inner.lost().into_iter();
+        let inside = all.filter_map(|range| {
+            let start = range.start.saturating_sub(self.start);
+            let end = range.end.saturating_sub(self.start).min(self.len);
+            (start < end).then_some(start..end)
+        });
+        inside.collect()
     }
 }
 

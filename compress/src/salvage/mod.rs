@@ -103,9 +103,20 @@ impl Salvage {
         options: &OpenOptions,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        let len = source.size().map_err(Error::Read)?;
+        let mut len = source.size().map_err(Error::Read)?;
         let begins = options.codec_of(&source)?;
-        let mut salvage = Self::new(source, begins.unwrap_or(Codec::None), options);
+        let codec = begins.unwrap_or(Codec::None);
+        let mut salvage = match source.lost().first() {
+            // Zeros in place of what was lost could decode to something else.
+            Some(lost) if codec != Codec::None => {
+                len = lost.start;
+                let found = "sectors that cannot be read";
+                let mut salvage = Self::new(Arc::new(Window::new(source, 0, len)), codec, options);
+                salvage.note(len, None, "stream", found);
+                salvage
+            }
+            _ => Self::new(source, codec, options),
+        };
         let found = find::seal(&*salvage.source, len, begins)?;
         if let Some(found) = &found
             && !found.ends_stream
@@ -230,7 +241,7 @@ impl Salvage {
         let end = self.pieces.last().map_or(0, |piece| piece.content.end);
         for range in lost.iter().filter(|range| range.start < end) {
             let size = Some(range.end.min(end) - range.start);
-            self.note(range.start, size, "data", "bytes that did not arrive");
+            self.note(range.start, size, "data", "missing bytes");
         }
         self.pieces = piece::without(&self.pieces, lost);
     }
@@ -437,6 +448,8 @@ impl Salvage {
         } else {
             self.compose(Arc::new(Vec::new()), &[], vec![plain]);
         }
+        let lost = self.source.lost();
+        self.exclude(&lost);
     }
 
     fn by_table(&mut self, frames: &[Frame], good: &[bool], checked: bool) -> Result<(), Error> {
