@@ -305,7 +305,7 @@ fn broken(
 }
 
 /// Reads the first bytes, enough for any magic.
-fn head_of(source: &dyn ReadAt) -> Result<Vec<u8>, Error> {
+pub(crate) fn head_of(source: &dyn ReadAt) -> Result<Vec<u8>, Error> {
     let mut head = [0; 8];
     let got = source.read_full_at(&mut head, 0)?;
     Ok(head[..got].to_vec())

@@ -250,6 +250,11 @@ impl TextDump {
         self.damage.as_ref()
     }
 
+    /// The archive as savecore(8) saves it, without compression.
+    pub fn archive(&self) -> Arc<dyn ReadAt> {
+        Arc::clone(&self.archive)
+    }
+
     /// The contents of the member `name`, as text; `None` if there is no such member.
     ///
     /// # Errors

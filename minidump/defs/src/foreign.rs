@@ -228,6 +228,12 @@ impl Foreign {
         })
     }
 
+    /// Whether it is the image of a disk in a format other than raw.
+    #[must_use]
+    pub fn is_disk_image(&self) -> bool {
+        self.instead == DISK || self.instead == VMDK
+    }
+
     /// Whether the magic, of two bytes, could also be memory.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {

@@ -20,6 +20,7 @@
 //! | [`cpu`]          | registers of a CPU in memory images and QEMU's monitor             |
 //! | [`vm_page`]      | `struct vm_page` and its flag for pages not to dump                |
 //! | [`pmap`]         | the page-table root in `struct pmap`                               |
+//! | [`disk`]         | partition tables: MBR, GPT, BSD labels                             |
 //! | [`seal`]         | the attachment of sealed files                                     |
 //! | [`netdump`]      | messages of netdump(4)                                             |
 //! | [`foreign`]      | files that are not dumps, by their first bytes                     |
@@ -32,6 +33,7 @@ pub mod arm;
 pub mod arm64;
 pub mod cpu;
 pub mod debuggers;
+pub mod disk;
 pub mod elf;
 mod elf_machine;
 mod field;

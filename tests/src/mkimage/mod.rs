@@ -10,6 +10,7 @@
 //! ```
 
 mod append;
+pub mod disk;
 mod elf;
 mod kdump;
 mod lime;

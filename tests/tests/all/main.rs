@@ -16,6 +16,7 @@ mod citations;
 mod conversions;
 mod corpus;
 mod cycles;
+mod dump_devices;
 mod dumps;
 mod elf;
 mod encrypted;
