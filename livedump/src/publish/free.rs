@@ -30,6 +30,21 @@ pub fn available(directory: impl AsRef<Path>) -> Result<u64, PublishError> {
     Ok(blocks_for_users(&vfs).saturating_mul(vfs.f_frsize))
 }
 
+/// Bytes that a dump in `directory` may use: those that are free, without those that `minfree` reserves.
+///
+/// # Errors
+///
+/// [`PublishError`] if the directory cannot be opened or queried.
+pub fn usable(directory: impl AsRef<Path>) -> Result<u64, PublishError> {
+    let opened = Directory::open(directory)?;
+    let space = FreeSpace {
+        minfree: minfree(&opened, &mut Vec::new()),
+        directory: opened,
+        unchecked: AtomicU64::new(0),
+    };
+    Ok(space.available()?.saturating_mul(1024))
+}
+
 /// Blocks that any user may write. UFS counts them below zero when root has used its reserve, which
 /// is a large number here.
 fn blocks_for_users(vfs: &StatVfs) -> u64 {
@@ -88,21 +103,9 @@ impl FreeSpace {
         needed: u64,
         notes: &mut Vec<Notice>,
     ) -> Result<Self, PublishError> {
-        let minfree = match directory.head("minfree", 64) {
-            Ok(text) => parse_minfree(&text).unwrap_or_else(|| {
-                notes.push(Notice::MinfreeIgnored { why: None });
-                0
-            }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
-            Err(e) => {
-                let why = Some(e.to_string());
-                notes.push(Notice::MinfreeIgnored { why });
-                0
-            }
-        };
         let space = Self {
             directory: directory.clone(),
-            minfree,
+            minfree: minfree(directory, notes),
             unchecked: AtomicU64::new(0),
         };
         space.fits(needed)?;
@@ -126,17 +129,7 @@ impl FreeSpace {
     }
 
     fn need(&self, kib: u64) -> Result<(), PublishError> {
-        let vfs = rustix::fs::fstatvfs(&*self.directory.fd).map_err(|e| {
-            PublishError::from_io("get the free space of", &self.directory.path, e.into())
-        })?;
-        // Without minfree, root may use the file system's reserve.
-        let blocks = if self.minfree == 0 {
-            vfs.f_bfree
-        } else {
-            blocks_for_users(&vfs)
-        };
-        let free = u128::from(blocks) * u128::from(vfs.f_frsize) / 1024;
-        let free = u64::try_from(free).unwrap_or(u64::MAX);
+        let free = self.free()?;
         let available = free.saturating_sub(self.minfree);
         if kib > available || free < self.minfree {
             return Err(PublishError::NotEnoughSpace {
@@ -147,6 +140,42 @@ impl FreeSpace {
             });
         }
         Ok(())
+    }
+
+    /// Free KiB without those that `minfree` reserves.
+    fn available(&self) -> Result<u64, PublishError> {
+        Ok(self.free()?.saturating_sub(self.minfree))
+    }
+
+    /// Free KiB.
+    fn free(&self) -> Result<u64, PublishError> {
+        let vfs = rustix::fs::fstatvfs(&*self.directory.fd).map_err(|e| {
+            PublishError::from_io("get the free space of", &self.directory.path, e.into())
+        })?;
+        // Without minfree, root may use the file system's reserve.
+        let blocks = if self.minfree == 0 {
+            vfs.f_bfree
+        } else {
+            blocks_for_users(&vfs)
+        };
+        let free = u128::from(blocks) * u128::from(vfs.f_frsize) / 1024;
+        Ok(u64::try_from(free).unwrap_or(u64::MAX))
+    }
+}
+
+/// The KiB that the file `minfree` reserves. An invalid file is ignored with a note.
+fn minfree(directory: &Directory, notes: &mut Vec<Notice>) -> u64 {
+    match directory.head("minfree", 64) {
+        Ok(text) => parse_minfree(&text).unwrap_or_else(|| {
+            notes.push(Notice::MinfreeIgnored { why: None });
+            0
+        }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
+        Err(e) => {
+            let why = Some(e.to_string());
+            notes.push(Notice::MinfreeIgnored { why });
+            0
+        }
     }
 }
 

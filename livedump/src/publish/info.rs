@@ -10,7 +10,12 @@ use livecore_minidump::convert::Written;
 
 /// The text for dump `number` of `device`, with times in the system's time zone.
 pub fn text(header: &KernelDumpHeader, device: &str, number: u32) -> String {
-    text_in(header, device, number, TimeZone::system())
+    with_status(header, device, number, "good")
+}
+
+/// The text with `status`: `good`, or `bad` if the headers were not consistent.
+pub fn with_status(header: &KernelDumpHeader, device: &str, number: u32, status: &str) -> String {
+    text_in(header, device, number, status, TimeZone::system())
 }
 
 /// The text for a dump that was written, followed by its provenance.
@@ -18,9 +23,15 @@ pub fn of_written(written: &Written, device: &str, number: u32) -> String {
     text(&written.header, device, number) + &written.provenance.info_lines()
 }
 
-fn text_in(header: &KernelDumpHeader, device: &str, number: u32, zone: TimeZone) -> String {
+fn text_in(
+    header: &KernelDumpHeader,
+    device: &str,
+    number: u32,
+    status: &str,
+    zone: TimeZone,
+) -> String {
     let time = time(header, zone);
-    livecore_minidump::info::render(header, device, number.into(), "good", &time)
+    livecore_minidump::info::render(header, device, number.into(), status, &time)
 }
 
 fn time(header: &KernelDumpHeader, zone: TimeZone) -> String {
@@ -86,7 +97,7 @@ mod tests {
         };
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         assert_eq!(
-            text_in(&header, "/dev/mem", 3, zone),
+            text_in(&header, "/dev/mem", 3, "good", zone),
             "Dump header from device: /dev/mem\n  \
                Architecture: amd64\n  \
                Architecture Version: 2\n  \

@@ -1,8 +1,8 @@
-//! The links to the newest dump: `livecore.last*` and `info.last`.
+//! The links to the newest dump: `livecore.last*`, `vmcore.last*`, `info.last` and others.
 
-use super::Notice;
 use super::directory::Directory;
 use super::numbers::split;
+use super::{Notice, Stem};
 
 /// The links that only livecore sets.
 const OURS: [&str; 3] = ["livecore.last", "livecore.last.gz", "livecore.last.zst"];
@@ -42,6 +42,44 @@ pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<No
             "info.last",
             &mut notes,
         ),
+    }
+    notes
+}
+
+/// Links to dump `number` of a crashed system, which has `stem` and a suffix as its name, and to its key.
+/// All other links to newest dumps are removed, as savecore(8) does. Returns notes as [`update`] does.
+pub(super) fn replace(
+    directory: &Directory,
+    number: u32,
+    (stem, suffix): (Stem, &str),
+    has_key: bool,
+) -> Vec<Notice> {
+    let mut notes = Vec::new();
+    let stem = stem.name();
+    let mut links = vec![
+        (
+            format!("{stem}.last{suffix}"),
+            format!("{stem}.{number}{suffix}"),
+        ),
+        ("info.last".into(), format!("info.{number}")),
+    ];
+    if has_key {
+        links.push(("key.last".into(), format!("key.{number}")));
+    }
+    for (name, target) in &links {
+        set(directory, target, name, &mut notes);
+    }
+    let all = Stem::ALL.iter().flat_map(|stem| {
+        let name = stem.name();
+        ["", ".gz", ".zst"].map(|suffix| format!("{name}.last{suffix}"))
+    });
+    for name in all.chain(["key.last".into()]) {
+        if links.iter().all(|(new, _)| *new != name)
+            && directory.link_target(&name).is_some()
+            && let Err(e) = directory.remove(&name)
+        {
+            notes.push(Notice::link_failed("remove", &name, &e));
+        }
     }
     notes
 }

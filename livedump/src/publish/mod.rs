@@ -5,7 +5,8 @@
 //!        │ begin
 //!  Pending (impl Write)            a file of mode 0600 in the target's directory, without a name
 //!        │ publish
-//!  Published                       livecore.N[.gz|.zst], info.N, bounds, livecore.last*
+//!  Published                       livecore.N[.gz|.zst], info.N, bounds, livecore.last*, or the names of
+//!                                  savecore(8): vmcore.N, vmcore_encrypted.N and key.N, textdump.tar.N
 //! ```
 //!
 //! The order is what makes it safe. Everything is written and synced first, in files without names
@@ -25,12 +26,14 @@ pub mod info;
 pub mod links;
 mod notice;
 mod numbers;
+mod options;
 mod output;
 mod pending;
 mod private;
 mod remove;
 pub mod sparse;
 mod special;
+mod stem;
 pub(crate) mod temporary;
 mod watcher;
 
@@ -39,8 +42,10 @@ pub use destination::Destination;
 pub use directory::Directory;
 pub use error::{Planted, PublishError, is_full};
 pub use notice::Notice;
+pub use options::Options;
 pub use output::{Output, Sink, WriteError};
-pub use pending::{Options, Pending, Published};
+pub use pending::{Pending, Published};
 pub use private::PrivateDirectory;
 pub use remove::remove_dump;
+pub use stem::Stem;
 pub use watcher::watch_over;

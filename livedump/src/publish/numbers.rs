@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use rustix::fs::Dir;
 
 use super::directory::Directory;
+use super::stem::Stem;
 use super::{Notice, PublishError};
 
 /// The last number that savecore(8) can read, since it reads five characters of `bounds`.
@@ -30,12 +31,22 @@ pub(crate) struct Number {
     pub livecores: Vec<String>,
     /// Whether `info.N` exists.
     pub info: bool,
+    /// All files except `info.N`.
+    pub files: Vec<String>,
 }
 
 impl Number {
     /// Whether there are no files.
     pub(crate) fn is_free(&self) -> bool {
         self.foreign.is_none() && self.livecores.is_empty() && !self.info
+    }
+
+    /// The files that a dump named by `stem` replaces, except `info.N`.
+    pub(crate) fn replaced_by(&self, stem: Stem) -> &[String] {
+        match stem {
+            Stem::Livecore => &self.livecores,
+            _ => &self.files,
+        }
     }
 }
 
@@ -70,12 +81,15 @@ impl Numbers {
             let Some((stem, number)) = split(name) else {
                 continue;
             };
-            if stem == "livecore" {
-                taken.entry(number).or_default().livecores.push(name.into());
-            } else if stem == "info" {
+            if stem == "info" {
                 taken.entry(number).or_default().info = true;
-            } else if FOREIGN.contains(&stem) {
-                taken.entry(number).or_default().foreign = Some(name.into());
+            } else if stem == "livecore" || FOREIGN.contains(&stem) {
+                let here = taken.entry(number).or_default();
+                here.files.push(name.into());
+                match stem {
+                    "livecore" => here.livecores.push(name.into()),
+                    _ => here.foreign = Some(name.into()),
+                }
             }
         }
         Ok(Self {
@@ -94,7 +108,7 @@ impl Numbers {
     ///
     /// Without `max` a number is free if it has no files. With `max`, numbers below it are rotated
     /// (savecore's rule: `bounds` equal to `max` restarts at 0), and a livecore dump is replaced;
-    /// another program's dump never is.
+    /// another program's dump is replaced by the dump of a crashed system only.
     ///
     /// # Errors
     ///
@@ -102,6 +116,7 @@ impl Numbers {
     pub(crate) fn next(
         &self,
         max: Option<NonZeroU32>,
+        stem: Stem,
         directory: &Directory,
     ) -> Result<(u32, Vec<Notice>), PublishError> {
         let mut notes = Vec::new();
@@ -115,7 +130,7 @@ impl Numbers {
                 continue;
             }
             let here = self.at(number);
-            if here.is_free() || (max.is_some() && here.foreign.is_none()) {
+            if here.is_free() || (max.is_some() && (here.foreign.is_none() || stem.is_of_crash())) {
                 return Ok((number, notes));
             }
             if notes.len() < 8 {
@@ -206,7 +221,7 @@ mod tests {
     fn number_with_another_programs_dump_is_skipped_with_a_note() {
         let (_dir, directory, numbers) =
             numbers(&["vmcore.2.zst", "info.2", "key.3", "livecore.4.gz"], "2\n");
-        let (number, notes) = numbers.next(None, &directory).unwrap();
+        let (number, notes) = numbers.next(None, Stem::Livecore, &directory).unwrap();
         assert_eq!(number, 5);
         let skipped = [(2, "vmcore.2.zst"), (3, "key.3"), (4, "livecore.4.gz")];
         assert_eq!(
@@ -221,32 +236,51 @@ mod tests {
     #[test]
     fn number_of_a_running_savecore_is_left_to_it() {
         let (_dir, directory, n) = numbers(&["livecore.tmp.a7Bc9x", "vmcore.6"], "5\n");
-        let (number, notes) = n.next(None, &directory).unwrap();
+        let (number, notes) = n.next(None, Stem::Livecore, &directory).unwrap();
         assert_eq!(number, 7);
         let of_savecore = Notice::NumberOfSavecore {
             number: 5,
             temporary: "livecore.tmp.a7Bc9x".into(),
         };
         assert_eq!(notes[0], of_savecore);
-        let (number, _) = n.next(NonZeroU32::new(6), &directory).unwrap();
+        let (number, _) = n
+            .next(NonZeroU32::new(6), Stem::Livecore, &directory)
+            .unwrap();
         assert_eq!(number, 0);
         // Livecore's own temporary files have eight characters.
         let (_dir, directory, n) = numbers(&["livecore.tmp.abcdefgh"], "5\n");
-        assert_eq!(n.next(None, &directory).unwrap().0, 5);
+        assert_eq!(n.next(None, Stem::Livecore, &directory).unwrap().0, 5);
     }
 
     #[test]
     fn max_replaces_livecore_dumps_only() {
         let max = NonZeroU32::new(3);
         let (_dir, directory, n) = numbers(&["livecore.0", "info.0", "vmcore.1"], "3\n");
-        assert_eq!(n.next(max, &directory).unwrap().0, 0);
+        assert_eq!(n.next(max, Stem::Livecore, &directory).unwrap().0, 0);
         let (_dir, directory, n) = numbers(&["livecore.0", "info.0", "vmcore.1"], "1\n");
-        assert_eq!(n.next(max, &directory).unwrap().0, 2);
+        assert_eq!(n.next(max, Stem::Livecore, &directory).unwrap().0, 2);
         let (_dir, directory, n) = numbers(&["vmcore.0", "vmcore.1", "textdump.tar.2.gz"], "1\n");
         assert!(matches!(
-            n.next(max, &directory),
+            n.next(max, Stem::Livecore, &directory),
             Err(PublishError::NumbersTaken { last: 2, .. })
         ));
+    }
+
+    #[test]
+    fn dump_of_a_crash_replaces_every_file_of_its_number_with_max_only() {
+        let files = ["vmcore_encrypted.0", "key.0", "info.0", "core.txt.0"];
+        let (_dir, directory, n) = numbers(&files, "2\n");
+        let next = |max| {
+            n.next(NonZeroU32::new(max), Stem::Vmcore, &directory)
+                .unwrap()
+        };
+        assert_eq!(next(2).0, 0);
+        let mut replaced = n.at(0).replaced_by(Stem::Text).to_vec();
+        replaced.sort();
+        assert_eq!(replaced, ["core.txt.0", "key.0", "vmcore_encrypted.0"]);
+        assert!(n.at(0).replaced_by(Stem::Livecore).is_empty());
+        let (_dir, directory, n) = numbers(&files, "0\n");
+        assert_eq!(n.next(None, Stem::Vmcore, &directory).unwrap().0, 1);
     }
 
     #[test]

@@ -2,127 +2,22 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use livecore_compress::{Codec, Output, WriteAt};
+use livecore_compress::{Output, WriteAt};
 use rustix::fs::FileType;
 
 use super::cleanup::publishing;
 use super::directory::Directory;
 use super::free::FreeSpace;
-use super::numbers::{Number, Numbers, bounds_after};
+use super::numbers::{Numbers, bounds_after};
+use super::options::Options;
 use super::temporary::{Temporary, sweep};
-use super::{Destination, Notice, PublishError, links, sparse, special};
+use super::{Destination, Notice, PublishError, Stem, links, sparse, special};
 use crate::sys::pipe;
-
-/// Options for publishing.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Options {
-    /// The codec, for the suffix of the name in a directory.
-    pub codec: Codec,
-    /// Whether an existing file may be replaced. Has no effect in a directory.
-    pub force: bool,
-    /// savecore(8)'s `-m`: rotate numbers below this one, replacing livecore dumps.
-    pub max: Option<NonZeroU32>,
-    /// Write blocks of zeros as holes. For uncompressed dumps.
-    pub sparse: bool,
-    /// Time limit for another process's lock on the directory.
-    pub lock_wait: Duration,
-    /// Size of the dump, if known, for the check of free space; 0 if not.
-    pub needed: u64,
-    /// The file has a temporary name while it is written, as where the system has no files without.
-    pub named: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            codec: Codec::None,
-            force: false,
-            max: None,
-            sparse: false,
-            lock_wait: Duration::from_secs(10),
-            needed: 0,
-            named: false,
-        }
-    }
-}
-
-impl Options {
-    /// Options for a dump of `len` bytes, if known, stored with `codec`. An uncompressed dump is
-    /// sparse and needs that much space; the size of a compressed one is unknown.
-    pub fn of_dump(codec: Codec, len: Option<u64>) -> Self {
-        let uncompressed = codec == Codec::None;
-        Self {
-            codec,
-            sparse: uncompressed,
-            needed: len.filter(|_| uncompressed).unwrap_or(0),
-            ..Self::default()
-        }
-    }
-
-    /// Sets [`Self::codec`].
-    #[must_use]
-    pub fn codec(mut self, codec: Codec) -> Self {
-        self.codec = codec;
-        self
-    }
-
-    /// Sets [`Self::force`].
-    #[must_use]
-    pub fn force(mut self, force: bool) -> Self {
-        self.force = force;
-        self
-    }
-
-    /// Sets [`Self::max`].
-    #[must_use]
-    pub fn max(mut self, max: impl Into<Option<NonZeroU32>>) -> Self {
-        self.max = max.into();
-        self
-    }
-
-    /// Sets [`Self::sparse`].
-    #[must_use]
-    pub fn sparse(mut self, sparse: bool) -> Self {
-        self.sparse = sparse;
-        self
-    }
-
-    /// Sets [`Self::lock_wait`].
-    #[must_use]
-    pub fn lock_wait(mut self, limit: Duration) -> Self {
-        self.lock_wait = limit;
-        self
-    }
-
-    /// Sets [`Self::needed`], in bytes.
-    #[must_use]
-    pub fn needed(mut self, bytes: u64) -> Self {
-        self.needed = bytes;
-        self
-    }
-
-    /// Sets [`Self::named`].
-    #[must_use]
-    pub fn named(mut self, named: bool) -> Self {
-        self.named = named;
-        self
-    }
-
-    fn temporary(&self, directory: &Directory, target: PathBuf) -> Result<Temporary, PublishError> {
-        match self.named {
-            true => Temporary::create_named(directory, 0o600, target),
-            false => Temporary::create(directory, 0o600, target),
-        }
-    }
-}
 
 /// A dump that is being written. If it is dropped before [`Pending::publish`], its file is removed.
 #[derive(Debug)]
@@ -177,7 +72,7 @@ impl Destination {
             Self::Directory(path) => {
                 let directory = Directory::open(path)?;
                 // Check before the work that there is a free number.
-                Numbers::read(&directory)?.next(options.max, &directory)?;
+                Numbers::read(&directory)?.next(options.max, options.stem, &directory)?;
                 notes.extend(sweep(&directory));
                 let space = FreeSpace::check(&directory, options.needed, &mut notes)?;
                 let temporary = options.temporary(&directory, directory.path.clone())?;
@@ -337,6 +232,20 @@ impl Pending {
     /// that `max` replaces may be removed then, and the new one is kept. After any other error the
     /// directory is unchanged.
     pub fn publish(self, info: &dyn Fn(u32) -> Vec<u8>) -> Result<Published, PublishError> {
+        self.publish_with_key(info, None)
+    }
+
+    /// Like [`Pending::publish`], with the key block of an encrypted dump, which becomes `key.N` in a
+    /// directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Pending::publish`].
+    pub fn publish_with_key(
+        self,
+        info: &dyn Fn(u32) -> Vec<u8>,
+        key: Option<&[u8]>,
+    ) -> Result<Published, PublishError> {
         let longer = self.options.sparse || self.stored > 0;
         if let (true, Some(file)) = (longer, self.file()) {
             file.set_len(self.written)
@@ -369,7 +278,8 @@ impl Pending {
             Target::Numbered { temporary, .. } => {
                 temporary.sync()?;
                 let directory = temporary.directory().clone();
-                let (path, number) = number(&directory, temporary, &options, info, &mut notes)?;
+                let (path, number) =
+                    number(&directory, temporary, &options, (info, key), &mut notes)?;
                 (path, Some(number))
             }
         };
@@ -387,7 +297,7 @@ fn number(
     directory: &Directory,
     mut core: Temporary,
     options: &Options,
-    info: &dyn Fn(u32) -> Vec<u8>,
+    (info, key_block): (&dyn Fn(u32) -> Vec<u8>, Option<&[u8]>),
     notes: &mut Vec<Notice>,
 ) -> Result<(PathBuf, u32), PublishError> {
     // Closing `directory` releases the lock. Other users can lock a readable directory, and link(2)
@@ -400,59 +310,92 @@ fn number(
     }
     loop {
         let numbers = Numbers::read(directory)?;
-        let (number, passed) = numbers.next(options.max, directory)?;
-        let at = |name: &str| directory.path.join(name);
-        let text = Temporary::create(directory, 0o600, at(&format!("info.{number}")))?;
-        fill(&text, &info(number))?;
-        let bounds = Temporary::create(directory, 0o644, at("bounds"))?;
-        fill(&bounds, bounds_after(number).as_bytes())?;
+        let (number, passed) = numbers.next(options.max, options.stem, directory)?;
+        let create = |name: &str, mode, bytes: &[u8]| {
+            let file = Temporary::create(directory, mode, directory.path.join(name))?;
+            fill(&file, bytes)?;
+            Ok::<_, PublishError>(file)
+        };
+        let text = create(&format!("info.{number}"), 0o600, &info(number))?;
+        let key_name = format!("key.{number}");
+        let key = key_block
+            .map(|key| create(&key_name, 0o600, key))
+            .transpose()?;
+        let bounds = create("bounds", 0o644, bounds_after(number).as_bytes())?;
 
         // From here on only names change.
         let guard = publishing();
-        let name = format!("livecore.{number}{}", options.codec.suffix());
+        let suffix = options.codec.suffix();
+        let name = format!("{}.{number}{suffix}", options.stem.name());
         let old = numbers.at(number);
-        if old.livecores.contains(&name) {
+        let replaced = old.replaced_by(options.stem);
+        if replaced.contains(&name) {
             core.rename(&name)?;
         } else if !core.link(&name)? {
             drop(guard);
             continue;
         }
         let path = directory.path.join(&name);
-        if let Err(error) = commit(directory, text, bounds, number, &name, &old) {
-            if !old.livecores.is_empty() {
+        let keeps = |file: &&String| **file != name && (key.is_none() || **file != key_name);
+        let stale: Vec<_> = replaced.iter().filter(keeps).collect();
+        let has_key = key.is_some();
+        let new = Companions {
+            info: text,
+            key,
+            bounds,
+        };
+        if let Err(error) = new.commit(directory, number, &stale) {
+            if !replaced.is_empty() {
                 // The old dump may be removed, so keep the new one, which is complete.
                 return Err(error.after_naming(&path));
             }
             // Do not leave the dump without its info.N and bounds.
             let _ = directory.remove(&name);
+            if has_key {
+                let _ = directory.remove(&key_name);
+            }
             if !old.info {
                 let _ = directory.remove(format!("info.{number}"));
             }
             return Err(error);
         }
         notes.extend(passed);
-        notes.extend(links::update(directory, number, options.codec.suffix()));
+        notes.extend(match options.stem {
+            Stem::Livecore => links::update(directory, number, suffix),
+            stem => links::replace(directory, number, (stem, suffix), has_key),
+        });
         directory.sync().map_err(|e| e.after_naming(&path))?;
         return Ok((path, number));
     }
 }
 
-fn commit(
-    directory: &Directory,
+/// The files that accompany a dump in a directory.
+struct Companions {
     info: Temporary,
+    key: Option<Temporary>,
     bounds: Temporary,
-    number: u32,
-    name: &str,
-    old: &Number,
-) -> Result<(), PublishError> {
-    info.rename(format!("info.{number}"))?;
-    for stale in old.livecores.iter().filter(|stale| *stale != name) {
-        directory
-            .remove(stale)
-            .map_err(|e| PublishError::from_io("remove", directory.path.join(stale), e))?;
+}
+
+impl Companions {
+    /// Names the files, and removes the `stale` ones of the number.
+    fn commit(
+        self,
+        directory: &Directory,
+        number: u32,
+        stale: &[&String],
+    ) -> Result<(), PublishError> {
+        if let Some(key) = self.key {
+            key.rename(format!("key.{number}"))?;
+        }
+        self.info.rename(format!("info.{number}"))?;
+        for stale in stale {
+            directory
+                .remove(stale)
+                .map_err(|e| PublishError::from_io("remove", directory.path.join(stale), e))?;
+        }
+        directory.sync()?;
+        self.bounds.rename("bounds")
     }
-    directory.sync()?;
-    bounds.rename("bounds")
 }
 
 fn fill(temporary: &Temporary, bytes: &[u8]) -> Result<(), PublishError> {
@@ -524,6 +467,9 @@ fn put(file: &File, bytes: &[u8], offset: u64, holes: bool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
     use super::*;
     use crate::publish::directory::fault;
     use std::fs;

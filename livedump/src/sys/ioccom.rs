@@ -17,6 +17,15 @@ pub(crate) const fn ioc(direction: u32, group: u8, number: u8, size: usize) -> u
     direction | (size as u32) << 16 | (group as u32) << 8 | number as u32
 }
 
+/// `_IOR`: the kernel writes a `T`.
+#[cfg_attr(
+    not(target_os = "freebsd"),
+    expect(dead_code, reason = "only disks of FreeBSD")
+)]
+pub(crate) const fn ior<T>(group: u8, number: u8) -> u32 {
+    ioc(IOC_OUT, group, number, size_of::<T>())
+}
+
 /// `_IOW`: the kernel reads a `T`.
 pub(crate) const fn iow<T>(group: u8, number: u8) -> u32 {
     ioc(IOC_IN, group, number, size_of::<T>())

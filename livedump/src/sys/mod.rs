@@ -6,6 +6,7 @@
 
 pub(crate) mod child;
 pub mod descriptor;
+pub mod disk;
 pub(crate) mod hole;
 mod ioccom;
 pub mod mem_ioctl;
