@@ -56,7 +56,7 @@ pub(crate) fn with_level_digits(args: impl IntoIterator<Item = OsString>) -> Vec
     let mut rewritten = Vec::new();
     for arg in args {
         let text = arg.to_str().unwrap_or_default();
-        verb |= matches!(text, "take" | "convert");
+        verb |= matches!(text, "take" | "convert" | "save");
         rest |= text == "--";
         let level = text
             .strip_prefix('-')

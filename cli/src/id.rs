@@ -210,6 +210,14 @@ pub enum Id {
     StrayBits,
     /// savecore(8) has already saved the dump
     AlreadySaved,
+    /// The dump was not cleared, and is still on its device
+    DeviceKept,
+    /// The dump on a device was cleared
+    DeviceCleared,
+    /// The device or the image contains no dump
+    NoDumpOnDevice,
+    /// An option has no effect on this dump
+    OptionUnused,
     /// The parity of the kerneldumpheader is wrong
     Parity,
     /// Header and payload have different architectures

@@ -12,6 +12,7 @@ use livecore_defs::foreign::{Foreign, HEAD};
 use livecore_kernel::Agreement;
 use livecore_kernel::SearchResult;
 use livecore_kernel::{KernelSearch, Pair, PairError, Tried};
+use livecore_livedump::disk::Disk;
 use livecore_minidump::Warning;
 use livecore_minidump::encryption;
 use livecore_minidump::textdump::TextDump;
@@ -62,7 +63,7 @@ pub(crate) fn dump(
         let ends = ends::of_stdin(&mut session.env);
         AnyDump::from_source(ends.map_err(|e| Failure::from(e).about(path))?, &options)
     } else {
-        AnyDump::from_source(Arc::new(seekable(path, session)?), &options)
+        AnyDump::from_source(source(path, session)?, &options)
     };
     let dump = opened.map_err(|e| not_opened(e, path))?;
     if !opening.unchecked {
@@ -89,10 +90,34 @@ pub(crate) fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failur
 
 /// Opens the dump `path` if it is a text dump. `None` if it is not, or if it cannot be read twice.
 pub(crate) fn text_dump(path: &Path, session: &Session<'_>) -> Result<Option<TextDump>, Failure> {
-    if !path.is_file() {
+    let options = session.stream_options(None);
+    let opened = match disk(path)? {
+        Some(disk) => TextDump::from_source(disk, &options),
+        None if path.is_file() => TextDump::open(path, &options),
+        None => return Ok(None),
+    };
+    opened.map_err(|e| Failure::from(e).about(path))
+}
+
+/// Opens the disk device `path`, whose size is not that of its file. `None` if `path` is another file.
+fn disk(path: &Path) -> Result<Option<Arc<dyn ReadAt>>, Failure> {
+    let kind = path.metadata().map(|found| found.file_type());
+    if !kind.is_ok_and(|kind| kind.is_block_device() || kind.is_char_device()) {
         return Ok(None);
     }
-    TextDump::open(path, &session.stream_options(None)).map_err(|e| Failure::from(e).about(path))
+    match Disk::open(path, false) {
+        Ok(disk) => Ok(Some(Arc::new(disk))),
+        Err(e) if e.kind() == io::ErrorKind::Unsupported => Ok(None),
+        Err(e) => Err(Failure::from(e).about(path)),
+    }
+}
+
+/// Opens `path` to read it at any offset: a disk device, or a file as [`seekable`] opens it.
+pub(crate) fn source(path: &Path, session: &mut Session<'_>) -> Result<Arc<dyn ReadAt>, Failure> {
+    Ok(match disk(path)? {
+        Some(disk) => disk,
+        None => Arc::new(seekable(path, session)?),
+    })
 }
 
 /// Reads the key file of the dump `path`, if it has one.

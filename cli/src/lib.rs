@@ -37,6 +37,7 @@ mod parallel;
 #[cfg(feature = "sandbox-probe")]
 mod probe;
 mod progress;
+mod published;
 mod sandbox;
 mod sandbox_mode;
 mod served;
@@ -62,6 +63,7 @@ pub use id::Id;
 pub use verb::Cli;
 
 use failure::Failure;
+use livecore_livedump::sys::syslog;
 use message::Form;
 use progress::Show;
 use sandbox_mode::Mode;
@@ -131,6 +133,9 @@ fn begin(cli: &verb::Cli, env: &mut Env, form: Form) -> Result<Opened, Failure> 
     let opened = verb::listen(&cli.verb)?;
     keys::load(cli.key.as_deref(), cli.verb.reads_dumps(), env)?;
     if env.is_process {
+        if cli.verb.logs() {
+            syslog::open();
+        }
         env.sandbox = Mode::asked(cli.no_sandbox)?;
         sandbox::enter(&cli.verb, env)?;
         // Without the watcher a signal ends the process as it always did.

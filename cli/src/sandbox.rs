@@ -182,6 +182,18 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
                 _ => return None,
             }
         }
+        Verb::Save(args) => {
+            let devices = args.devices().unwrap_or_default();
+            files.disks(&devices, args.clears());
+            args.encryption
+                .encrypt
+                .iter()
+                .for_each(|path| files.read(path));
+            if !args.check && !args.clear {
+                files.0.write.push(args.split().0.to_owned());
+            }
+        }
+        Verb::Clear(args) => files.disks(&args.devices, true),
         Verb::Mem(args) => match &args.operation {
             Operation::Read(args) => text = files.machine(&args.source, false)?,
             Operation::Kerneldump(args) => text = files.machine(&args.source, false)?,
@@ -254,6 +266,16 @@ impl Access {
     fn read(&mut self, path: &Path) {
         if path != Path::new("-") {
             self.0.read.push(path.to_owned());
+        }
+    }
+
+    /// Disks or their images.
+    fn disks(&mut self, disks: &[PathBuf], changes: bool) {
+        for disk in disks {
+            self.read(disk);
+            if changes {
+                self.0.write.push(disk.clone());
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use crate::text::parse_size;
 use crate::transport::Listener;
 
 pub(crate) mod cache;
+pub(crate) mod clear;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
@@ -30,6 +31,7 @@ pub(crate) mod ps;
 mod qmp_guard;
 pub(crate) mod read;
 pub(crate) mod salvage;
+pub(crate) mod save;
 pub(crate) mod serve;
 pub(crate) mod synth;
 pub(crate) mod take;
@@ -71,7 +73,8 @@ pub struct Cli {
         long,
         global = true,
         help_heading = "Global options",
-        conflicts_with = "quiet"
+        conflicts_with = "quiet",
+        overrides_with = "verbose"
     )]
     pub verbose: bool,
     /// When to color reports
@@ -125,6 +128,10 @@ pub enum Verb {
     Synth(synth::Args),
     /// Take a dump of a machine
     Take(take::Args),
+    /// Save the dump of a crashed system from its device
+    Save(save::Args),
+    /// Clear the dump on a device
+    Clear(clear::Args),
     /// List the dumps in a directory, or remove old ones
     List(list::Args),
     /// Describe a dump or a memory image
@@ -179,12 +186,19 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// Whether the verb writes to the system's log.
+    pub(crate) fn logs(&self) -> bool {
+        matches!(self, Self::Take(_) | Self::Save(_))
+    }
+
     /// Whether the verb opens a dump, so that `LIVECORE_KEY` applies to it.
     pub(crate) fn reads_dumps(&self) -> bool {
         !matches!(
             self,
             Self::Synth(_)
                 | Self::Take(_)
+                | Self::Save(_)
+                | Self::Clear(_)
                 | Self::Mem(_)
                 | Self::Cache(_)
                 | Self::Completions(_)
@@ -276,6 +290,8 @@ pub(crate) fn run(verb: &Verb, opened: Opened, session: &mut Session<'_>) -> Res
         Verb::Dmesg(args) => dmesg::run(args, session),
         Verb::Synth(args) => synth::run(args, session),
         Verb::Take(args) => take::run(args, session),
+        Verb::Save(args) => save::run(args, session),
+        Verb::Clear(args) => clear::run(args, session),
         Verb::Convert(args) => convert::run(args, session),
         Verb::Decrypt(args) => decrypt::run(args, session),
         Verb::Salvage(args) => salvage::run(args, session),

@@ -1,5 +1,6 @@
 //! `livecore salvage IN OUT`: recovers a sound dump from a damaged or truncated one.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,12 +110,13 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         )
         .proven(args.proven)
         .info(info_beside(&args.input));
-    let file: Arc<dyn ReadAt> = Arc::new(input::seekable(&args.input, session)?);
+    let file = input::source(&args.input, session)?;
     let bar = session.bar("salvage: scan", args.json, None);
     let found = Salvage::examine(Arc::clone(&file), &options, &bar);
     drop(bar);
     let found = found.map_err(|e| input::not_opened(e, &args.input))?;
-    require_sound(&found, args, session).map_err(|e| e.about(&args.input))?;
+    require_sound(&found, args.codec.threads, args.json, session)
+        .map_err(|e| e.about(&args.input))?;
     let payload = found.payload_len().map_err(Failure::from)?;
     let place = publish::Options::of_dump(target.encoding.codec, Some(payload)).force(args.force);
     let bar = session.bar("salvage: write", args.json, Some(payload));
@@ -157,11 +159,16 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
 }
 
 /// Fails if the verifier would call the result broken.
-fn require_sound(found: &Salvage, args: &Args, session: &Session<'_>) -> Result<(), Failure> {
+pub(super) fn require_sound(
+    found: &Salvage,
+    threads: Option<NonZeroUsize>,
+    silent: bool,
+    session: &Session<'_>,
+) -> Result<(), Failure> {
     let dump = found.as_raw_file().map_err(Failure::from)?;
     let len = dump.size()?;
-    let bar = session.bar("salvage: check", args.json, Some(len));
-    let report = livecore_verify::verify(dump, &checks(args, None), &bar);
+    let bar = session.bar("salvage: check", silent, Some(len));
+    let report = livecore_verify::verify(dump, &checks(threads, None), &bar);
     drop(bar);
     match report.verdict.exit_code() {
         0 | 3 => Ok(()),
@@ -183,9 +190,12 @@ fn require_sound(found: &Salvage, args: &Args, session: &Session<'_>) -> Result<
 }
 
 /// Options to verify a dump with its info file.
-fn checks<'a>(args: &Args, info: Option<&'a str>) -> livecore_verify::Options<'a> {
+fn checks<'a>(
+    threads: Option<NonZeroUsize>,
+    info: Option<&'a str>,
+) -> livecore_verify::Options<'a> {
     livecore_verify::Options::default()
-        .threads(crate::args::threads(args.codec.threads))
+        .threads(crate::args::threads(threads))
         .per_rule(1)
         .info(info)
 }
@@ -202,8 +212,8 @@ fn errors_of(
     let len = input.size()?;
     let bar = session.bar("salvage: compare", args.json, Some(len));
     let keys = session.env.key.clone().map(Keys);
-    let options =
-        checks(args, info.as_deref()).keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys));
+    let options = checks(args.codec.threads, info.as_deref())
+        .keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys));
     let report = livecore_verify::verify(input, &options, &bar);
     drop(bar);
     Ok(match report.verdict.exit_code() {

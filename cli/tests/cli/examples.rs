@@ -7,13 +7,17 @@ use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
 use livecore::Cli;
+use livecore_tests::mkdump;
+use livecore_tests::mkimage::disk::gpt;
 
 use crate::encrypted;
 use crate::every_kind::full_dump;
 use crate::harness::{machine, run, testdata};
+use crate::save::MINIDUMP;
 
 /// Examples that need more than files: what they begin with, and what they need.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 6] = [
+    ("livecore save -m 10 /var/crash", "a FreeBSD kernel"),
     ("livecore take -o /var/crash/", "a FreeBSD kernel"),
     ("livecore take --qmp ", "a QEMU guest"),
     ("livecore netdump ", "a kernel that panics"),
@@ -117,6 +121,10 @@ fn prepare(dir: &Path) {
         fs::copy(testdata().join("keys").join(from), dir.join(to)).unwrap();
     }
     encrypted::save(dir, "da0p3.img");
+    let device = mkdump::build(MINIDUMP).unwrap();
+    fs::write(dir.join("dev/ada0p2"), &device).unwrap();
+    let disk = gpt(512, &[("freebsd-swap", &device)]);
+    fs::write(dir.join("disk.img"), disk).unwrap();
     // It is of another dump than livecore.0.zst.
     fs::remove_file(dir.join("info.0")).unwrap();
     fs::write(dir.join("page"), [7; 4096]).unwrap();
@@ -187,6 +195,11 @@ fn every_example_runs() {
             .arg(&dir)
             .status();
         assert!(linked.unwrap().success());
+        // `save` and `clear` change these in place.
+        for device in ["dev/ada0p2", "disk.img"] {
+            fs::remove_file(dir.join(device)).unwrap();
+            fs::copy(prepared.path().join(device), dir.join(device)).unwrap();
+        }
         for (_, written) in WRITTEN
             .iter()
             .filter(|(begin, _)| example.starts_with(begin))

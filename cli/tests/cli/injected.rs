@@ -161,25 +161,18 @@ struct Counts {
 
 #[test]
 fn error_of_any_system_call_loses_no_dump() {
-    let strace = Command::new("strace")
-        .arg("-V")
-        .stdout(Stdio::null())
-        .status();
-    if !strace.is_ok_and(|status| status.success()) {
-        let _ = std::io::stderr().write_all(b"skipped: strace is not installed\n");
+    let Some(every) = every() else {
         return;
-    }
-    let every = std::env::var("LIVECORE_INJECT_EVERY");
-    let every: usize = every.ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    };
     let place = Place::new();
     let before = place.files();
-    let first = calls(&place, &["--version".to_owned()]);
+    let first = calls(place.dir.path(), &["--version".to_owned()], CALLS);
     let mut broken = Vec::new();
     let mut total = 0;
     for case in cases() {
         let mut counts = Counts::default();
         place.restore(&before);
-        let made = calls(&place, &case.args);
+        let made = calls(place.dir.path(), &case.args, CALLS);
         for (call, error) in CALLS {
             // What the loader and the C library do first is not this program's.
             let mut nth = match *call {
@@ -190,7 +183,8 @@ fn error_of_any_system_call_loses_no_dump() {
             let step = every.max(last / CALLS_MAX);
             while nth <= last {
                 place.restore(&before);
-                let Some(run) = injected(&place, &case, call, error, nth) else {
+                let fault = format!("error={error}");
+                let Some(run) = injected(place.dir.path(), &case.args, call, &fault, nth) else {
                     break;
                 };
                 let place_is_sound = check(&place, &case, &before, &run, &mut counts);
@@ -221,10 +215,29 @@ fn error_of_any_system_call_loses_no_dump() {
     );
 }
 
-/// The largest number of calls of each kind in [`CALLS`] that one thread of a run makes.
-fn calls(place: &Place, args: &[String]) -> BTreeMap<String, usize> {
-    let log = place.path("log");
-    let kinds: Vec<_> = CALLS.iter().map(|(call, _)| format!("?{call}")).collect();
+/// Every how many calls of a kind one fails. `None` without strace(1).
+pub(crate) fn every() -> Option<usize> {
+    let strace = Command::new("strace")
+        .arg("-V")
+        .stdout(Stdio::null())
+        .status();
+    if !strace.is_ok_and(|status| status.success()) {
+        let _ = std::io::stderr().write_all(b"skipped: strace is not installed\n");
+        return None;
+    }
+    let every = std::env::var("LIVECORE_INJECT_EVERY");
+    Some(every.ok().and_then(|n| n.parse().ok()).unwrap_or(20))
+}
+
+/// The largest number of calls of each of `kinds` that one thread of a run makes. `dir` is the current
+/// directory of the run, with a directory `tmp`.
+pub(crate) fn calls(
+    dir: &Path,
+    args: &[String],
+    kinds: &[(&str, &str)],
+) -> BTreeMap<String, usize> {
+    let log = dir.join("log");
+    let kinds: Vec<_> = kinds.iter().map(|(call, _)| format!("?{call}")).collect();
     let output = Command::new("strace")
         .args(["-f", "-qq", "-e", "signal=none", "-e"])
         .arg(format!("trace={}", kinds.join(",")))
@@ -233,8 +246,8 @@ fn calls(place: &Place, args: &[String]) -> BTreeMap<String, usize> {
         .arg("--")
         .arg(livecore().get_program())
         .args(args)
-        .current_dir(place.dir.path())
-        .env("TMPDIR", place.path("tmp"))
+        .current_dir(dir)
+        .env("TMPDIR", dir.join("tmp"))
         .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::null())
         .output();
@@ -257,9 +270,16 @@ fn calls(place: &Place, args: &[String]) -> BTreeMap<String, usize> {
     most
 }
 
-/// The run with `error` of the `nth` call of each thread; `None` if there is no such call.
-fn injected(place: &Place, case: &Case, call: &str, error: &str, nth: usize) -> Option<Run> {
-    let log = place.path("log");
+/// The run with `fault` (`error=EIO`, `signal=KILL`) at the `nth` call of each thread; `None` if there
+/// is no such call.
+pub(crate) fn injected(
+    dir: &Path,
+    args: &[String],
+    call: &str,
+    fault: &str,
+    nth: usize,
+) -> Option<Run> {
+    let log = dir.join("log");
     let output = Command::new("strace")
         .args([
             "-f",
@@ -269,25 +289,23 @@ fn injected(place: &Place, case: &Case, call: &str, error: &str, nth: usize) -> 
             "-e",
             "signal=none",
         ])
-        .args([
-            "-e",
-            &format!("inject={call}:error={error}:when={nth}"),
-            "-o",
-        ])
+        .args(["-e", &format!("inject={call}:{fault}:when={nth}"), "-o"])
         .arg(&log)
         .arg("--")
         .arg(livecore().get_program())
         .args(MESSAGES)
-        .args(&case.args)
-        .current_dir(place.dir.path())
-        .env("TMPDIR", place.path("tmp"))
+        .args(args)
+        .current_dir(dir)
+        .env("TMPDIR", dir.join("tmp"))
         // One allocation failing is one call failing.
         .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::null())
         .output()
         .unwrap();
     let trace = fs::read_to_string(&log).unwrap_or_default();
-    trace.contains("(INJECTED)").then(|| Run::of(output))
+    let run = Run::of(output);
+    // strace ends by the signal that ended the program, and does not mark the call.
+    (trace.contains("(INJECTED)") || run.code < 0).then_some(run)
 }
 
 /// Whether everything that has to be true is.

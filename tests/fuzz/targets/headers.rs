@@ -1,6 +1,11 @@
 #![no_main]
 //! Parses a header with every parser; writing and parsing it again gives the same header.
 
+use std::sync::Arc;
+
+use livecore_compress::ReadAt;
+use livecore_minidump::dump_device::DumpDevice;
+use livecore_minidump::partitions::partitions;
 use livecore_minidump::{ByteOrder, DumpAvail, KernelDumpHeader, MinidumpHeader, SealRecord};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -28,6 +33,16 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
                 assert!(avail.bit_of(at).is_none_or(|other| other <= bit));
             }
         }
+    }
+    let disk: Arc<dyn ReadAt> = Arc::new(bytes.to_vec());
+    for sector in [512, 4096] {
+        for partition in partitions(&*disk, sector).expect("memory is readable") {
+            assert!(partition.start + partition.len <= bytes.len() as u64);
+        }
+    }
+    if let Ok(Some(dump)) = DumpDevice::find(&disk, None) {
+        let _ = dump.key_block(&*disk);
+        let _ = dump.data(&dump.restored(&disk, true));
     }
     if let Ok(record) = SealRecord::parse(bytes) {
         assert_eq!(SealRecord::parse(&record.encode()).ok(), Some(record));

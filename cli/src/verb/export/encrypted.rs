@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 use livecore_compress::{Codec, Progress as _, ReadAt};
 use livecore_livedump::publish::{self, Destination};
@@ -25,7 +24,7 @@ pub(super) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             .about(&args.output));
     };
     let about = |failure: Failure| failure.about(&args.dump);
-    let file: Arc<dyn ReadAt> = Arc::new(input::seekable(&args.dump, session)?);
+    let file = input::source(&args.dump, session)?;
     let key_file = input::key_file(&args.dump)?;
     let stream = session.stream_options(None);
     let found = encryption::locate(&file, key_file.as_ref(), &stream);

@@ -32,7 +32,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::session::Session;
-use crate::{emulated, guard, input, keys, output};
+use crate::{emulated, guard, input, keys, output, published};
 use listener::Listener;
 
 /// The device that a live dump's `info.N` names.
@@ -291,7 +291,10 @@ fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         if let Some(lacking) = done.lacking {
             check::lacking(&path, lacking, session);
         }
-        check::published(&path, args.kernel_compress, session)?;
+        // A pipe or a device cannot be read again.
+        if path.is_file() {
+            published::check(&path, args.kernel_compress, session)?;
+        }
     }
     Ok(())
 }
