@@ -99,8 +99,14 @@ fn close_range(first: RawFd, last: RawFd) {
     if from > to {
         return;
     }
+    // The binding of musl has no function for this call.
+    #[cfg(target_os = "linux")]
     // SAFETY: in the child nothing uses these descriptors any more.
-    if unsafe { libc::close_range(from, to, 0) } == 0 {
+    let result = unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+    #[cfg(not(target_os = "linux"))]
+    // SAFETY: as above.
+    let result = unsafe { libc::close_range(from, to, 0) };
+    if result == 0 {
         return;
     }
     // The system lacks the call: close as many as a process usually may open.
