@@ -44,6 +44,7 @@ mod real;
 mod restarts;
 mod salvage;
 mod save;
+mod save_device;
 mod save_faults;
 mod save_options;
 mod schema;

@@ -58,7 +58,11 @@ impl Disk {
                 file,
             });
         }
-        let found = geometry(&file).map_err(|_| not_a_disk())?;
+        let found = geometry(&file).map_err(|e| match kind.is_block_device() {
+            true => e,
+            // A terminal, or /dev/null.
+            false => not_a_disk(),
+        })?;
         let sector = u64::from(found.sector);
         if !sector.is_power_of_two() || !(SIZE as u64..=SECTOR_MAX).contains(&sector) {
             let what = format!("sectors of {sector} bytes; expected {SIZE} to {SECTOR_MAX}");

@@ -222,7 +222,7 @@ fn missing(plan: &Plan<'_>, error: PublishError, len: u64) -> Failure {
         return error.into();
     }
     let what = format_args!(
-        "not enough space: {bytes} bytes missing, {free} bytes available (minfree is respected)"
+        "not enough space: {bytes} bytes missing, {free} bytes available (without those that minfree reserves)"
     );
     Failure::could_not(what)
         .id_is(Id::NoSpace)

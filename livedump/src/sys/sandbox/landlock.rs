@@ -1,5 +1,6 @@
 //! Files, TCP and signals, by Landlock (Linux 5.13 and later).
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use landlock::{
@@ -83,6 +84,12 @@ fn allow(
 ) -> Result<RulesetCreated, RulesetError> {
     let Ok(fd) = PathFd::new(path) else {
         return Ok(rules);
+    };
+    let kind = path.metadata().map(|found| found.file_type());
+    // The size of a disk is read by an ioctl.
+    let access = match kind.is_ok_and(|kind| kind.is_block_device()) {
+        true => access | AccessFs::IoctlDev,
+        false => access,
     };
     // The kernel rejects rules with directory rights for a file.
     let access = match path.is_dir() {
