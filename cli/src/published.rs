@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use livecore_compress::Codec;
 use livecore_verify::render::{self, Format, Style};
 use livecore_verify::{Depth, Filter, Options, Verdict, verify};
 
@@ -11,6 +12,16 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::session::Session;
+
+/// The line for the system's log about the file `path`, as savecore(8) has it.
+pub(crate) fn log_line(path: &Path, is_encrypted: bool, codec: Codec) -> String {
+    let encrypted = if is_encrypted { "encrypted " } else { "" };
+    let compressed = match codec {
+        Codec::None => "",
+        _ => "compressed ",
+    };
+    format!("writing {encrypted}{compressed}core to {}", path.display())
+}
 
 /// Verifies the file `path`, prints findings, and returns the exit code of the verdict, which is that of
 /// the run or better. What was written is kept in any case. `decode`: with all frames of its stream.

@@ -20,6 +20,7 @@ use super::{opaque, recover};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
+use crate::published;
 use crate::session::Session;
 
 /// Saves the dump of `place`, checks the file, and clears the dump. `None` if the dump was cleared before.
@@ -76,18 +77,8 @@ fn finish(
     session: &mut Session<'_>,
 ) -> Result<Saved, Failure> {
     let Done { file, check } = done;
-    let encrypted = match file.stem {
-        Stem::Encrypted => "encrypted ",
-        _ => "",
-    };
-    let compressed = match file.codec {
-        Codec::None => "",
-        _ => "compressed ",
-    };
-    let line = format!(
-        "writing {encrypted}{compressed}core to {}",
-        file.path.display()
-    );
+    let is_encrypted = file.stem == Stem::Encrypted;
+    let line = published::log_line(&file.path, is_encrypted, file.codec);
     place.log(Severity::Notice, &line);
     let mut saved = Saved::of(place, &file, check);
     if !check.is_safe() {

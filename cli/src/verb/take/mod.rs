@@ -278,12 +278,12 @@ fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     let path = done.published.path.clone();
     if args.is_this_system() {
-        let compressed = match target.encoding.codec {
-            Codec::None => "",
-            _ => "compressed ",
-        };
         syslog::log(Severity::Alert, "livedump");
-        let line = format!("writing {compressed}core to {}", path.display());
+        let line = published::log_line(
+            &path,
+            args.encryption.encrypt.is_some(),
+            target.encoding.codec,
+        );
         syslog::log(Severity::Notice, &line);
     }
     output::report(&done.written, done.published, &target, done.took).print(args.json, session)?;
