@@ -430,25 +430,7 @@ impl Id {
 
     /// The id of a dump's warning.
     pub fn of_warning(warning: &Warning) -> Self {
-        match warning {
-            Warning::Short(_) => Self::PagesMissing,
-            Warning::Interrupted { .. } => Self::StreamEndsEarly,
-            Warning::ZeroTail(_) => Self::ZeroTail,
-            Warning::FilledTail { .. } => Self::FilledTail,
-            Warning::CutSegments { .. } => Self::MemoryMissing,
-            Warning::Overlap { .. } => Self::ImageContradiction,
-            Warning::Trailing { .. } => Self::TrailingBytes,
-            Warning::StrayBits { .. } => Self::StrayBits,
-            Warning::Cleared => Self::AlreadySaved,
-            Warning::Parity => Self::Parity,
-            Warning::Architecture { .. } => Self::ArchitectureDiffers,
-            Warning::Info { .. } => Self::InfoFile,
-            Warning::Carried { .. } => Self::EmbeddedMinidump,
-            Warning::Unproven(_) => Self::Unproven,
-            Warning::Seal { .. } => Self::SealDamaged,
-            Warning::Field { .. } => Self::WrongField,
-            _ => Self::Warning,
-        }
+        Self::named(warning.id()).unwrap_or(Self::Warning)
     }
 
     /// The id of a note about a dump that was taken.

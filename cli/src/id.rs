@@ -371,6 +371,11 @@ impl Id {
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
+    /// The id that has this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::from_str(name, false).ok()
+    }
+
     /// What the id means, as a phrase.
     pub fn meaning(self) -> String {
         self.to_possible_value()

@@ -16,7 +16,7 @@ use livecore_livedump::disk::Disk;
 use livecore_minidump::Warning;
 use livecore_minidump::encryption;
 use livecore_minidump::textdump::TextDump;
-use livecore_minidump::{AnyDump, Container, KernelElf, OpenOptions};
+use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
 use crate::crash_directory;
 use crate::ends;
@@ -134,19 +134,9 @@ pub(crate) fn decrypted(
     session: &Session<'_>,
 ) -> Result<Arc<dyn ReadAt>, Failure> {
     let key_file = key_file(path)?;
-    if key_file.is_none() {
-        return Ok(file);
-    }
-    let options = session.stream_options(None);
-    let found = encryption::locate(&file, key_file.as_ref(), &options);
-    let plain = match found {
-        Ok(Some(found)) if found.container == Container::Saved => {
-            found.decrypt(session.env.key.as_deref())
-        }
-        // The verifier reports the damage.
-        _ => return Ok(file),
-    };
-    plain.map_err(|e| Failure::from(e).about(path))
+    let (key, options) = (session.env.key.as_deref(), session.stream_options(None));
+    encryption::saved_plain(file, key_file.as_ref(), key, &options)
+        .map_err(|e| Failure::from(e).about(path))
 }
 
 /// Opens `path` as a file that can be read at any offset. Copies a pipe or standard input to an

@@ -27,7 +27,6 @@ mod id;
 mod input;
 mod interrupt;
 mod json;
-mod kernel_facts;
 mod keys;
 mod memory;
 mod memory_format;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use livecore_compress::{Codec, Encoding, Output, Progress};
+use livecore_livedump::conversion::ConversionNote;
 use livecore_livedump::publish::{self, Destination, Notice, Pending, Published, Sink};
 use livecore_livedump::sys::pipe;
 use livecore_minidump::Container;
@@ -18,15 +19,6 @@ use crate::id::Id;
 use crate::progress::Bar;
 use crate::session::Session;
 use crate::text::{Bytes, Short};
-
-/// The codec for a file name's suffix; [`Codec::None`] without one.
-pub(crate) fn codec_of_name(path: &Path) -> Codec {
-    let name = path.as_os_str().as_encoded_bytes();
-    [Codec::Gzip, Codec::Zstd]
-        .into_iter()
-        .find(|codec| name.ends_with(codec.suffix().as_bytes()))
-        .unwrap_or(Codec::None)
-}
 
 /// Suffixes of compressed files that livecore cannot write.
 const OTHER_CODECS: [&str; 14] = [
@@ -48,7 +40,7 @@ pub(crate) fn check_suffix(
     let other = OTHER_CODECS
         .into_iter()
         .find(|suffix| name.ends_with(suffix.as_bytes()));
-    let of_name = match codec_of_name(path) {
+    let of_name = match Codec::of_path(path) {
         Codec::None => other,
         codec => Some(codec.suffix()),
     };
@@ -240,41 +232,15 @@ impl Report {
 
 /// Warns of pages that the dump lacks because the memory of `name` does not contain them.
 pub(crate) fn warn_missing_pages(missing: u64, name: &Path, session: &mut Session<'_>) {
-    match missing {
-        0 => {}
-        1 => session.warn(
+    if missing > 0 {
+        session.warn(
             name,
             Id::PagesNotInImage,
-            "1 page that the kernel dumps is missing in this memory and in the dump",
-        ),
-        n => session.warn(
-            name,
-            Id::PagesNotInImage,
-            format_args!(
-                "{n} pages that the kernel dumps are missing in this memory and in the dump"
-            ),
-        ),
+            ConversionNote::PagesMissing(missing),
+        );
     }
 }
 
 fn ratio(payload: u64, file: u64) -> f64 {
     (payload as f64 / file.max(1) as f64 * 100.0).round() / 100.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codec_is_deduced_from_the_suffix() {
-        for (name, codec) in [
-            ("livecore.0.zst", Codec::Zstd),
-            ("a.gz", Codec::Gzip),
-            ("vmcore.0", Codec::None),
-            ("zst", Codec::None),
-            ("-", Codec::None),
-        ] {
-            assert_eq!(codec_of_name(Path::new(name)), codec, "{name}");
-        }
-    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use livecore_defs::Architecture;
+use livecore_kernel::verifier::{ElfFacts, Keys};
 use livecore_minidump::encryption::{self, PrivateKey};
 use livecore_minidump::{AnyDump, KernelElf, Warning};
 
@@ -13,8 +14,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
-use crate::kernel_facts::ElfFacts;
-use crate::keys::Keys;
 use crate::session::Session;
 use livecore_serve::{Depth, ServeError, Served};
 use livecore_verify::OneTimeKeys;

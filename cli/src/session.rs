@@ -283,18 +283,8 @@ impl<'a> Session<'a> {
             drop(bar);
             match checked {
                 Ok(()) => {
-                    // The length is known now, unless nothing has been read.
-                    let loss = match stream.known_len() {
-                        Some(_) => dump.loss()?,
-                        None => None,
-                    };
-                    let reported = |loss: &Warning| dump.envelope().warnings().contains(loss);
-                    let early = matches!(loss, Some(Warning::Interrupted { .. }));
-                    let loss = loss.filter(|loss| (all || early) && !reported(loss));
-                    let trailing = stream.trailing().filter(|_| !early);
-                    let loss = loss.map(|loss| (Id::of_warning(&loss), loss.to_string()));
-                    let trailing = trailing.map(|bytes| (Id::TrailingBytes, bytes.to_string()));
-                    for (id, warning) in loss.into_iter().chain(trailing) {
+                    for (id, warning) in dump.warnings_at_end(all)? {
+                        let id = Id::named(id).unwrap_or(Id::Warning);
                         self.warn(&path, id, &warning);
                         found.warnings.push((id, warning));
                     }

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use livecore_compress::Progress;
+use livecore_kernel::verifier::Keys;
 use livecore_minidump::encryption::{self, PrivateKey};
 use livecore_verify::{OneTimeKeys, Options, Report, Verdict};
 
 use crate::crash_directory;
 use crate::failure::Failure;
 use crate::input;
-use crate::keys::Keys;
 use crate::session::Session;
 
 /// An open dump with the text of its info file.

@@ -1,6 +1,7 @@
 //! The codecs of a payload.
 
 use std::fmt;
+use std::path::Path;
 
 /// The codec of stored bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +31,15 @@ impl Codec {
             Self::Gzip => ".gz",
             Self::Zstd => ".zst",
         }
+    }
+
+    /// The codec for the suffix of the file `path`; [`Codec::None`] without one.
+    pub fn of_path(path: impl AsRef<Path>) -> Self {
+        let name = path.as_ref().as_os_str().as_encoded_bytes();
+        [Self::Gzip, Self::Zstd]
+            .into_iter()
+            .find(|codec| name.ends_with(codec.suffix().as_bytes()))
+            .unwrap_or(Self::None)
     }
 
     /// The codec's term for an independently decodable piece.
@@ -64,5 +74,23 @@ impl Codec {
 impl fmt::Display for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codec_is_deduced_from_the_suffix() {
+        for (name, codec) in [
+            ("livecore.0.zst", Codec::Zstd),
+            ("a.gz", Codec::Gzip),
+            ("vmcore.0", Codec::None),
+            ("zst", Codec::None),
+            ("-", Codec::None),
+        ] {
+            assert_eq!(Codec::of_path(name), codec, "{name}");
+        }
     }
 }

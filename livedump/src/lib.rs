@@ -44,6 +44,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod conversion;
 pub mod disk;
 pub mod emulated;
 pub mod image;

@@ -138,6 +138,7 @@ pub mod dump_device;
 pub mod elf;
 pub mod encryption;
 mod error;
+pub mod facts;
 mod full;
 mod header;
 pub mod info;

@@ -1,14 +1,14 @@
 //! `livecore compare A B`: compares the contents of two dumps.
 
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use livecore_compress::{ReadAt, StreamKind};
 use livecore_kernel::Pair;
+use livecore_kernel::verifier::{ElfFacts, Keys, explain};
 use livecore_minidump::{DumpMemory, KernelElf};
-use livecore_verify::compare::{Answer, PageDifference, compare};
+use livecore_verify::compare::{Answer, compare};
 use livecore_verify::render::Style;
 use livecore_verify::{KernelFacts, OneTimeKeys, Options};
 
@@ -17,8 +17,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
-use crate::kernel_facts::ElfFacts;
-use crate::keys::Keys;
 use crate::session::Session;
 
 const MANUAL: &str = "\
@@ -171,47 +169,4 @@ fn memory_of(
             let pair = Pair::new(&dump, "kernel", Arc::clone(elf)).ok()?;
             pair.machine().map(|_| pair.memory())
         })
-}
-
-/// Adds to each page its address in the direct map and the kernel symbol it contains.
-fn explain(pages: &mut [PageDifference], memory: &dyn DumpMemory, elf: &KernelElf) {
-    let mut named: Vec<(u64, &str)> = elf
-        .symbols()
-        .filter(|(name, symbol)| !symbol.absolute && !name.is_empty())
-        .map(|(name, symbol)| (symbol.value, name))
-        .collect();
-    named.sort_unstable();
-    for page in &mut *pages {
-        let offset = page.offset as u64;
-        let direct = memory.direct_map_of(page.pa);
-        page.direct = page.direct.or(direct.map(|at| at.wrapping_add(offset)));
-    }
-    let (Some(first), Some(last)) = (named.first(), named.last()) else {
-        return;
-    };
-    let image = first.0 / memory.page_size() * memory.page_size()..=last.0;
-    // A page keeps no symbol if the page tables cannot be read.
-    let _ = memory.walk(&mut |mapping| {
-        for page in pages.iter_mut().filter(|page| page.symbol.is_none()) {
-            let skip = page.pa.offset_from(mapping.pa);
-            let Some(skip) = skip.filter(|skip| *skip < mapping.len) else {
-                continue;
-            };
-            let at = mapping
-                .va
-                .0
-                .wrapping_add(skip)
-                .wrapping_add(page.offset as u64);
-            if !image.contains(&at) {
-                continue;
-            }
-            let behind = named.partition_point(|(value, _)| *value <= at);
-            page.symbol = Some(match behind.checked_sub(1).and_then(|i| named.get(i)) {
-                Some((value, name)) if *value == at => format!("{at:#x} {name}"),
-                Some((value, name)) => format!("{at:#x} {name}+{:#x}", at - value),
-                None => format!("{at:#x}"),
-            });
-        }
-        ControlFlow::Continue(())
-    });
 }

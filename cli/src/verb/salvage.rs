@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use livecore_compress::ReadAt;
 use livecore_defs::text::printable;
+use livecore_kernel::verifier::Keys;
 use livecore_livedump::publish::{self, Destination};
 use livecore_minidump::salvage::{Options, Report, Salvage};
 use serde_json::{Value, json};
@@ -16,7 +17,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input;
-use crate::keys::Keys;
 use crate::output;
 use crate::session::Session;
 use livecore_verify::OneTimeKeys;
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let target = output::target(
         &args.codec,
         args.container,
-        output::codec_of_name(&args.output),
+        livecore_compress::Codec::of_path(&args.output),
         session,
     )?;
     let options = Options::default()

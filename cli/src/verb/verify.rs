@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
+use livecore_kernel::verifier::ElfFacts;
 use livecore_verify::render::{self, Format, Style};
 use livecore_verify::{Depth, Facts, Filter, KernelFacts, Options, Report, Verdict, rules};
 
@@ -17,7 +18,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input;
-use crate::kernel_facts::ElfFacts;
 use crate::session::Session;
 use crate::verifier::Subject;
 

@@ -1,7 +1,9 @@
 //! A kernel: its memory and its symbols.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use livecore_minidump::elf::sections::SHF_ALLOC;
 use livecore_minidump::{Architecture, Dump, KernelElf, KernelMemory, VirtAddr};
 
 use crate::error::KernelError;
@@ -145,6 +147,17 @@ impl<'a> Kernel<'a> {
             .filter(|s| !s.absolute)
             .map(|s| self.placed(VirtAddr(s.value)))
             .ok_or_else(|| KernelError::NoSymbol(name.into()))
+    }
+
+    /// The addresses of the kernel's image in memory. The range is empty if the kernel file has no
+    /// sections in memory.
+    pub fn range(&self) -> Range<VirtAddr> {
+        let start = self.elf.lowest_address().unwrap_or_default();
+        let loaded = self.elf.sections().iter();
+        let loaded = loaded.filter(|section| section.flags & SHF_ALLOC != 0);
+        let ends = loaded.map(|section| section.address.saturating_add(section.size));
+        let end = VirtAddr(ends.max().unwrap_or(start.0)).max(start);
+        self.placed(start)..self.placed(end)
     }
 
     /// Reads the unsigned integer of `len` bytes (1, 2, 4 or 8) at `at`. `what` names it in errors.

@@ -83,6 +83,7 @@ mod thread;
 mod trap;
 mod types;
 mod value;
+pub mod verifier;
 mod vm_pages;
 
 pub use agree::Agreement;

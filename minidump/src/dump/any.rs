@@ -162,6 +162,29 @@ impl AnyDump {
         })
     }
 
+    /// Returns id and text of the warnings that are known only when the whole stream has been decoded
+    /// ([`livecore_compress::Stream::finish`]), and that [`Envelope::warnings`] lacks. `all`: every
+    /// loss, or an early end of the stream alone.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`AnyDump::loss`].
+    pub fn warnings_at_end(&self, all: bool) -> Result<Vec<(&'static str, String)>, Error> {
+        let stream = self.envelope().stream();
+        // The length is known now, unless nothing has been read.
+        let loss = match stream.known_len() {
+            Some(_) => self.loss()?,
+            None => None,
+        };
+        let early = matches!(loss, Some(Warning::Interrupted { .. }));
+        let loss = loss.filter(|_| all || early);
+        let loss = loss.filter(|loss| !self.envelope().warnings().contains(loss));
+        let loss = loss.map(|loss| (loss.id(), loss.to_string()));
+        let trailing = stream.trailing().filter(|_| !early);
+        let trailing = trailing.map(|bytes| (Warning::TRAILING, bytes.to_string()));
+        Ok(loss.into_iter().chain(trailing).collect())
+    }
+
     /// `minidump` or `full`.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -183,6 +206,14 @@ impl AnyDump {
         match self {
             Self::Mini(dump) => dump.header().order,
             Self::Full(dump) => dump.order(),
+        }
+    }
+
+    /// The size of a kernel pointer in bytes.
+    pub fn pointer_size(&self) -> usize {
+        match self {
+            Self::Mini(dump) => dump.header().pointer_size(),
+            Self::Full(dump) => dump.head().class.word,
         }
     }
 

@@ -113,6 +113,31 @@ pub enum Warning {
 }
 
 impl Warning {
+    /// The stable id of the warning; docs/json.md has the meanings.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Short(_) => "pages-missing",
+            Self::Interrupted { .. } => "stream-ends-early",
+            Self::ZeroTail(_) => "zero-tail",
+            Self::FilledTail { .. } => "filled-tail",
+            Self::CutSegments { .. } => "memory-missing",
+            Self::Overlap { .. } => "image-contradiction",
+            Self::Trailing { .. } => Self::TRAILING,
+            Self::StrayBits { .. } => "stray-bits",
+            Self::Cleared => "already-saved",
+            Self::Parity => "parity",
+            Self::Architecture { .. } => "architecture-differs",
+            Self::Field { .. } => "wrong-field",
+            Self::Info { .. } => "info-file",
+            Self::Carried { .. } => "embedded-minidump",
+            Self::Unproven(_) => "unproven",
+            Self::Seal { .. } => "seal-damaged",
+        }
+    }
+
+    /// The id of bytes after the end of the data, in the payload or in the file.
+    pub(crate) const TRAILING: &'static str = "trailing-bytes";
+
     /// Whether the dump contradicts its format or itself. Every verb reports this, since
     /// `verify` calls such a dump broken. Other warnings are about lost data or unusual properties.
     pub fn is_contradiction(&self) -> bool {

@@ -1,11 +1,16 @@
-//! Key blocks in files: `key.N` in the directory of a dump.
+//! Key blocks in files: `key.N` in the directory of a dump. Keys in PEM files.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 /// Maximum size of a key file: a key block, padded to the largest sector.
 const MAX_LEN: u64 = 64 << 10;
+
+/// Maximum size of a PEM file. A key of 8192 bits needs 7 KiB.
+const PEM_MAX: u64 = 64 << 10;
 
 /// A key block that savecore(8) or netdumpd saved in the directory of a dump.
 #[derive(Debug, Clone)]
@@ -55,6 +60,18 @@ pub fn key_file(dump: impl AsRef<Path>) -> io::Result<Option<KeyFile>> {
         certain: name.starts_with("vmcore_encrypted."),
         gzip: name.ends_with(".gz"),
     }))
+}
+
+/// Reads the PEM file `path`. The result is wiped when it is dropped.
+///
+/// # Errors
+///
+/// The file cannot be read.
+pub fn read_pem(path: impl AsRef<Path>) -> io::Result<Zeroizing<String>> {
+    // The size is fixed, because growing would leave copies that are not wiped.
+    let mut pem = Zeroizing::new(String::with_capacity(PEM_MAX as usize + 1));
+    File::open(path)?.take(PEM_MAX).read_to_string(&mut pem)?;
+    Ok(pem)
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {

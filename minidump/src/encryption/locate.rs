@@ -97,6 +97,27 @@ pub fn locate(
     }
 }
 
+/// Returns `source` with its data decrypted, if it is a saved file with a key file. For a verifier,
+/// which finds the key blocks of other encrypted dumps and reports damage.
+///
+/// # Errors
+///
+/// Those of [`Encrypted::decrypt`].
+pub fn saved_plain(
+    source: Arc<dyn ReadAt>,
+    key_file: Option<&KeyFile>,
+    key: Option<&PrivateKey>,
+    options: &OpenOptions,
+) -> Result<Arc<dyn ReadAt>, Error> {
+    if key_file.is_none() {
+        return Ok(source);
+    }
+    match locate(&source, key_file, options) {
+        Ok(Some(found)) if found.container == Container::Saved => found.decrypt(key),
+        _ => Ok(source),
+    }
+}
+
 fn on_device(
     source: &Arc<dyn ReadAt>,
     size: u64,

@@ -31,8 +31,8 @@ mod sealer;
 mod session_key;
 
 pub use block::{Cipher, KeyBlock};
-pub use key_file::{KeyFile, key_file};
-pub use locate::{Encrypted, locate};
+pub use key_file::{KeyFile, key_file, read_pem};
+pub use locate::{Encrypted, locate, saved_plain};
 pub use primitives::{PrivateKey, PublicKey};
 pub use sealer::Sealer;
 

@@ -26,8 +26,6 @@ mod guests;
 mod hostile;
 mod images;
 mod kernel_elf;
-#[path = "../../../cli/src/kernel_facts.rs"]
-mod kernel_facts;
 mod libkvm;
 mod netdump;
 mod old_guests;

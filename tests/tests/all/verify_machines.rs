@@ -2,7 +2,7 @@
 //! at every depth. The kernel of another machine contradicts them.
 
 use crate::dumps::{CODECS, CONTAINERS, elf};
-use crate::kernel_facts::ElfFacts;
+use livecore_kernel::verifier::ElfFacts;
 
 use std::io;
 use std::num::NonZeroUsize;

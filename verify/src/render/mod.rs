@@ -157,7 +157,7 @@ pub fn explain(rule: &Rule, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A finding in one line, without the rule's id.
-pub(crate) fn line(finding: &Finding) -> String {
+pub fn line(finding: &Finding) -> String {
     let at = match finding.space {
         Space::File => format!(" at {:#x}", finding.offset),
         Space::Payload => format!(" at payload {:#x}", finding.offset),

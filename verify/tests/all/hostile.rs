@@ -1,7 +1,7 @@
 //! Impossible numbers in dumps: verification ends in a verdict, in bounded time and memory.
 
 use crate::common;
-use crate::kernel_facts::ElfFacts;
+use livecore_kernel::verifier::ElfFacts;
 
 use std::num::NonZeroUsize;
 use std::ops::Range;

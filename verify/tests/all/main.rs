@@ -7,8 +7,6 @@ mod faults;
 mod findings;
 mod formats;
 mod hostile;
-#[path = "../../../cli/src/kernel_facts.rs"]
-mod kernel_facts;
 mod parts;
 mod ports;
 mod real;

@@ -2,7 +2,7 @@
 //! other ports.
 
 use crate::common;
-use crate::kernel_facts::ElfFacts;
+use livecore_kernel::verifier::ElfFacts;
 
 use common::{describe, verify};
 use livecore_minidump::KernelElf;

@@ -1,7 +1,7 @@
 //! Verdicts: broken dumps, files that are not dumps, and sound dumps.
 
 use crate::common;
-use crate::kernel_facts::ElfFacts;
+use livecore_kernel::verifier::ElfFacts;
 
 use common::{build, describe, verify};
 use livecore_minidump::KernelElf;

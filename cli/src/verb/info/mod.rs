@@ -4,7 +4,6 @@
 //! dump of any size. The payload size of a foreign compressed stream is unknown without decompressing
 //! it, which follows the answer.
 
-mod facts;
 mod full;
 mod image;
 mod text;
@@ -12,7 +11,7 @@ mod text;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use livecore_minidump::AnyDump;
+use livecore_minidump::facts::Facts;
 
 use crate::crash_directory::{self, DEFAULT, Entry, Search};
 use crate::dump_args::NumberArg;
@@ -22,8 +21,6 @@ use crate::id::Id;
 use crate::input::{self, Opening};
 use crate::session::{Checked, Session};
 use crate::text_dump::{self, TextFacts};
-
-use facts::MinidumpFacts;
 
 const MANUAL: &str = "\
 Examples:
@@ -135,25 +132,14 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
     }
     let of_dump = dump.envelope().warnings().iter();
     let of_dump = of_dump.map(|warning| (Id::of_warning(warning), warning.to_string()));
-    let warnings = of_dump.chain(checked.warnings).collect();
+    let warnings = of_dump.chain(checked.warnings);
+    let warnings = warnings.map(|(id, text)| (id.name(), text)).collect();
     session.out.write_all(before.as_bytes())?;
-    match &dump {
-        AnyDump::Mini(dump) => {
-            let facts = MinidumpFacts::of(dump, path, warnings);
-            if json {
-                crate::json::print(&facts, &mut session.out)?;
-            } else {
-                text::print(&facts, &mut session.out)?;
-            }
-        }
-        AnyDump::Full(dump) => {
-            let facts = full::FullFacts::of(dump, path, warnings);
-            if json {
-                crate::json::print(&facts, &mut session.out)?;
-            } else {
-                full::print(&facts, &mut session.out)?;
-            }
-        }
+    let facts = Facts::of(&dump, path, warnings);
+    match &facts {
+        facts if json => crate::json::print(facts, &mut session.out)?,
+        Facts::Mini(facts) => text::print(facts, &mut session.out)?,
+        Facts::Full(facts) => full::print(facts, &mut session.out)?,
     }
     for warning in dump.envelope().warnings() {
         session.warn_of(path, warning);

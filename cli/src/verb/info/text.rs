@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::facts::{Frames, HeaderFacts, MinidumpFacts, PayloadFacts};
-use crate::text::Bytes;
 use livecore_defs::text::printable;
+use livecore_minidump::facts::{Frames, HeaderFacts, MinidumpFacts, PayloadFacts};
+
+use crate::text::Bytes;
 
 const COLUMN: usize = 18;
 
@@ -66,7 +67,7 @@ pub(super) fn print(facts: &MinidumpFacts, out: &mut dyn Write) -> io::Result<()
         ("  dmapend", Some(mini.dmapend)),
     ] {
         if let Some(value) = value {
-            lines.line(name, format!("{:#x}", value.0))?;
+            lines.line(name, format!("{value:#x}"))?;
         }
     }
     lines.title("sections")?;
@@ -76,7 +77,7 @@ pub(super) fn print(facts: &MinidumpFacts, out: &mut dyn Write) -> io::Result<()
     }
     lines.title("dump_avail")?;
     for r in &facts.dump_avail {
-        let place = format!("[{:#x}, {:#x})", r.start.0, r.end.0);
+        let place = format!("[{:#x}, {:#x})", r.start, r.end);
         writeln!(lines.out, "  {place:38} {} of {} pages", r.saved, r.pages)?;
     }
     let pages = &facts.pages;

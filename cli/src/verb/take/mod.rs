@@ -220,7 +220,7 @@ fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     output::check_stdout(&destination, args.json, session)?;
     let default = match &destination {
         Destination::Directory(_) => Codec::Zstd,
-        _ => output::codec_of_name(&args.out),
+        _ => livecore_compress::Codec::of_path(&args.out),
     };
     output::check_suffix(&args.out, &args.codec, session)?;
     let target = output::target(&args.codec, args.container, default, session)?;

@@ -22,7 +22,7 @@
 //! | `memory N`           | set the memory limit to N bytes                                          |
 
 use crate::common;
-use crate::kernel_facts::ElfFacts;
+use livecore_kernel::verifier::ElfFacts;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,24 +1,23 @@
 //! `livecore convert IN OUT`: converts a dump to another container, codec or kind.
 
-mod form;
-
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use livecore_livedump::conversion::{Conversion, ConversionError, ConversionNote, Kind};
 use livecore_livedump::publish::{self, Destination};
+use livecore_minidump::elf::notes::NoteStyle;
 use livecore_minidump::encryption::Sealer;
-use livecore_minidump::{Container, Warning};
+use livecore_minidump::{AnyDump, Container, Warning};
 
 use crate::args::{CodecArgs, ContainerArg, EncryptArgs};
 use crate::dump_args::NumberArg;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
-use crate::input::{self, Opening};
+use crate::input::{self, KernelArgs, Opening};
 use crate::keys;
 use crate::output;
 use crate::session::Session;
-
-use form::Work;
 
 const MANUAL: &str = "\
 Examples:
@@ -58,6 +57,16 @@ pub enum Form {
     Full,
     /// An ELF core by kernel virtual addresses, for debuggers
     Elf,
+}
+
+impl Form {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Minidump => Kind::Minidump,
+            Self::Full => Kind::Full,
+            Self::Elf => Kind::Elf,
+        }
+    }
 }
 
 /// The operating system whose note formats an ELF core uses.
@@ -133,13 +142,13 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         return Err(Failure::usage("--notes needs --to elf").id_is(Id::MissingArgument));
     }
     output::check_stdout(&destination, args.json, session)?;
-    let codec = output::codec_of_name(&args.output);
-    let plain = args.codec.named().unwrap_or(codec) == livecore_compress::Codec::None;
-    let container = args.container.unwrap_or(match args.to {
-        // Other readers of ELF cores do not expect a seal after the core.
-        Some(Form::Elf) if plain => ContainerArg::Saved,
+    let codec = args.codec.named();
+    let codec = codec.unwrap_or_else(|| livecore_compress::Codec::of_path(&args.output));
+    let usual = match Kind::container(args.to.map(Form::kind), codec) {
+        Container::Saved => ContainerArg::Saved,
         _ => ContainerArg::Sealed,
-    });
+    };
+    let container = args.container.unwrap_or(usual);
     let target = output::target(&args.codec, container, codec, session)?;
     let encryption = keys::encryption(&args.encryption, &target)?;
     let opening = Opening {
@@ -151,8 +160,8 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     for warning in source.envelope().warnings() {
         session.warn_of(&args.input, warning);
     }
-    let work = Work::plan(args, &source, session)?;
-    let len = work.len();
+    let work = plan(args, &source, session)?;
+    let len = work.payload_len();
     let options = publish::Options::of_dump(target.encoding.codec, len).force(args.force);
     let bar = session.bar("convert", args.json, len);
     let mut write = |out: &mut dyn livecore_compress::Output,
@@ -191,4 +200,40 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     })?;
     input::warn_of_loss(&source, &args.input, session)?;
     report.print(args.json, session)
+}
+
+/// Plans what `args` request. Prints notes and warnings.
+fn plan(args: &Args, source: &AnyDump, session: &mut Session<'_>) -> Result<Conversion, Failure> {
+    let kind = args.to.map(Form::kind);
+    let style = match args.notes {
+        Some(NotesArg::Linux) => NoteStyle::Linux,
+        _ => NoteStyle::FreeBsd,
+    };
+    let kernel = KernelArgs {
+        kernel: args.kernel.clone(),
+        kernel_path: args.kernel_path.clone(),
+        ..KernelArgs::default()
+    };
+    let pair = match Conversion::uses_kernel(source, kind) {
+        true => kernel.open(source, &args.input, session)?,
+        false => None,
+    };
+    let mut notes = Vec::new();
+    let planned = Conversion::plan(source, kind, style, pair.as_ref(), &mut notes);
+    for note in &notes {
+        match note {
+            ConversionNote::CoreOnly(_) => session.voice.say(Id::CoreOnly, note),
+            ConversionNote::Take(of_take) => session.voice.say(Id::of_note(of_take), note),
+            ConversionNote::PagesMissing(_) => session.warn(&args.input, Id::PagesNotInImage, note),
+            ConversionNote::Threads(_) => session.warn(&args.input, Id::KernelData, note),
+            _ => session.voice.say(Id::CoreIncomplete, note),
+        }
+    }
+    planned.map_err(|error| match error {
+        ConversionError::Take(error) => Failure::from(error).about(&args.input),
+        ConversionError::Minidump(error) => Failure::from(error).about(&args.input),
+        error => Failure::new(Exit::UNSUPPORTED, error)
+            .about(&args.input)
+            .next("use --kernel ELF"),
+    })
 }

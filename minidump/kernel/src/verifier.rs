@@ -1,16 +1,30 @@
-//! Implements [`KernelFacts`], the verifier's view of a kernel, with [`KernelElf`] and
-//! `livecore-kernel`.
+//! Implements the verifier's interfaces: [`KernelFacts`] with a [`KernelElf`], [`OneTimeKeys`] with a
+//! private key. Names the addresses in a comparison.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use livecore_defs::vm_page::{ILP32, ILP32_NO_PAE, LP64};
-use livecore_kernel::{Context, Kernel, STRUCTURES, Types, VmPages};
-use livecore_minidump::{ElfMachine, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
-use livecore_verify::{DumpedMemory, KernelFacts, NoDump, SleepingThread, Symbol, Threads};
+use livecore_minidump::encryption::PrivateKey;
+use livecore_minidump::{
+    DumpMemory, ElfMachine, Error, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr,
+};
+use livecore_verify::compare::PageDifference;
+use livecore_verify::{
+    DumpedMemory, KernelFacts, NoDump, OneTimeKeys, SleepingThread, Symbol, Threads,
+};
+
+use crate::kernel::Kernel;
+use crate::thread::Context;
+use crate::types::{STRUCTURES, Types};
+use crate::vm_pages::VmPages;
 
 /// The number of pages by which a layout of `struct vm_page` is checked, in each segment.
 const SAMPLES: u64 = 16;
 
 /// A kernel's ELF file as the verifier's [`KernelFacts`].
-pub(crate) struct ElfFacts<'a>(pub &'a KernelElf);
+#[derive(Debug)]
+pub struct ElfFacts<'a>(pub &'a KernelElf);
 
 impl KernelFacts for ElfFacts<'_> {
     fn machine(&self) -> ElfMachine {
@@ -110,4 +124,61 @@ impl KernelMemory for Memory<'_> {
             why: "no page table entry maps it",
         })
     }
+}
+
+/// The private key, as the verifier uses it.
+#[derive(Debug)]
+pub struct Keys(pub Arc<PrivateKey>);
+
+impl OneTimeKeys for Keys {
+    fn decrypt(&self, encrypted: &[u8]) -> Result<[u8; 32], String> {
+        match self.0.one_time_key(encrypted) {
+            Ok(key) => Ok(*key),
+            Err(Error::WrongKey { why }) => Err(why),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Adds to each page its address in the direct map and the kernel symbol it contains.
+pub fn explain(pages: &mut [PageDifference], memory: &dyn DumpMemory, elf: &KernelElf) {
+    let mut named: Vec<(u64, &str)> = elf
+        .symbols()
+        .filter(|(name, symbol)| !symbol.absolute && !name.is_empty())
+        .map(|(name, symbol)| (symbol.value, name))
+        .collect();
+    named.sort_unstable();
+    for page in &mut *pages {
+        let offset = page.offset as u64;
+        let direct = memory.direct_map_of(page.pa);
+        page.direct = page.direct.or(direct.map(|at| at.wrapping_add(offset)));
+    }
+    let (Some(first), Some(last)) = (named.first(), named.last()) else {
+        return;
+    };
+    let image = first.0 / memory.page_size() * memory.page_size()..=last.0;
+    // A page keeps no symbol if the page tables cannot be read.
+    let _ = memory.walk(&mut |mapping| {
+        for page in pages.iter_mut().filter(|page| page.symbol.is_none()) {
+            let skip = page.pa.offset_from(mapping.pa);
+            let Some(skip) = skip.filter(|skip| *skip < mapping.len) else {
+                continue;
+            };
+            let at = mapping
+                .va
+                .0
+                .wrapping_add(skip)
+                .wrapping_add(page.offset as u64);
+            if !image.contains(&at) {
+                continue;
+            }
+            let behind = named.partition_point(|(value, _)| *value <= at);
+            page.symbol = Some(match behind.checked_sub(1).and_then(|i| named.get(i)) {
+                Some((value, name)) if *value == at => format!("{at:#x} {name}"),
+                Some((value, name)) => format!("{at:#x} {name}+{:#x}", at - value),
+                None => format!("{at:#x}"),
+            });
+        }
+        ControlFlow::Continue(())
+    });
 }
