@@ -30,7 +30,7 @@ pub struct Env {
     pub cache_dir: Option<PathBuf>,
     /// The kernel file for verbs without a kernel argument (`LIVECORE_KERNEL`).
     pub kernel: Option<PathBuf>,
-    /// The file of the private key for encrypted dumps (`LIVECORE_KEY`).
+    /// The file of the private key for encrypted dumps (`LIVECORE_KEY`, `--key`).
     pub key_path: Option<PathBuf>,
     /// The private key from that file, or from `--key`.
     pub key: Option<Arc<PrivateKey>>,

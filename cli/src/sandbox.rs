@@ -213,7 +213,7 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
                 .extend(args.metrics.as_deref().map(parent).map(Path::to_owned));
         }
         // The debugger inherits the restrictions.
-        Verb::Gdb(_) | Verb::Kgdb(_) => {
+        Verb::Gdb(_) | Verb::Drgn(_) | Verb::Kgdb(_) => {
             return Some(Allowed {
                 files: None,
                 sockets: Sockets::All,

@@ -18,6 +18,7 @@ pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod decrypt;
 pub(crate) mod dmesg;
+pub(crate) mod drgn;
 pub(crate) mod export;
 pub(crate) mod gdb;
 pub(crate) mod info;
@@ -164,6 +165,8 @@ pub enum Verb {
     Serve(serve::Args),
     /// Start a debugger on a dump
     Gdb(gdb::Args),
+    /// Start drgn on a dump
+    Drgn(drgn::Args),
     /// Receive dumps of panicking kernels over the network
     Netdump(netdump::Args),
     /// Access mem(4): memory, memory ranges, physical addresses
@@ -221,7 +224,9 @@ impl Verb {
                 let number = dump.number;
                 (dump.path_mut(), number)
             }
-            Self::Gdb(gdb::Args { dump, .. }) | Self::Kgdb(kgdb::Args { dump, .. }) => {
+            Self::Gdb(gdb::Args { dump, .. })
+            | Self::Drgn(drgn::Args { dump, .. })
+            | Self::Kgdb(kgdb::Args { dump, .. }) => {
                 let number = dump.number;
                 (dump.path_mut(), number)
             }
@@ -310,6 +315,7 @@ pub(crate) fn run(verb: &Verb, opened: Opened, session: &mut Session<'_>) -> Res
             _ => netdump::run(args, netdump::open(args)?, session),
         },
         Verb::Gdb(args) => gdb::run(args, session),
+        Verb::Drgn(args) => drgn::run(args, session),
         Verb::Ps(args) => ps::run(args, session),
         Verb::Threads(args) => threads::run(args, session),
         Verb::Cache(args) => cache::run(args, session),

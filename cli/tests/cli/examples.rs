@@ -140,6 +140,7 @@ fn prepare(dir: &Path) {
         ("gdb", "exit 0"),
         ("lldb", "exit 0"),
         ("kgdb", "exit 0"),
+        ("python3", "exit 0"),
         (
             "crashinfo",
             "while [ $# -gt 1 ]; do case $1 in -d) d=$2;; -n) n=$2;; esac; shift; done\n\

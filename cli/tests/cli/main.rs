@@ -9,6 +9,7 @@ mod debuggers_core;
 mod debuggers_hostile;
 mod debuggers_real;
 mod displaced;
+mod drgn;
 mod encrypted;
 mod every_kind;
 

@@ -99,6 +99,8 @@ const REFUSED: &[&str] = &[
     "threads DUMP --pid 99999 --kernel DIR/m/kernel",
     "gdb DUMP --kernel DIR/m/kernel --debugger DIR/absent",
     "kgdb DUMP --kernel DIR/m/kernel --program DIR/absent",
+    "drgn DUMP --kernel DIR/m/kernel --python DIR/absent",
+    "drgn -",
     "take -o DIR/out --machine DIR/absent",
     "take -o DIR/out --machine DIR/text",
     "take -o DIR/dump --machine TINY",

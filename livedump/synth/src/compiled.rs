@@ -45,7 +45,7 @@ const FLAGS: [&str; 24] = [
     "-fno-optimize-sibling-calls",
     "-fno-inline",
     "-fno-ipa-ra",
-    "-Wl,--build-id=none",
+    "-Wl,--build-id=sha1",
     "-Wl,-z,max-page-size=4096",
 ];
 

@@ -288,6 +288,7 @@ pub(crate) fn script(description: &Description, kernbase: u64, start: u64) -> St
          \t.text : AT({load:#x}) {{ *(.text.btext) *(.text .text.*) _etext = .; }}\n\
          \t. = ALIGN(4096);\n\
          \t.rodata : {{ *(.rodata .rodata.*) }}\n\
+         \t.note.gnu.build-id : {{ *(.note.gnu.build-id) }}\n\
          \t. = ALIGN(4096);\n\
          \t.data : {{ *(.data .data.*) _edata = .; }}\n\
          \t. = ALIGN(4096);\n\
