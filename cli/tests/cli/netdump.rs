@@ -339,7 +339,7 @@ fn silent_client_ends_with_a_dump_of_the_pages_that_arrived() {
     run(["verify".as_ref(), file.as_os_str()]).expect(3);
 }
 
-/// The server cannot ask for what is missing: the client has taken it for acknowledged.
+/// The server cannot request what is missing: this client takes every message for acknowledged.
 #[test]
 fn gap_in_a_finished_dump_is_reported_and_its_page_is_a_hole() {
     let dir = tempfile::tempdir().unwrap();
@@ -352,13 +352,10 @@ fn gap_in_a_finished_dump_is_reported_and_its_page_is_a_hole() {
         for packet in client.outgoing() {
             let offset = u64::from_be_bytes(packet[8..16].try_into().unwrap()) as usize;
             let is_lost = packet[3] == VMCORE as u8 && (offset..offset + 1448).contains(&lost);
-            let mut answer = packet[4..8].to_vec();
             if !is_lost {
                 network.send(&packet);
-                network.socket.set_read_timeout(Some(SOON)).unwrap();
-                network.socket.recv_from(&mut answer).unwrap();
             }
-            client.answer(&answer);
+            client.answer(&packet[4..8]);
         }
     }
     let run_of_server = server.wait();

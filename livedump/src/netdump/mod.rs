@@ -14,6 +14,7 @@
 //! disturb its dump. It cannot write outside of the directory, replace a file, or use more space than
 //! the quota of that client.
 
+mod batch;
 mod counters;
 mod host;
 mod keep;

@@ -52,7 +52,7 @@ impl Default for Limits {
 
 /// Receives what the server does.
 pub trait Sink {
-    /// Sends the acknowledgement of message `seqno`.
+    /// Sends the acknowledgement of message `seqno`, which may be another one than the last.
     fn ack(&mut self, peer: Peer, seqno: u32);
 
     /// Creates the file of a dump. `path` is the path that the client requests; it is not checked. Returns
@@ -233,7 +233,8 @@ impl Server {
         }
         let id = Id(self.next);
         self.next += 1;
-        self.sessions.push(Session::new(id, peer, path, now));
+        let session = Session::new(id, peer, header.seqno, path, now);
+        self.sessions.push(session);
         self.counters.heralds += 1;
         self.counters.acks += 1;
         sink.ack(peer, header.seqno);
@@ -313,8 +314,15 @@ impl Server {
             }
             Some(Ok(())) => {
                 session.accept(now);
-                self.counters.acks += 1;
-                sink.ack(peer, header.seqno);
+                if header.kind != Kind::Vmcore {
+                    session.batch.begin(header.seqno.wrapping_add(1));
+                    self.counters.acks += 1;
+                    return sink.ack(peer, header.seqno);
+                }
+                for seqno in session.batch.arrive(header.seqno, data.len()) {
+                    self.counters.acks += 1;
+                    sink.ack(peer, seqno);
+                }
             }
         }
     }

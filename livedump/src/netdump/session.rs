@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use livecore_defs::kerneldump;
 
+use super::batch::Batch;
 use super::ranges::Ranges;
 
 /// The address of a client, and the number of the socket that it uses.
@@ -139,6 +140,7 @@ pub(super) struct Session {
     /// Bytes that the dump may have; `None` before its file is open.
     pub(super) quota: Option<u64>,
     pub(super) data: Ranges,
+    pub(super) batch: Batch,
     pub(super) kdh: Part,
     pub(super) key: Part,
     /// The first refusal since the last accepted message.
@@ -147,7 +149,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(id: Id, peer: Peer, path: &[u8], now: Duration) -> Self {
+    /// A client whose herald has the number `seqno`.
+    pub(super) fn new(id: Id, peer: Peer, seqno: u32, path: &[u8], now: Duration) -> Self {
         Self {
             id,
             peer,
@@ -157,6 +160,7 @@ impl Session {
             path: path.to_vec(),
             quota: None,
             data: Ranges::default(),
+            batch: Batch::new(seqno.wrapping_add(1)),
             kdh: Part::default(),
             key: Part::default(),
             refused: None,
