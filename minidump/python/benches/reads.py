@@ -4,7 +4,7 @@
 
 DUMP is a minidump with a direct map, and BENCH the program that `cargo bench -p livecore-python --bench
 reads --no-run` builds. The largest run of pages in the dump is read in pieces of 1 MiB. Each round opens
-the dump again, and runs both in turn; the medians are printed. docs/benchmarks.md has results.
+the dump again, and runs both in turn; the medians are printed.
 """
 
 import statistics
