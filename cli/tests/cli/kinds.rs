@@ -55,6 +55,42 @@ fn small() -> &'static Made {
     SMALL.get_or_init(|| make("small"))
 }
 
+/// `dumpsys_write_aux_headers` of 15.0: KERNBASE, `kernphys` and KERNLOAD in the first program header, in
+/// which libkvm looks for the kernel.
+#[test]
+fn full_dump_from_a_minidump_of_amd64_states_where_the_kernel_is() {
+    for (name, kernphys) in [("small", 0x20_0000), ("relocated", 0x1a0_0000)] {
+        let made = make(name);
+        let full = made.path("converted");
+        run([
+            "convert",
+            "-q",
+            "--to",
+            "full",
+            &made.path("vmcore.7.zst"),
+            &full,
+            "--none",
+        ])
+        .expect(0);
+        let bytes = fs::read(&full).unwrap();
+        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        // Program headers of ELF-64: type and flags, offset, vaddr, paddr, filesz, memsz, align.
+        let at = word(32) as usize;
+        let fields = [0, 8, 16, 24, 32, 40, 48].map(|offset| word(at + offset));
+        let expected = [
+            4 << 32 | 0x6fb5_d000,
+            0,
+            0xffff_ffff_8000_0000,
+            kernphys,
+            0,
+            0,
+            0x20_0000,
+        ];
+        assert_eq!(fields, expected, "{name}: {fields:#x?}");
+        run(["verify", &full]).expect(0);
+    }
+}
+
 #[test]
 fn full_dump_is_read_at_both_kinds_of_address_and_converts_to_the_minidump() {
     for name in ["small", "relocated", "la57"] {

@@ -9,7 +9,7 @@
 //! | 2       | the page map has one PDE per 2 MiB; same header               |
 //! | 3       | adds `dumpavailsize`; the bitmap indexes those ranges         |
 
-use crate::architecture::{Chain, FrameCode, machine_arch};
+use crate::architecture::{Chain, FrameCode, FullDelta, machine_arch};
 use crate::debuggers::{Debuggers, Feature, X86_CORE, X87, X87_CONTROL};
 use crate::elf_machine::ElfMachine;
 use crate::minidump::HeaderFields;
@@ -336,7 +336,11 @@ pub static ARCHITECTURE: Architecture = Architecture {
     ],
     linked_at: None,
     full_without_vaddr: false,
-    full_delta: false,
+    full_delta: Some(FullDelta {
+        base: Some(KERNBASE),
+        hole: NBPDR,
+        align: NBPDR,
+    }),
     registers: &[&REGISTERS],
     wide_registers: 0,
     pcbs: &[&PCB],

@@ -15,6 +15,19 @@ use crate::prstatus::{Prstatus, Slot};
 use crate::registers::RegisterSet;
 use crate::trapframe::Traps;
 
+/// The `PT_DUMP_DELTA` of full dumps: where the kernel is in physical memory
+/// (`dumpsys_write_aux_headers` in FreeBSD `sys/arm/arm/dump_machdep.c`, and since 15.0 in
+/// `sys/x86/x86/dump_machdep.c`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FullDelta {
+    /// `p_vaddr`: the link address; `kernbase` of the header if `None`.
+    pub base: Option<VirtAddr>,
+    /// Bytes between `p_vaddr` and the address that is mapped to `p_paddr`.
+    pub hole: u64,
+    /// `p_align`.
+    pub align: u64,
+}
+
 /// An architecture whose kernels write minidumps.
 #[derive(Debug)]
 pub struct Architecture {
@@ -56,8 +69,8 @@ pub struct Architecture {
     pub linked_at: Option<VirtAddr>,
     /// Whether segments of full dumps have no virtual address (`p_vaddr` is -1).
     pub full_without_vaddr: bool,
-    /// Whether full dumps have a `PT_DUMP_DELTA`.
-    pub full_delta: bool,
+    /// The `PT_DUMP_DELTA` of full dumps, if they have one.
+    pub full_delta: Option<FullDelta>,
     /// Registers, by word size.
     pub registers: &'static [&'static RegisterSet],
     /// Bits of `e_flags` that mark kernels with 8-byte registers and 4-byte pointers.

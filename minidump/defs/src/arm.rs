@@ -8,7 +8,7 @@
 //! Fields are added without a new version: the header page is zero after the known fields.
 //! `kernvirtaddr` is such a field, which `sizeof` does not include.
 
-use crate::architecture::{Chain, machine_arch};
+use crate::architecture::{Chain, FullDelta, machine_arch};
 use crate::elf_machine::ElfMachine;
 use crate::minidump::{HeaderFields, PAGE_SIZE};
 use crate::paging::{
@@ -280,7 +280,11 @@ pub static ARCHITECTURE: Architecture = Architecture {
     direct_maps: &[],
     linked_at: None,
     full_without_vaddr: false,
-    full_delta: true,
+    full_delta: Some(FullDelta {
+        base: None,
+        hole: 0,
+        align: 4096,
+    }),
     registers: &[&REGISTERS],
     wide_registers: 0,
     pcbs: &[&PCB],

@@ -252,7 +252,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     direct_maps: &[],
     linked_at: None,
     full_without_vaddr: false,
-    full_delta: false,
+    full_delta: None,
     registers: &[&REGISTERS],
     wide_registers: 0,
     pcbs: &[&PCB],

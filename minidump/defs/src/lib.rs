@@ -60,7 +60,7 @@ pub mod trapframe;
 pub mod vm_page;
 
 pub use addr::{PhysAddr, VirtAddr};
-pub use architecture::{Architecture, Chain, FrameCode, MachineArch};
+pub use architecture::{Architecture, Chain, FrameCode, FullDelta, MachineArch};
 pub use elf_machine::ElfMachine;
 pub use field::Field;
 pub use order::ByteOrder;

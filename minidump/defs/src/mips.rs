@@ -307,7 +307,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     direct_maps: &[],
     linked_at: None,
     full_without_vaddr: false,
-    full_delta: false,
+    full_delta: None,
     registers: &[&REGISTERS_32, &REGISTERS_64],
     wide_registers: EF_MIPS_ABI2,
     pcbs: &[&PCB_64, &PCB_32],

@@ -259,7 +259,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     direct_maps: &[],
     linked_at: Some(KERNBASE),
     full_without_vaddr: true,
-    full_delta: false,
+    full_delta: None,
     registers: &[&REGISTERS],
     wide_registers: 0,
     pcbs: &[&PCB],

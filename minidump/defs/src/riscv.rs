@@ -356,7 +356,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     direct_maps: &[(DMAP_MIN_ADDRESS, DMAP_MAX_ADDRESS)],
     linked_at: None,
     full_without_vaddr: false,
-    full_delta: false,
+    full_delta: None,
     registers: &[&REGISTERS],
     wide_registers: 0,
     pcbs: &[&PCB, &PCB_OLD],

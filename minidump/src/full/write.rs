@@ -15,15 +15,18 @@ pub(crate) fn head(dump: &Dump, payload_len: u64) -> Result<Vec<u8>, Error> {
     let page = dump.layout().page_size();
     let wide = mini.pointer_size() == 8;
     let mut segments: Vec<Segment> = Vec::new();
-    if mini.arch.full_delta
-        && let Ok(pa) = dump.translate(VirtAddr(mini.kernbase))
-    {
-        segments.push(Segment {
-            kind: PT_DUMP_DELTA,
-            vaddr: mini.kernbase,
-            paddr: pa.0,
-            ..Segment::default()
-        });
+    if let Some(delta) = &mini.arch.full_delta {
+        let base = delta.base.unwrap_or(VirtAddr(mini.kernbase));
+        if let Ok(pa) = dump.translate(base.wrapping_add(delta.hole)) {
+            segments.push(Segment {
+                kind: PT_DUMP_DELTA,
+                flags: PF_R,
+                vaddr: base.0,
+                paddr: pa.0,
+                align: delta.align,
+                ..Segment::default()
+            });
+        }
     }
     let mut notes = own_notes(dump);
     let note = segments.len();
