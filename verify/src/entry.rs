@@ -100,7 +100,7 @@ fn arm64_frame(header: &MinidumpHeader, entry: u64) -> u64 {
     if header.dmapphys < arm64::PHYS_END_WITHOUT_LPA2 {
         return frame;
     }
-    let own = entry & 3 << 50;
+    let own = entry & arm64::PA_51_50;
     if entry == frame | own | arm64::SYNTHETIC_L3_LPA2 {
         return frame | own;
     }

@@ -407,9 +407,6 @@ impl Run<'_> {
         intake.finish(walked.content_len, walked.is_measured(), stated, self.sink)?;
         let kernel = self.options.kernel.filter(|_| walked.complete);
         let tables = intake.tables();
-        if let (Some((tables, lookup)), None) = (&tables, kernel) {
-            tables.check_absent(lookup, None, self.sink);
-        }
         if walked.seal.is_none() && walked.complete {
             self.check_trailing(input, layout, walked, intake)?;
         }
@@ -448,27 +445,24 @@ impl Run<'_> {
                 info.check(self.facts, len, walked, header.as_ref(), self.sink);
             }
         }
+        let memory = || Memory::new(input, layout, walked, intake, self.options.memory);
+        let memory = kernel.and_then(|_| memory());
+        let mut nodump = None;
         if let Some(kernel) = kernel {
-            match Memory::new(input, layout, walked, intake, self.options.memory) {
+            match &memory {
                 Some(memory) => {
                     let deep = self.options.depth == Depth::Deep;
                     let ring = intake.ring_sum();
-                    kernel::check(kernel, &memory, header.as_ref(), ring, deep, self.sink);
-                    let nodump = match memory.is_random() && !self.sink.broke(&rules::KRN_VERSION) {
-                        true => kernel.nodump(&memory),
-                        false => None,
-                    };
-                    if let Some((tables, lookup)) = &tables {
-                        tables.check_absent(lookup, nodump.as_deref(), self.sink);
+                    kernel::check(kernel, memory, header.as_ref(), ring, deep, self.sink);
+                    if memory.is_random() && !self.sink.broke(&rules::KRN_VERSION) {
+                        nodump = kernel.nodump(memory);
                     }
                 }
-                None => {
-                    kernel::check_file(kernel, intake.port(), header.as_ref(), self.sink);
-                    if let Some((tables, lookup)) = &tables {
-                        tables.check_absent(lookup, None, self.sink);
-                    }
-                }
+                None => kernel::check_file(kernel, intake.port(), header.as_ref(), self.sink),
             }
+        }
+        if let Some((tables, lookup)) = &tables {
+            tables.check_absent(lookup, nodump.as_deref(), self.sink);
         }
         Ok(())
     }

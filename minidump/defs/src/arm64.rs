@@ -164,14 +164,14 @@ const fn lpa2(mask: u64) -> Frame {
 /// have no attributes, as no descriptor of the kernel map has.
 const fn split_page(mask: u64) -> Rule {
     rule(
-        !(mask | SPLIT_HIGH),
+        !(mask | PA_51_50),
         SYNTHETIC_L3_LPA2,
-        Means::LeafAt(Frame::in_place(mask | SPLIT_HIGH)),
+        Means::LeafAt(Frame::in_place(mask | PA_51_50)),
     )
 }
 
-/// Bits 51 and 50 of an address.
-const SPLIT_HIGH: u64 = 3 << 50;
+/// Bits 51 and 50 of an address, in their own position.
+pub const PA_51_50: u64 = 3 << 50;
 const FRAME_16K: u64 = ATTR_FRAME & !((1 << L3_SHIFT_16K) - 1);
 
 /// [`PAGING`] of kernels that use LPA2 (`pmap_lpa_enabled`).
@@ -492,7 +492,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     ],
     linked_at: None,
     full_without_vaddr: false,
-    full_delta: false,
+    full_delta: None,
     registers: &[&REGISTERS],
     wide_registers: 0,
     pcbs: &[&PCB, &PCB_OLD],
