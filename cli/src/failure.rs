@@ -107,10 +107,12 @@ impl Failure {
         self
     }
 
-    /// Marks the message as containing its subject.
+    /// Marks the message as containing its subject, unless that is set.
     #[must_use]
     fn names_itself(mut self) -> Self {
-        self.subject = Subject::InText;
+        if let Subject::Unnamed = self.subject {
+            self.subject = Subject::InText;
+        }
         self
     }
 
@@ -259,9 +261,10 @@ impl From<PublishError> for Failure {
             PublishError::ReaderGone { path } if path == Path::new("-") => {
                 Self::of(Exit::CLOSED_PIPE, &error)
             }
-            PublishError::Exists { .. } => {
-                Self::of(Exit::COULD_NOT, &error).next("use --force to replace it")
-            }
+            PublishError::Exists { path } => Self::of(Exit::COULD_NOT, &error)
+                .what_is("already exists")
+                .about(path)
+                .next("use --force to replace it"),
             PublishError::Directory { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Self::of(Exit::COULD_NOT, &error).next("create the directory with mkdir(1)")
             }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// The command that runs the hidden verb `verb`.
@@ -11,7 +12,8 @@ use crate::failure::Failure;
 /// The system does not provide the path of this program.
 pub(crate) fn command(verb: &str) -> Result<Command, Failure> {
     let program = std::env::current_exe().map_err(|e| {
-        Failure::could_not(format_args!("cannot find the path of this program: {e}"))
+        let what = format_args!("cannot find the path of this program: {e}");
+        Failure::of(Exit::COULD_NOT, &e).what_is(&what.to_string())
     })?;
     let mut command = Command::new(program);
     command.arg(verb);

@@ -15,8 +15,8 @@ use crate::session::Session;
 pub(crate) enum Entry {
     /// A dump.
     Dump(PathBuf),
-    /// A file that cannot be read, with the reason.
-    Unreadable(PathBuf, String),
+    /// A file that cannot be read.
+    Unreadable(PathBuf, io::Error),
 }
 
 /// Which files to find.
@@ -82,15 +82,18 @@ pub(crate) fn dumps(
             Ok(found) if found.is_file() => Some(Entry::Dump(path)),
             Ok(found) if found.is_dir() => None,
             // Reading a pipe without a writer would block.
-            Ok(_) => Some(Entry::Unreadable(path, "not a regular file".into())),
-            Err(e) => Some(Entry::Unreadable(path, e.to_string())),
+            Ok(_) => {
+                let error = io::Error::other("not a regular file");
+                Some(Entry::Unreadable(path, error))
+            }
+            Err(e) => Some(Entry::Unreadable(path, e)),
         });
     let mut all: Vec<_> = named.collect();
     below.sort();
     for path in below.into_iter().filter(|_| search.recursive) {
         match dumps(&path, search, session) {
             Ok(found) => all.extend(found),
-            Err(e) => all.push(Entry::Unreadable(path, e.to_string())),
+            Err(e) => all.push(Entry::Unreadable(path, e)),
         }
     }
     Ok(all)

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use crate::failure::Failure;
+use crate::id::Id;
 use crate::session::{Session, restart_cache};
 use crate::text::Bytes;
 
@@ -37,9 +38,8 @@ pub enum Operation {
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let Operation::Clear = args.operation;
     let Some(dir) = &session.env.cache_dir else {
-        return Err(Failure::could_not(
-            "no cache directory: set HOME, and do not use --no-cache",
-        ));
+        let what = "no cache directory: set HOME, and do not use --no-cache";
+        return Err(Failure::could_not(what).id_is(Id::NotFound));
     };
     let (files, bytes) = restart_cache(dir)
         .clear()

@@ -114,7 +114,8 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         for path in [&args.a, &args.b] {
             if let Some(key) = crash_directory::lacks_key_file(path) {
                 let what = format_args!("encrypted dump without its key file {key}");
-                session.fail(&could_not(Failure::could_not(what).about(path)));
+                let failure = Failure::could_not(what).id_is(Id::Encrypted);
+                session.fail(&could_not(failure.about(path)));
             }
         }
     }

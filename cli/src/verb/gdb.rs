@@ -125,6 +125,7 @@ fn choose(args: &Args, served: &Served) -> Result<(PathBuf, Kind), Failure> {
         "no installed debugger supports {}",
         served.architecture()
     ))
+    .id_is(Id::ProgramMissing)
     .next("install gdb-multiarch or lldb, or use --debugger PROGRAM"))
 }
 

@@ -201,7 +201,7 @@ fn verify_all(
                     Entry::Dump(path) => Subject::open(path, session)
                         .map_err(|failure| could_not(path, failure, args)),
                     Entry::Unreadable(path, why) => {
-                        Err(could_not(path, Failure::could_not(why), args))
+                        Err(could_not(path, Failure::of(Exit::COULD_NOT, why), args))
                     }
                 };
                 // Nothing else is opened.
@@ -344,7 +344,7 @@ fn expand(args: &Args, session: &Session<'_>) -> Vec<Entry> {
                 format_args!("{}: no dumps found", path.display()),
             ),
             Ok(dumps) => all.extend(dumps),
-            Err(e) => all.push(Entry::Unreadable(path.clone(), e.to_string())),
+            Err(e) => all.push(Entry::Unreadable(path.clone(), e)),
         }
     }
     all

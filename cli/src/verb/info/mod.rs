@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         let before = if i > 0 && !args.json { "\n" } else { "" };
         let result = match named {
             Entry::Dump(path) => one(path, args.json, before, session),
-            Entry::Unreadable(path, why) => Err(Failure::could_not(why).about(path)),
+            Entry::Unreadable(path, why) => Err(Failure::of(Exit::COULD_NOT, why).about(path)),
         };
         match result {
             Err(failure) if session.ends_with(&failure) => return Err(failure),
