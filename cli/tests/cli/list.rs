@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::encrypted;
 use crate::habits::made;
-use crate::harness::{Run, names, run, run_json};
+use crate::harness::{Run, machine, names, run, run_json, testdata};
 use crate::schema;
 
 /// A dump of day `day` of January 2020, as savecore(8) leaves it, and its panic string.
@@ -232,6 +232,42 @@ fn prune_never_removes_what_is_not_verified() {
     kept.warnings(&["not-verified"]);
     let left = ["livecore.1.zst", "livecore.3.zst", "vmcore.4"];
     assert_eq!(names(dir.path()), left);
+}
+
+/// The seal has digests of the encrypted data. The file of savecore(8) has none.
+#[test]
+fn encrypted_dump_is_verified_without_its_key_only_if_it_is_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let public = testdata().join("keys/rsa2048.pub.pem");
+    let (tiny, to) = (machine("tiny"), format!("{}/", text(&dir)));
+    for _ in 0..3 {
+        let files = [
+            "--machine".as_ref(),
+            tiny.as_os_str(),
+            "-o".as_ref(),
+            to.as_ref(),
+        ];
+        let key = ["--encrypt".as_ref(), public.as_os_str()];
+        let verb = ["take", "-q"].map(AsRef::as_ref).into_iter();
+        run(verb.chain(files).chain(key)).expect(0);
+    }
+    damage(&dir.path().join("livecore.1"));
+    let saved = tempfile::tempdir().unwrap();
+    encrypted::save(saved.path(), "device");
+    for name in ["vmcore_encrypted", "key", "info"] {
+        let from = saved.path().join(format!("{name}.0"));
+        fs::copy(from, dir.path().join(format!("{name}.00"))).unwrap();
+    }
+    let value = listed(&dir, &["--prune", "--keep", "1"], 3);
+    assert_eq!(value["prune"]["removed"][0]["files"][0], "livecore.0");
+    let mut left: Vec<_> = value["dumps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| d["dump"].clone())
+        .collect();
+    left.sort_by_key(ToString::to_string);
+    assert_eq!(left, ["livecore.1", "livecore.2", "vmcore_encrypted.00"]);
 }
 
 /// Otherwise the only sound dump would go.
