@@ -1,6 +1,7 @@
 //! The rc.d script that takes savecore(8)'s place, run by sh with stand-ins for rc.subr(8).
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -26,16 +27,18 @@ run_rc_command() {
 /// Runs `livecore_save ACTION` with these lines in rc.conf.
 fn service(place: &Place, action: &str, conf: &str) -> Output {
     let path = |name: &str| place.dir.path().join(name);
+    fs::write(path("rc.subr"), SUBR).unwrap();
+    service_with(place, action, conf, &path("rc.subr"))
+}
+
+/// The same with another rc.subr, which gets the settings in its environment, too.
+fn service_with(place: &Place, action: &str, conf: &str, subr: &Path) -> Output {
+    let path = |name: &str| place.dir.path().join(name);
     let script = testdata().join("../.packaging/freebsd/livecore_save");
     let script = fs::read_to_string(script).unwrap();
-    let subr = path("rc.subr");
     assert_eq!(script.matches("/etc/rc.subr").count(), 1);
-    fs::write(
-        path("script"),
-        script.replace("/etc/rc.subr", subr.to_str().unwrap()),
-    )
-    .unwrap();
-    fs::write(subr, SUBR).unwrap();
+    let script = script.replace("/etc/rc.subr", subr.to_str().unwrap());
+    fs::write(path("script"), script).unwrap();
     // `livecore` finds its devices on FreeBSD only.
     let program = format!(
         "#!/bin/sh\necho \"$@\" >> {}\nexec {} \"$@\" {}\n",
@@ -47,23 +50,37 @@ fn service(place: &Place, action: &str, conf: &str) -> Output {
         "#!/bin/sh\necho crashinfo \"$@\" >> {}\n",
         path("calls").display()
     );
-    for (name, text) in [("livecore", program), ("crashinfo", crashinfo)] {
-        fs::write(path(name), text).unwrap();
-        fs::set_permissions(path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir_all(path("bin")).unwrap();
+    for (name, text) in [
+        ("livecore", &*program),
+        ("crashinfo", &crashinfo),
+        // Programs of FreeBSD that rc.subr runs.
+        ("kenv", "#!/bin/sh\nexit 1\n"),
+        ("sysctl", "#!/bin/sh\necho 0\n"),
+    ] {
+        let program = path("bin").join(name);
+        fs::write(&program, text).unwrap();
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let conf = format!(
         "livecore_save_enable=YES\ncrashinfo_enable=YES\ndumpdir={}\nlivecore_save_program={}\n\
          crashinfo_program={}\n{conf}\n",
         place.crash().display(),
-        path("livecore").display(),
-        path("crashinfo").display(),
+        path("bin/livecore").display(),
+        path("bin/crashinfo").display(),
     );
     fs::write(path("rc.conf"), conf).unwrap();
     let _ = fs::remove_file(path("calls"));
     Command::new("sh")
+        .args([
+            "-c",
+            "set -a; . \"$RC_CONF\"; set +a; exec sh \"$0\" \"$1\"",
+        ])
         .arg(path("script"))
         .arg(action)
         .env("RC_CONF", path("rc.conf"))
+        .env("PATH", format!("{}:/usr/bin:/bin", path("bin").display()))
+        .env("_rc_conf_loaded", "true")
         .output()
         .unwrap()
 }
@@ -90,6 +107,23 @@ fn dump_is_checked_saved_and_summarized_once() {
     assert!(second.status.success(), "{second:?}");
     assert_eq!(calls(&place), "save -C\n");
     assert_eq!(second.stdout, b"No core dumps found.\n");
+}
+
+/// `LIVECORE_RC_SUBR` names FreeBSD's `libexec/rc/rc.subr`.
+#[test]
+fn script_runs_with_the_functions_of_freebsd() {
+    let Some(subr) = std::env::var_os("LIVECORE_RC_SUBR") else {
+        let _ = std::io::stderr().write_all(b"skipped: LIVECORE_RC_SUBR is not set\n");
+        return;
+    };
+    let place = Place::new(MINIDUMP);
+    let start = || service_with(&place, "start", "dumpdev=AUTO", Path::new(&subr));
+    let first = start();
+    assert!(first.status.success(), "{first:?}");
+    assert_eq!(calls(&place), "save -C\nsave DIR\ncrashinfo -b -d DIR\n");
+    place.is_cleared(512);
+    assert!(start().status.success());
+    assert_eq!(calls(&place), "save -C\n");
 }
 
 #[test]
