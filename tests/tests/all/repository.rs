@@ -88,6 +88,7 @@ fn top_level_has_only_known_files() {
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "SECURITY.md",
         "LICENSE",
         "rustfmt.toml",
         // Not in the repository.
