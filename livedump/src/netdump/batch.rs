@@ -7,7 +7,8 @@
 //!
 //! The last message of a batch is recognized by its size: the kernel sends whole blocks, so it is shorter
 //! than the others, except with sizes for which batches of more than 32 messages do not occur or may end
-//! with a message of full size. Those are acknowledged at once.
+//! with a message of full size. With those, `n` is acknowledged unless a later message than `n + 31` has
+//! arrived.
 
 use livecore_defs::netdump::{IN_FLIGHT_MAX, TRACKED};
 
@@ -64,7 +65,7 @@ impl Batch {
         self.full = self.full.max(len);
         let number = seqno.wrapping_sub(self.base);
         let is_in_batch = (number as usize) < IN_FLIGHT_MAX;
-        if !is_in_batch || !can_lose(self.full) || self.stalled > STALLED {
+        if !is_in_batch || self.stalled > STALLED {
             // Of an earlier batch, which is complete; or of a client that this rule is not for.
             return acks(seqno, 1);
         }
@@ -96,10 +97,8 @@ impl Batch {
     /// The messages that may be acknowledged.
     fn ready(&self) -> u64 {
         // Messages that the batch does not have do not have to arrive.
-        let beyond = match self.end() {
-            Some(end) => u64::MAX.checked_shl(end + 1).unwrap_or(0),
-            None => 0,
-        };
+        let end = self.end().or((!can_lose(self.full)).then_some(self.last.0));
+        let beyond = end.map_or(0, |end| u64::MAX.checked_shl(end + 1).unwrap_or(0));
         let there = self.arrived | beyond;
         let low = there & (there >> TRACKED) & u64::from(u32::MAX);
         self.arrived & (low | low << TRACKED)
@@ -152,6 +151,16 @@ mod tests {
         // The next batch, and a repeated message of the old one.
         assert!(arrive(&mut batch, 48, 1448).is_empty());
         assert_eq!(arrive(&mut batch, 35, 1448), [35]);
+    }
+
+    #[test]
+    fn short_message_that_arrives_first_is_withheld_until_the_other_of_its_bit_has_arrived() {
+        let mut batch = Batch::new(2);
+        assert!(arrive(&mut batch, 47, 376).is_empty());
+        for n in (0..13).chain(14..45) {
+            assert!(!arrive(&mut batch, 2 + n, 1448).contains(&47));
+        }
+        assert_eq!(arrive(&mut batch, 15, 1448), [15, 47]);
     }
 
     #[test]
