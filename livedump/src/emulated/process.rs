@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use livecore_minidump::{Address, KernelElf, KernelMemory, PhysAddr, VirtAddr};
+use livecore_minidump::{KernelElf, PhysAddr, VirtAddr};
 
+use super::AddressSpace;
 use super::domains::Domains;
-use super::{AddressSpace, user_map};
+use super::user_map::{self, words};
 use crate::mem4::{Extracted, MemError};
 use crate::sys::memrange::MeState;
 use livecore_defs::pmap::PmapFields;
@@ -138,15 +139,6 @@ fn list(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Option<VirtAddr>
         at = VirtAddr(field(next, 8).map_err(broken)?);
     }
     Ok(None)
-}
-
-/// The words of `len` bytes at `at`, as far as they are mapped.
-pub(super) fn words(machine: &Machine, at: VirtAddr, len: usize) -> Vec<u64> {
-    let mut bytes = vec![0; len];
-    let (got, _) = machine.view.read_part(Address::Virt(at), &mut bytes);
-    let (eights, _) = bytes[..got].as_chunks::<8>();
-    let words = eights.iter().map(|eight| u64::from_le_bytes(*eight));
-    words.collect()
 }
 
 /// The root table of the `struct pmap` inside `vmspace`, unless it is the kernel's.

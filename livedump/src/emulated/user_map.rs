@@ -12,9 +12,7 @@
 use std::ops::Range;
 
 use livecore_kernel::locate::Machine;
-use livecore_minidump::VirtAddr;
-
-use super::process::words;
+use livecore_minidump::{Address, KernelMemory, VirtAddr};
 
 /// The most entries of a map; a longer list is circular.
 const ENTRIES: usize = 1 << 20;
@@ -114,6 +112,15 @@ fn successor(
         return None;
     }
     Some(after)
+}
+
+/// The words of `len` bytes at `at`, as far as they are mapped.
+pub(super) fn words(machine: &Machine, at: VirtAddr, len: usize) -> Vec<u64> {
+    let mut bytes = vec![0; len];
+    let (got, _) = machine.view.read_part(Address::Virt(at), &mut bytes);
+    let (eights, _) = bytes[..got].as_chunks::<8>();
+    let words = eights.iter().map(|eight| u64::from_le_bytes(*eight));
+    words.collect()
 }
 
 #[cfg(test)]
