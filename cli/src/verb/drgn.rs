@@ -14,8 +14,8 @@ use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
 
 const MANUAL: &str = "\
-Starts an interactive session of drgn: `prog` is the program of the dump, and the helpers of \
-livecore.drgn.helpers are imported. With SCRIPT, runs it instead, with the same names.
+Starts an interactive session of drgn with the dump's program as `prog` and the helpers of \
+livecore.drgn.helpers. With SCRIPT, runs the script instead, with the same names.
 
 It needs the Python packages livecore and drgn (docs/python.md). The kernel needs debug information for \
 types and source lines.

@@ -27,17 +27,18 @@ Examples:
   livecore list --prune --keep 5 --dry-run /var/crash           what would be removed
   livecore list --prune --keep 5 --max-size 20G /var/crash
 
-Prints a line for each dump, the newest last, with all files that belong to it. TIME is that of the header, or of the \
-info file, or else of the file. CHECK is the verdict of `livecore verify --quick`: headers, sizes and the seal; \
-`encrypted` means that the data was not checked, because there is no private key.
+Prints a line for each dump, the newest last, with all files that belong to it. TIME is from the header, or \
+from the info file, or else the modification time of the file. CHECK is the verdict of `livecore verify \
+--quick`: headers, sizes and the seal. `encrypted` means that livecore cannot check the data without the \
+private key.
 
---prune removes dumps with all their files: the oldest, until every limit holds. It never removes the newest \
-dump, nor a dump that is not verified. A dump is verified if `livecore verify` finds no error in it, with all checksums. \
-livecore verifies the dumps to be removed, and the newest one that stays, before it removes the first. --keep counts \
-only dumps in which --quick finds no error. In a directory of netdumpd(8), --keep and the newest dump are counted \
-for each host.
+--prune removes the dumps that exceed a limit, the oldest first, with all their files. It never removes the \
+newest dump, nor one that is not verified. A dump is verified if `livecore verify` can check all of its data \
+and finds no error. livecore verifies the dumps to remove, and the newest one that remains, before it \
+removes the first. --keep counts only dumps in which --quick finds no error. In a directory of netdumpd(8), \
+--keep and the newest dump apply to each host.
 
-Exits with 3 if a dump was kept because it is not verified, or if --max-size cannot be reached.";
+Exits with 3 if livecore kept a dump because it is not verified, or if it cannot reach --max-size.";
 
 /// Arguments of `livecore list`.
 #[derive(Debug, clap::Args)]

@@ -19,7 +19,7 @@ Issues the request with these arguments and reports the answer. The kernel write
 opens: the data from the start of the file, then the header. On FreeBSD, the kernel writes its own dump. `livecore take` \
 checks space and names first, and writes a sealed file.
 
-A FIFO is refused: a kernel of FreeBSD 15.0 panics if it is to write a dump to one.";
+livecore refuses a FIFO: the kernel of FreeBSD 15.0 panics when it writes a dump to one.";
 
 /// Arguments of `livecore mem kerneldump`.
 #[derive(Debug, clap::Args)]

@@ -38,26 +38,26 @@ Examples:
   livecore netdump --listen 192.0.2.1 --out /var/crash
   livecore netdump --listen 127.0.0.1 --out dumps --once --json
 
-The server of netdump(4), instead of netdumpd(8). When clients can send, prints one line with the \
-address on standard output:
+A server of netdump(4), instead of netdumpd(8). When clients can send, prints one line for each address on \
+standard output:
   listening 192.0.2.1:20023
 
 On the client: `dumpon -c CLIENT -s SERVER IFACE`, or dumpdev in rc.conf(5). See docs/netdump.md.
 
-A dump that arrived is compressed, sealed, verified and published as vmcore.HOST.N.zst with \
-info.HOST.N, as netdumpd names them; the links vmcore.HOST.last and info.HOST.last point to the newest \
-one. HOST is the name of the client in the file --hosts, up to its first dot, or else its address. \
-An encrypted dump is kept as vmcore_encrypted.HOST.N and key.HOST.N. Of a dump that is incomplete, \
-the pages that arrived are kept as `salvage` does, or else the data as it arrived.
+livecore compresses, seals and verifies each dump, and publishes it as vmcore.HOST.N.zst with info.HOST.N, \
+as netdumpd names them. The links vmcore.HOST.last and info.HOST.last point to the newest one. HOST is the \
+name of the client in the file --hosts, up to its first dot, or else its address. livecore keeps an \
+encrypted dump as vmcore_encrypted.HOST.N and key.HOST.N. Of an incomplete dump, it keeps the pages that \
+arrived, as `salvage` does, or else the data as it arrived.
 
-A client can request a directory (sysctl net.netdump.path): it is used if it exists below --out.
+livecore uses the directory that a client requests (net.netdump.path) if it exists below --out.
 
 Netdump does not authenticate clients: every host that reaches the address can send a dump. --quota, \
 --clients and the time limits restrict what they can use.
 
-A signal stops the server: it keeps what has arrived and exits with 128+n. With --once, exits with 0 if \
-the dump is complete and sound, 3 if a part of it was salvaged or the verifier warns, 2 if the data was \
-kept as it arrived, and 1 if it could not be written.";
+A signal stops the server: it keeps the data that has arrived and exits with 128+n. With --once, livecore \
+exits with 0 if the dump is complete and sound, 3 if it salvaged a part of the dump or the verifier warns, 2 \
+if it kept the data as it arrived, and 1 if it could not write the result.";
 
 /// Arguments of `livecore netdump`.
 #[derive(Debug, clap::Args)]

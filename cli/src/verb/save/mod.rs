@@ -43,14 +43,13 @@ and BSD-label partitions. Convert images of other formats with `qemu-img convert
 Without DEVICE, on FreeBSD: /dev/dumpdev, then the devices with type swap or dump in /etc/fstab.
 
 livecore writes vmcore.N.zst, info.N and bounds, and links vmcore.last.zst to the newest dump. It \
-recompresses a dump that the kernel compressed. An encrypted dump is saved as vmcore_encrypted.N and key.N \
-without changes, a text dump as textdump.tar.N (with -z, as textdump.tar.N.gz).
+recompresses a dump that the kernel compressed. It saves an encrypted dump as vmcore_encrypted.N and key.N \
+without changes, and a text dump as textdump.tar.N (with -z, as textdump.tar.N.gz).
 
-livecore verifies the file before it clears the dump on the device. A dump that does not verify is saved, \
-kept on the device, and the exit code is 2. If sectors cannot be read, livecore saves what `livecore \
-salvage` recovers. If the headers contradict each other or the device, nothing is saved and nothing is \
-changed, except with -f. With -C, the exit code is 0 if there is a dump and 1 if not, as that of \
-savecore(8).";
+livecore verifies the file before it clears the dump on the device. If the file does not verify, livecore \
+keeps it and the dump on the device, and exits with 2. If sectors cannot be read, livecore saves what \
+`livecore salvage` recovers. If the headers contradict each other or the device, livecore saves and changes \
+nothing, except with -f. With -C, it exits with 0 if there is a dump and 1 if not, as savecore(8) does.";
 
 /// Arguments of `livecore save`.
 #[derive(Debug, clap::Args)]
