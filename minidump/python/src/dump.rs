@@ -26,7 +26,7 @@ use crate::verify::{Checks, verified};
 
 /// A kernel dump. `livecore.open` returns it; `help(livecore)` explains it.
 ///
-/// A dump may be used by several threads at the same time. It is a context manager, which closes it.
+/// Several threads may use a dump at the same time. It is a context manager, which closes it.
 /// After `close`, every method raises `ClosedError`; so do the objects that it returned where they
 /// read it.
 #[pyclass(frozen, module = "livecore", weakref)]
@@ -37,9 +37,9 @@ pub(crate) struct Dump {
 
 /// Opens the dump `path`: of any kind, container and codec.
 ///
-/// `kernel` is the kernel's file; by default it is searched for near the dump and in /boot when it is
-/// first used. `key` is the PEM file of the private key for an encrypted dump. With `zero_tail`, pages
-/// lost at the end of a short file are read as zeros.
+/// `kernel` is the kernel file; by default, livecore searches for it near the dump, in /boot and in
+/// /usr/lib/debug when it first needs it. `key` is the PEM file of the private key for an encrypted
+/// dump. With `zero_tail`, livecore reads pages lost at the end of a short file as zeros.
 #[pyfunction]
 #[pyo3(signature = (path, kernel=None, key=None, *, zero_tail=false))]
 pub(crate) fn open(

@@ -13,7 +13,7 @@ use livecore_minidump::{
 
 use crate::failure::{Class, Failure};
 
-/// An open dump. Its kernel is searched for when it is first used, unless the caller named it.
+/// An open dump. The first method that needs its kernel searches for it, unless the caller named it.
 pub(crate) struct Opened {
     pub(crate) path: PathBuf,
     pub(crate) dump: AnyDump,

@@ -70,7 +70,7 @@ pub(crate) fn one_of<T: Clone, const N: usize>(
 /// Checks the file `path`, which need not be a dump that can be opened.
 ///
 /// `depth` is "quick", "default" or "deep". With `strict`, warnings are errors. `only` and `skip` select
-/// rules by id, by a prefix with `*`, by group or by severity. `kernel` is the kernel's file, to check
+/// rules by id, by a prefix with `*`, by group or by severity. `kernel` is the kernel file, to check
 /// its structures, and `key` the PEM file of the private key for an encrypted dump.
 #[pyfunction]
 #[pyo3(signature = (path, kernel=None, key=None, *, depth="default", strict=false, only=None, skip=None))]

@@ -1,7 +1,7 @@
 '''FreeBSD kernel dumps: read, verify, convert and debug them.
 
 Every kind of dump (minidump, full dump, ELF core of ``livecore convert``), every container and every
-codec opens the same way. Nothing is decompressed in advance: a read decodes the parts that it needs.
+codec opens the same way. ``open`` decompresses nothing: a read decodes the parts that it needs.
 
 Open a dump
 ===========
@@ -11,8 +11,8 @@ Open a dump
 >>> dump.kind, dump.architecture, dump.page_size
 ('minidump', 'amd64', 4096)
 
-Without ``kernel``, livecore searches for the kernel's file near the dump and in /boot when it first
-needs it. A file that is the kernel of another dump is refused. ``key`` is the PEM file of the private
+Without ``kernel``, livecore searches for the kernel file near the dump, in /boot and in /usr/lib/debug when
+it first needs it. It refuses a file that is the kernel of another dump. ``key`` is the PEM file of the private
 key for an encrypted dump. A dump is a context manager; ``dump.close()`` closes it.
 
 What crashed?
@@ -35,7 +35,7 @@ panic
 >>> crashed.registers["rax"] is None    # not saved, and not zero
 True
 
-``processes``, ``modules`` and ``dmesg`` are what ps(1), kldstat(8) and dmesg(8) print:
+``processes``, ``modules`` and ``dmesg`` return what ps(1), kldstat(8) and dmesg(8) print:
 
 >>> [process.command for process in dump.processes()][:3]
 ['sysctl', 'top', 'vi']
@@ -123,7 +123,7 @@ Traceback (most recent call last):
     ...
 livecore.ClosedError: the dump is closed
 
-``livecore.drgn`` makes a drgn program of a dump.
+``livecore.drgn`` creates a drgn program for a dump.
 '''
 
 from ._errors import (

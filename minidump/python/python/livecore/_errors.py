@@ -67,7 +67,7 @@ class NotInDumpError(ReadError):
 
 
 class KernelError(Error):
-    """The kernel's file is missing, is of another dump or lacks a symbol, or its data is invalid."""
+    """The kernel file is missing, belongs to another dump or lacks a symbol, or its data is invalid."""
 
 
 class ClosedError(Error, ValueError):

@@ -1,7 +1,7 @@
 """drgn programs of FreeBSD kernel dumps.
 
-drgn (https://drgn.readthedocs.io) is a programmable debugger. ``program`` makes a drgn program of a dump:
-its memory, types, variables, symbols and source lines.
+drgn (https://drgn.readthedocs.io) is a programmable debugger. ``program`` creates a drgn program for a dump,
+with its memory, types, variables, symbols and source lines.
 
 >>> import livecore.drgn
 >>> prog = livecore.drgn.program("vmcore.0.zst", "kernel")
@@ -19,8 +19,8 @@ panic
 >>> [thread.td_tid.value_() for thread in for_each_thread(init)]
 [100004]
 
-The kernel needs debug information (DWARF). Without it, the program has memory and symbols. On FreeBSD, it
-is in the package that installs /usr/lib/debug/boot/kernel/kernel.debug; ``program`` finds it there.
+The kernel needs debug information (DWARF). Without it, the program has memory and symbols. FreeBSD's
+distribution set kernel-dbg installs it as /usr/lib/debug/boot/kernel/kernel.debug, where ``program`` finds it.
 """
 
 import os
@@ -48,7 +48,7 @@ _DUMP = "livecore.dump"
 def program(dump: Union["livecore.Dump", _Path], kernel: Optional[_Path] = None) -> drgn.Program:
     """Returns a program for ``dump``, a ``livecore.Dump`` or a path.
 
-    ``kernel`` is the kernel's file with debug information; by default, livecore searches for it as
+    ``kernel`` is the kernel file with debug information; by default, livecore searches for it as
     ``livecore.open`` does. The dump must stay open while the program is used.
     """
     if not isinstance(dump, livecore.Dump):

@@ -1,6 +1,6 @@
 """Helpers for FreeBSD's structures, for programs of ``livecore.drgn.program``.
 
-The iterators end with an exception, and not in a loop, if a list of a damaged dump is circular.
+The iterators raise an exception if a list of a damaged dump is circular.
 """
 
 import struct
