@@ -346,13 +346,13 @@ pub enum Id {
     NotLocked,
     /// A client has begun to send a dump
     DumpBegan,
-    /// A dump of a client is refused: its file cannot be created, or its quota is used up
+    /// livecore refuses a dump of a client: it cannot create the file, or the quota is used up
     DumpRefused,
-    /// A dump of a client arrived, is complete and sound
+    /// The dump of a client is complete and sound
     DumpReceived,
-    /// A dump of a client is incomplete or not sound; the text states what was kept
+    /// A dump of a client is incomplete or not sound; the message states what livecore kept
     DumpIncomplete,
-    /// No directory has the path that a client requests, and the default directory is used
+    /// The directory that a client requests does not exist; livecore uses the default directory
     PathNotGranted,
     /// The receive buffer is smaller than all clients together may need
     SmallBuffer,

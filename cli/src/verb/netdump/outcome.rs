@@ -119,7 +119,7 @@ pub(super) fn line(ended: &Ended, kept: &Kept) -> String {
     let what = match kept.outcome {
         Outcome::Complete => "complete, sealed and verified",
         Outcome::Encrypted => "complete and encrypted",
-        Outcome::Salvaged => "incomplete; kept what is whole",
+        Outcome::Salvaged => "incomplete; kept the pages that salvage recovered",
         Outcome::Raw => "not a complete sound dump; kept as it arrived",
         Outcome::Nothing => "nothing was kept",
     };
