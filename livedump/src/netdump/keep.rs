@@ -56,12 +56,12 @@ pub struct KeepOptions {
     pub bitmap_limit: u64,
 }
 
-/// What became of a dump.
+/// The outcome of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It is complete, sealed and sound.
     Complete,
-    /// It is complete, and encrypted: only the private key can tell whether it is sound.
+    /// It is complete, and encrypted: without the private key, the server cannot check it.
     Encrypted,
     /// A part of it was kept as a sound dump.
     Salvaged,
@@ -93,10 +93,10 @@ pub struct Pages {
     pub lost: u64,
 }
 
-/// What became of a dump, and its files.
+/// The outcome of a dump, and its files.
 #[derive(Debug)]
 pub struct Kept {
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// The host in the names of the files.
     pub host: String,

@@ -62,7 +62,7 @@ pub trait Sink {
     /// Writes `data` at `offset` of the dump. Returns whether it was written.
     fn write(&mut self, id: Id, offset: u64, data: &[u8]) -> bool;
 
-    /// Takes over a dump that has ended. The server keeps its slot until [`Server::done`].
+    /// Processes a dump that has ended. The server keeps its slot until [`Server::done`].
     fn end(&mut self, ended: Ended);
 }
 

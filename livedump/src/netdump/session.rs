@@ -92,7 +92,7 @@ pub struct Statistics {
     pub refused: u64,
 }
 
-/// A dump of which no more will arrive.
+/// A dump that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// Its number.

@@ -121,11 +121,11 @@ pub trait Events {
     /// The counters, as text for Prometheus.
     fn counters(&mut self, text: &str);
 
-    /// Whether to stop. Asked after a byte has arrived from the stop socket, and from time to time.
+    /// Whether to stop. The server calls it after a byte from the stop socket, and at intervals.
     fn stops(&mut self) -> bool;
 }
 
-/// A dump on its way through the threads.
+/// A dump that the threads process.
 struct Job {
     ended: Ended,
     incoming: Option<Incoming>,
@@ -313,7 +313,7 @@ impl Receiving<'_> {
         Ok(())
     }
 
-    /// Takes over what the threads have done. Returns the number of dumps that were kept.
+    /// Processes the results of the threads. Returns the number of dumps that they kept.
     fn take_results(&mut self, results: Vec<Done>) -> usize {
         let mut ended = 0;
         for result in results {

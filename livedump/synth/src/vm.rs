@@ -87,7 +87,7 @@ pub(crate) fn place_affinity(b: &mut Builder<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// `vm_phys_segs`: `dump_avail` without `taken`, cut at 16 MiB, at 4 GiB and between domains.
+/// `vm_phys_segs`: `dump_avail` without `taken`, split at 16 MiB, at 4 GiB and between domains.
 pub(crate) fn segments(
     avail: &[Range<u64>],
     taken: &[Range<u64>],

@@ -10,7 +10,7 @@ use super::common::{
 use crate::encryption::Cipher;
 use crate::{FullDump, KernelMemory};
 
-/// The most ranges that are listed: a file may claim millions.
+/// The most ranges that are listed: a file can state millions.
 const RANGES: usize = 4096;
 
 fn is_zero(count: &usize) -> bool {

@@ -108,7 +108,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// What is opened before the sandbox is entered: sockets, and the process that runs hooks.
+/// What livecore opens before it enters the sandbox: sockets, and the process that runs hooks.
 pub(crate) struct Opened {
     sockets: Sockets,
     hosts: Hosts,
@@ -127,7 +127,7 @@ pub(crate) fn open(args: &Args) -> Result<Opened, Failure> {
             .about(&args.out);
         return Err(failure.next("create it with mkdir(1)"));
     }
-    // Names in a file without them are a default that may be missing.
+    // The default file may be missing.
     let hosts = match std::fs::read_to_string(&args.hosts) {
         Ok(text) => Hosts::parse(&text),
         Err(_) if args.hosts == std::path::Path::new("/etc/hosts") => Hosts::default(),
@@ -157,7 +157,7 @@ pub(crate) fn run(args: &Args, opened: Opened, session: &mut Session<'_>) -> Res
             silence: Duration::from_secs(args.timeout.into()),
             total: Duration::from_secs(args.time_limit.into()),
         },
-        // Requests name it by the path that its owner knows.
+        // The path in a client's request can begin with it.
         directory: args.out.clone(),
         quota: args.quota,
         hosts: opened.hosts,

@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::session::Session;
 
-/// Saves the bytes of the dump sealed, or else as they are stored. `why` says what cannot be parsed.
+/// Saves the bytes of the dump sealed, or else as they are stored. `why` states what cannot be parsed.
 pub(super) fn save(
     place: &Place,
     plan: &Plan<'_>,

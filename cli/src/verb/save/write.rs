@@ -52,7 +52,7 @@ pub(super) type Writer<'a> = dyn Fn(
     ) -> Result<Written, Error>
     + 'a;
 
-/// Writes a sealed dump with `write`, encrypted if the plan says so, and publishes it as `vmcore.N`.
+/// Writes a sealed dump with `write`, encrypted if the plan has a key, and publishes it as `vmcore.N`.
 pub(super) fn sealed(
     place: &Place,
     plan: &Plan<'_>,
