@@ -1,7 +1,7 @@
 //! The laws of the server of netdump(4), for tests and for the fuzz target `netdump`.
 //!
-//! A model of each client's dump is kept beside the server: what the server has acknowledged was
-//! written, and its bounds hold after every packet.
+//! The test has a model of each client's dump. After every packet, it checks that the server has written
+//! what it has acknowledged, and that the server stays within its limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
