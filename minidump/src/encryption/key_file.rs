@@ -26,7 +26,8 @@ pub struct KeyFile {
 }
 
 /// Finds and reads the key file of a dump: `key.N` for `vmcore_encrypted.N`, `vmcore.N` or `livecore.N`,
-/// and `key.HOST.N` for netdumpd's `vmcore.HOST.N`, with or without a codec's suffix.
+/// and `key.HOST.N` for netdumpd's `vmcore.HOST.N` and livecore's `vmcore_encrypted.HOST.N`, with or
+/// without a codec's suffix.
 ///
 /// # Errors
 ///
