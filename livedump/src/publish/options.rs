@@ -28,7 +28,7 @@ pub struct Options {
     pub needed: u64,
     /// The name in a directory.
     pub stem: Stem,
-    /// The file has a temporary name while it is written, as where the system has no files without.
+    /// The file has a temporary name while it is written, even if the system supports unlinked files.
     pub named: bool,
 }
 

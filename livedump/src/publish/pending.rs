@@ -224,7 +224,7 @@ impl Pending {
     /// Publishes the dump. In a directory, `info` formats `info.N` for a number; it is called again
     /// if another process takes the number meanwhile.
     ///
-    /// All files are synced when this returns. Everything is durable when this returns.
+    /// All files are synced when this returns.
     ///
     /// # Errors
     ///

@@ -6,8 +6,8 @@ pub enum Stem {
     /// `livecore.N`: a dump of a running system. It replaces other `livecore.N` only.
     #[default]
     Livecore,
-    /// `vmcore.N`: a dump of a crashed system. It and those below replace all files of a number, as
-    /// savecore(8) does.
+    /// `vmcore.N`: a dump of a crashed system. This kind and the following ones replace all files of a
+    /// number.
     Vmcore,
     /// `vmcore_encrypted.N`
     Encrypted,
