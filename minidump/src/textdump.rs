@@ -179,12 +179,12 @@ impl TextDump {
             let broken = |found: String, expected: &str| {
                 Error::broken("text dump, member", at, found, expected)
             };
-            if got < bytes.len() {
-                return Err(broken(format!("{got} bytes"), "a header of 512 bytes"));
-            }
-            // Other archives end with blocks of zeros.
+            // Other archives end with blocks of zeros; the last may be truncated.
             if bytes == [0; BLOCK as usize] {
                 return Ok(());
+            }
+            if got < bytes.len() {
+                return Err(broken(format!("{got} bytes"), "a header of 512 bytes"));
             }
             let header = tar::Header::from_byte_slice(&bytes);
             let stated = header.cksum().ok();

@@ -169,6 +169,23 @@ fn truncated_archives_have_the_members_before_the_end() {
 }
 
 #[test]
+fn archive_may_end_within_a_block_of_zeros() {
+    let dumps = Dumps::new();
+    let path = &dumps.paths()[0];
+    let mut bytes = fs::read(path).unwrap();
+    bytes.resize(bytes.len() + 137, 0);
+    fs::write(path, &bytes).unwrap();
+    for verb in ["verify", "info", "dmesg"] {
+        run([verb, text(path)]).expect(0);
+    }
+    *bytes.last_mut().unwrap() = 1;
+    fs::write(path, &bytes).unwrap();
+    for verb in ["verify", "info"] {
+        run([verb, text(path)]).expect(2);
+    }
+}
+
+#[test]
 fn verbs_that_need_memory_name_the_kind() {
     let dumps = Dumps::new();
     for path in [&dumps.paths()[0], &dumps.paths()[2]] {

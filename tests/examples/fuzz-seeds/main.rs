@@ -50,9 +50,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(folder.join(name), bytes)
     };
     for recipe in recipes()? {
-        let Ok(bytes) = mkdump::build(&recipe.text) else {
+        let Ok(built) = mkdump::build_all(&recipe.text) else {
             continue;
         };
+        let bytes = built.bytes;
         // Headers are at the start and at the end.
         put("headers", &recipe.name, &bytes[..bytes.len().min(512)])?;
         let end = &bytes[bytes.len().saturating_sub(512)..];
@@ -62,6 +63,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             put("dump_fixed", &recipe.name, &bytes)?;
             put("salvage", &recipe.name, &bytes)?;
             put("law", &recipe.name, &bytes)?;
+            if recipe.name.contains("text") {
+                // The archive.
+                put("textdump", &recipe.name, &built.payload)?;
+            }
             // The first byte selects the command line.
             let verb = [recipe.name.len() as u8];
             put("verbs", &recipe.name, &[&verb[..], &bytes].concat())?;

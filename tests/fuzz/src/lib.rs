@@ -6,6 +6,7 @@
 #[path = "../../../cli/tests/cli/law/check.rs"]
 mod law_check;
 pub mod restarts;
+pub mod textdump;
 pub mod verbs;
 
 use std::io;
