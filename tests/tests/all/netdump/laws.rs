@@ -41,6 +41,7 @@ impl World {
     }
 
     /// The bytes of a dump, in order of offsets.
+    #[cfg_attr(not(test), expect(dead_code, reason = "not called by the fuzz target"))]
     pub(crate) fn file(&self, id: Id) -> Vec<u8> {
         self.files
             .get(&id)
