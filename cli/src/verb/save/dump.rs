@@ -33,7 +33,7 @@ pub(super) fn save(
     if dump.is_cleared && !plan.force {
         let name = place.name.display();
         let line =
-            format_args!("{name}: no dump: it was saved and cleared before; use -f to save it");
+            format_args!("{name}: no dump: its header was cleared before; use -f to save it");
         session.voice.say(Id::AlreadySaved, line);
         return Ok(None);
     }
