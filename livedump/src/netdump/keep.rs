@@ -126,6 +126,14 @@ pub struct Kept {
     pub size: u64,
 }
 
+impl Kept {
+    /// Whether data arrived. A herald and a last message alone, as a scanner could send them, are no
+    /// dump.
+    pub fn is_dump(&self) -> bool {
+        self.outcome != Outcome::Nothing || self.failed
+    }
+}
+
 /// What arrived of a dump, and what its header states.
 struct Arrived<'a> {
     ended: &'a Ended,

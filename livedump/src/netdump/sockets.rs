@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, socket_recv_buffer_size};
 
 use super::host::Hosts;
-use super::keep::{Checking, KeepOptions, Kept, Outcome, keep};
+use super::keep::{Checking, KeepOptions, Kept, keep};
 use super::server::{Limits, Server, Sink};
 use super::session::{Ended, Id, Peer, Why};
 use super::store::{self, Incoming, Names};
@@ -329,8 +329,7 @@ impl Receiving<'_> {
                     counters.incomplete += u64::from(!is_complete);
                     self.server.done(dump.id);
                     self.sink.events.ended(&dump, &kept);
-                    // A herald and a last message alone, as a scanner could send them, are no dump.
-                    ended += usize::from(kept.outcome != Outcome::Nothing || kept.failed);
+                    ended += usize::from(kept.is_dump());
                 }
             }
         }

@@ -102,7 +102,9 @@ impl Events for Reports<'_, '_> {
         } else {
             voice.warn(&subject, Id::DumpIncomplete, line);
         }
-        self.session.note(exit);
+        if kept.is_dump() {
+            self.session.note(exit);
+        }
         if let Err(error) = self.publish(ended, kept) {
             let line = format_args!("cannot report the outcome: {error}");
             self.session.voice.warn(&subject, Id::HookFailed, line);
