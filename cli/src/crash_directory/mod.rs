@@ -117,29 +117,31 @@ pub(crate) fn companion_of(name: &str) -> Option<&str> {
     (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then_some(rest)
 }
 
-/// Whether savecore(8), crashinfo(8) or livecore writes a file of this name next to dumps.
+/// Whether savecore(8), netdumpd(8), crashinfo(8) or livecore writes a file of this name next to dumps.
 fn is_companion(name: &str) -> bool {
-    let beginnings = [
-        "info.",
-        "key.",
-        "core.txt.",
-        "livecore.last",
-        "vmcore.last",
-        "vmcore_encrypted.last",
-        "textdump.tar.last",
-    ];
-    matches!(name, "bounds" | "minfree") || beginnings.iter().any(|b| name.starts_with(b))
+    let beginnings = ["bounds.", "info.", "key.", "core.txt."];
+    matches!(name, "bounds" | "minfree")
+        || beginnings.iter().any(|b| name.starts_with(b))
+        || stem_of(name).is_some() && split_suffix(name).0.ends_with(".last")
+}
+
+/// The beginning of a dump's name.
+fn stem_of(name: &str) -> Option<&'static str> {
+    let stems = ["livecore.", "vmcore.", "vmcore_encrypted.", "textdump.tar."];
+    stems.into_iter().find(|stem| name.starts_with(stem))
+}
+
+/// A name and the suffix of its codec.
+fn split_suffix(name: &str) -> (&str, &'static str) {
+    let suffixes = [".gz", ".zst"].into_iter();
+    let mut split = suffixes.filter_map(|suffix| Some((name.strip_suffix(suffix)?, suffix)));
+    split.next().unwrap_or((name, ""))
 }
 
 /// The stem, the number and the suffix of a dump's name.
 pub(crate) fn dump_name(name: &str) -> Option<(String, u64, String)> {
-    let stem = ["livecore.", "vmcore.", "vmcore_encrypted.", "textdump.tar."]
-        .into_iter()
-        .find(|prefix| name.starts_with(prefix))?;
-    let (plain, suffix) = [".gz", ".zst"]
-        .into_iter()
-        .find_map(|suffix| Some((name.strip_suffix(suffix)?, suffix)))
-        .unwrap_or((name, ""));
+    let stem = stem_of(name)?;
+    let (plain, suffix) = split_suffix(name);
     let (host, number) = plain.rsplit_once('.')?;
     // Only netdumpd adds a host name.
     if host.len() + 1 > stem.len() && matches!(stem, "livecore." | "textdump.tar.") {
@@ -154,6 +156,21 @@ pub(crate) fn dump_name(name: &str) -> Option<(String, u64, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_netdumpd_are_known() {
+        for name in [
+            "bounds.web",
+            "info.web.last",
+            "vmcore.web.last",
+            "livecore.last.zst",
+        ] {
+            assert!(is_companion(name), "{name}");
+        }
+        for name in ["vmcore.web", "last", "elast", "vmcore.last.bz2"] {
+            assert!(!is_companion(name), "{name}");
+        }
+    }
 
     #[test]
     fn only_numbered_files_are_dumps() {

@@ -9,14 +9,8 @@ use rustix::fs::{Mode, OFlags};
 use super::cleanup::publishing;
 use super::{Directory, PublishError};
 
-/// Links to the newest dump, without the suffix of a codec, and `info.last`.
-const LINKS: [&str; 5] = [
-    "info.last",
-    "livecore.last",
-    "vmcore.last",
-    "vmcore_encrypted.last",
-    "textdump.tar.last",
-];
+/// Suffixes of dumps.
+const SUFFIXES: [&str; 3] = ["", ".gz", ".zst"];
 
 /// Removes the files of one dump, and the links `*.last` to them. `files` have the metadata with
 /// which they were listed; a symbolic link is removed, and its target is not.
@@ -43,10 +37,12 @@ pub fn remove_dump(
         }
     }
     let guard = publishing();
-    let links = LINKS.iter().flat_map(|link| {
-        let suffixes = ["", ".gz", ".zst"];
-        suffixes.map(|suffix| format!("{link}{suffix}"))
+    // `info.last`, and of netdumpd(8) `info.HOST.last`.
+    let stems = files.iter().filter_map(|(name, _)| {
+        let plain = SUFFIXES[1..].iter().find_map(|s| name.strip_suffix(s));
+        Some(plain.unwrap_or(name).rsplit_once('.')?.0)
     });
+    let links = stems.flat_map(|stem| SUFFIXES.map(|suffix| format!("{stem}.last{suffix}")));
     for link in links {
         let target = directory.link_target(&link);
         let target = target.as_ref().and_then(|target| target.to_str().ok());
@@ -127,6 +123,21 @@ mod tests {
         let expected = ["elsewhere", "info.2", "info.last", "vmcore.2"];
         assert_eq!(left(dir.path()), expected);
         assert_eq!(left(&at("elsewhere")), ["report"]);
+    }
+
+    #[test]
+    fn links_of_a_host_are_removed_with_its_dump() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let names = ["vmcore.web.1.zst", "info.web.1"];
+        for name in names {
+            fs::write(at(name), name).unwrap();
+        }
+        symlink("vmcore.web.1.zst", at("vmcore.web.last")).unwrap();
+        symlink("info.web.1", at("info.web.last")).unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        remove_dump(&directory, &listed(dir.path(), &names)).unwrap();
+        assert_eq!(left(dir.path()), [] as [String; 0]);
     }
 
     #[test]
