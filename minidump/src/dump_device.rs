@@ -132,9 +132,11 @@ impl DumpDevice {
         let size = device.size()?;
         let header = &self.header;
         if header.magic == Magic::Text {
-            let most = self.at.saturating_sub(BLOCK);
             let len = header.dumplength;
-            if !len.is_multiple_of(BLOCK) || len > most {
+            let most = self.at.checked_sub(BLOCK);
+            let start = most.and_then(|most| most.checked_sub(len));
+            let Some(start) = start.filter(|_| len.is_multiple_of(BLOCK)) else {
+                let most = most.unwrap_or(0);
                 let expected = format!("a multiple of {BLOCK}, at most {most:#x}");
                 return Err(broken(
                     "dumplength",
@@ -142,11 +144,11 @@ impl DumpDevice {
                     format!("{len:#x}"),
                     expected,
                 ));
-            }
+            };
             if self.leading(&**device)?.as_ref() != Some(header) {
                 return Err(Error::broken(
                     "leading kerneldumpheader",
-                    self.at - len - BLOCK,
+                    start,
                     "different or no header",
                     format!("copy of the header at {:#x}", self.at),
                 ));

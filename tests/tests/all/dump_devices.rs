@@ -57,6 +57,17 @@ fn partitions_have_the_names_and_the_places_of_geom() {
 }
 
 #[test]
+fn header_without_space_for_its_dump_is_reported() {
+    for recipe in [DEVICE, "textdump amd64\ncontainer device\n"] {
+        let device = mkdump::build(recipe).unwrap();
+        // The trailing header, in the first sector.
+        let disk: Arc<dyn ReadAt> = Arc::new(device[device.len() - 512..].to_vec());
+        let dump = DumpDevice::find(&disk, None).unwrap().expect("a header");
+        assert!(!dump.findings.is_empty());
+    }
+}
+
+#[test]
 fn damaged_tables_and_headers_lead_nowhere_outside_the_disk() {
     let whole: Vec<_> = [512, 4096]
         .into_iter()
