@@ -369,7 +369,7 @@ fn device(
     }
     let most = at.saturating_sub(block).saturating_sub(key);
     let start = at.checked_sub(header.dumpextent);
-    let Some(start) = start.filter(|_| header.dumpextent <= most) else {
+    let Some((start, leading)) = start.zip(leading) else {
         return Err(broken(
             "dumpextent",
             at + 496,
@@ -385,7 +385,6 @@ fn device(
             format!("at most {:#x}, the extent", header.dumpextent),
         ));
     }
-    let leading = start - key - block;
     // savecore(8) clears only the last header and does not update its parity.
     let same = front.is_some_and(|front| match header.magic {
         Magic::Cleared => {
