@@ -63,13 +63,14 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             let what = "text dump without a message buffer";
             return Err(about(Failure::could_not(what).id_is(Id::NotInDump)));
         };
-        return print(text.as_bytes(), args, session, || Answer {
+        print(text.as_bytes(), args, session, || Answer {
             dump: dump_path.display().to_string(),
             origin: "text-dump",
             wrapped: false,
             checksum_ok: None,
             lines: text.lines().map(str::to_string).collect(),
-        });
+        })?;
+        return text_dump::check(&dump, dump_path);
     }
     let dump = input::dump(dump_path, Opening::default(), session)?;
     input::print_memory_warnings(&dump, dump_path, session);
