@@ -70,7 +70,7 @@ pub(super) struct Check {
     pub(super) verdict: &'static str,
     /// The reason, of the verdicts `failed` and `not-a-dump`.
     pub(super) reason: Option<String>,
-    /// Ids of the rules with findings.
+    /// Ids of the rules that the dump breaks.
     rules: Vec<&'static str>,
 }
 
