@@ -1,7 +1,8 @@
 //! The kernel file, as tools read it, and what of it is in memory.
 
 use goblin::elf::Elf;
-use livecore_minidump::PhysAddr;
+use livecore_minidump::elf::sections::{Sections, build_id_of_note};
+use livecore_minidump::{ByteOrder, PhysAddr};
 
 use super::{Reader, machine, text_of};
 use crate::{Description, Error, build, write_out};
@@ -89,6 +90,19 @@ fn a_compiled_kernel_has_debug_information() {
         !file.contains("/tmp/"),
         "no path of the machine that compiled it"
     );
+}
+
+/// The build-id decides whether a kernel file belongs to a dump, and drgn finds files by it.
+#[test]
+fn a_compiled_kernel_has_its_build_id_in_the_file_and_in_memory() {
+    let machine = machine(&text_of("debug"));
+    let file = machine.kernel().to_vec();
+    let sections = Sections::read(&file).expect("an ELF file");
+    let (id, at) = sections.build_id(&file).expect("a build-id");
+    assert_eq!(id.len(), 20, "SHA-1");
+    let mut note = vec![0; 16 + id.len()];
+    Reader::new(&machine).read(at, &mut note);
+    assert_eq!(build_id_of_note(ByteOrder::Little, &note), Some(id));
 }
 
 #[test]
