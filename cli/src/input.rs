@@ -254,6 +254,11 @@ impl KernelArgs {
         self.kernel.as_deref().or(of_env)
     }
 
+    /// Whether to use a kernel that contradicts the dump.
+    pub fn is_forced(&self) -> bool {
+        self.force || self.force_kernel
+    }
+
     /// The same arguments with the kernel `path`, if there is one.
     ///
     /// # Errors
@@ -388,7 +393,7 @@ impl KernelArgs {
                     "not the kernel of {}: found {what} {kernel}, expected {dump}",
                     name.display()
                 );
-                if !(self.force || self.force_kernel) {
+                if !self.is_forced() {
                     let failure = Failure::broken(line).id_is(Id::OtherKernel).about(path);
                     return Err(failure.next("use --force-kernel to use it anyway"));
                 }

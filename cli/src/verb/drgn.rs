@@ -60,6 +60,9 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let mut command = Command::new(&args.python);
     command.args(["-m", "livecore.drgn", "--kernel"]);
     command.arg(pair.path());
+    if kernel.is_forced() {
+        command.arg("--force-kernel");
+    }
     if let Some(key) = &session.env.key_path {
         command.arg("--key").arg(key);
     }

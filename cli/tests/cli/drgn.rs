@@ -38,6 +38,9 @@ fn drgn_gets_the_kernel_the_dump_and_the_script() {
     // The order of kgdb(1).
     run(["drgn", kernel, dump, "--python", python]).expect(0);
     assert_eq!(seen(), expected);
+    run([&args[..], &["--force-kernel"]].concat()).expect(0);
+    let forced = expected.replace("\n--\n", "\n--force-kernel\n--\n");
+    assert_eq!(seen(), forced);
 }
 
 #[test]

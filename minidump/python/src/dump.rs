@@ -39,18 +39,21 @@ pub(crate) struct Dump {
 ///
 /// `kernel` is the kernel file; by default, livecore searches for it near the dump, in /boot and in
 /// /usr/lib/debug when it first needs it. `key` is the PEM file of the private key for an encrypted
-/// dump. With `zero_tail`, livecore reads pages lost at the end of a short file as zeros.
+/// dump. With `zero_tail`, livecore reads pages lost at the end of a short file as zeros. With
+/// `force_kernel`, livecore uses `kernel` even if it does not match the dump.
 #[pyfunction]
-#[pyo3(signature = (path, kernel=None, key=None, *, zero_tail=false))]
+#[pyo3(signature = (path, kernel=None, key=None, *, zero_tail=false, force_kernel=false))]
 pub(crate) fn open(
     py: Python<'_>,
     path: PathBuf,
     kernel: Option<PathBuf>,
     key: Option<PathBuf>,
     zero_tail: bool,
+    force_kernel: bool,
 ) -> PyResult<Dump> {
+    let options = (zero_tail, force_kernel);
     let opened = detached(py, || {
-        Opened::open(path.clone(), kernel.as_deref(), key.as_deref(), zero_tail)
+        Opened::open(path.clone(), kernel.as_deref(), key.as_deref(), options)
     })?;
     Ok(Dump {
         path,

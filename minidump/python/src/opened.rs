@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use livecore_compress::ReadAt;
-use livecore_kernel::{Kernel, KernelSearch, Pair, PairError, Processes};
+use livecore_kernel::{Kernel, KernelSearch, Pair, PairError, Processes, Tried};
 use livecore_minidump::encryption::{PrivateKey, read_pem};
 use livecore_minidump::{
     AnyDump, DumpMemory, KernelElf, KernelMemory, OpenOptions, PhysAddr, VirtAddr,
@@ -44,7 +44,7 @@ impl Opened {
         path: PathBuf,
         kernel: Option<&Path>,
         key: Option<&Path>,
-        zero_tail: bool,
+        (zero_tail, force_kernel): (bool, bool),
     ) -> Result<Self, Failure> {
         let key = private_key(key)?;
         let options = OpenOptions::new().zero_tail(zero_tail).key(key.clone());
@@ -62,7 +62,13 @@ impl Opened {
         };
         if let Some(kernel) = kernel {
             let pair = Pair::open(&opened.dump, kernel)
-                .and_then(Pair::agreed)
+                .and_then(|pair| {
+                    if force_kernel {
+                        Ok(pair)
+                    } else {
+                        pair.agreed()
+                    }
+                })
                 .map_err(|error| match error {
                     error @ PairError::Open { .. } => Failure::from(error),
                     error => Failure::from(error).about(kernel),
@@ -81,10 +87,14 @@ impl Opened {
         match found.pair {
             Some(pair) => Ok(self.pair.get_or_init(|| pair)),
             None => {
-                let error = PairError::NotFound {
-                    rejected: found.rejected,
-                };
-                Err(Failure::from(error).about(&self.path))
+                let directory = self.path.parent().unwrap_or(Path::new(".")).join("");
+                let what = format_args!(
+                    "kernel of the dump not found in {}, /boot and /usr/lib/debug{}: name its file, for \
+                     example livecore.open(dump, kernel=\"kernel\")",
+                    directory.display(),
+                    Tried(&found.rejected)
+                );
+                Err(Failure::new(Class::Kernel, what).about(&self.path))
             }
         }
     }

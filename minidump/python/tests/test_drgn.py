@@ -3,6 +3,7 @@
 import contextlib
 import doctest
 import io
+import re
 import shutil
 import struct
 import subprocess
@@ -46,6 +47,29 @@ def test_program_has_memory_types_symbols_and_source_lines(debug, prog):
         assert prog.read(dump.translate(at), 4, True) == prog.read(at, 4) == dump.read(at, 4)
     line = prog.source_location(symbol.address)[0]
     assert line.filename.endswith("functions.h") and line.line > 0
+
+
+def test_kernel_has_its_build_id(debug, prog):
+    notes = subprocess.run(["readelf", "-nW", debug.kernel], capture_output=True, text=True).stdout
+    expected = re.search(r"Build ID: ([0-9a-f]{40})", notes).group(1)
+    (kernel,) = [module for module in prog.modules() if module.name == "kernel"]
+    assert kernel.build_id.hex() == expected
+    # A dump is compared with a kernel file by its build-id.
+    changed = debug.kernel.read_bytes().replace(kernel.build_id, bytes(20))
+    other = debug.directory / "other"
+    other.write_bytes(changed)
+    with pytest.raises(livecore.KernelError) as error:
+        livecore.open(debug.path, kernel=other)
+    assert error.value.region == "build-id" and error.value.expected.startswith(expected)
+
+
+def test_kernel_that_is_not_found_can_be_named(debug, tmp_path):
+    path = tmp_path / "vmcore.0"
+    path.write_bytes(debug.path.read_bytes())
+    with pytest.raises(livecore.KernelError) as error:
+        livecore_drgn.program(path)
+    assert "/usr/lib/debug" in str(error.value) and "kernel=" in str(error.value)
+    assert livecore_drgn.program(path, debug.kernel)["hz"].value_() == 1000
 
 
 def test_memory_that_is_not_there_is_a_fault(prog):
@@ -250,6 +274,17 @@ def test_livecore_drgn_runs_a_script(debug, script):
     assert (done.returncode, done.stdout) == (0, "['0', 'x'] 1000 b'init'\n"), done.stderr
     done = subprocess.run([*command, "7"], capture_output=True, text=True)
     assert done.returncode == 1 and "exit status: 7" in done.stderr
+
+
+def test_livecore_drgn_uses_another_kernel_only_if_forced(debug, script, machine):
+    other = machine("tiny").kernel
+    command = [installed("LIVECORE"), "drgn", debug.path, "--python", sys.executable, "--kernel", other]
+    path = script.with_name("symbol.py")
+    path.write_text("print(hex(prog.symbol('hz').address), livecore.__name__)\n")
+    done = subprocess.run([*command, "--", path], capture_output=True, text=True)
+    assert done.returncode == 2 and "--force-kernel" in done.stderr
+    done = subprocess.run([*command, "--force-kernel", "--", path], capture_output=True, text=True)
+    assert done.returncode == 3 and done.stdout.startswith("0xffffffff"), done.stderr
 
 
 def test_livecore_drgn_starts_a_session(debug):

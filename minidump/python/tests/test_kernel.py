@@ -97,12 +97,20 @@ def test_kernel_is_searched_for_near_the_dump(tiny, tmp_path):
     path.write_bytes(tiny.path.read_bytes())
     with livecore.open(path) as dump:
         assert dump.kernel is None
-        with pytest.raises(livecore.KernelError):
+        with pytest.raises(livecore.KernelError) as error:
             dump.threads()
+        text = str(error.value)
+        assert f"not found in {tmp_path}/, /boot and /usr/lib/debug" in text and "kernel=" in text
         assert dump.read_phys(next(dump.pages()).address, 4)
         (tmp_path / "kernel").write_bytes(tiny.kernel.read_bytes())
         assert dump.kernel == tmp_path / "kernel"
         assert dump.threads()
+
+
+def test_kernel_of_another_dump_is_used_if_forced(tiny, machine):
+    other = machine("arm64")
+    with livecore.open(tiny.path, kernel=other.kernel, force_kernel=True) as dump:
+        assert dump.kernel == other.kernel and len(dump.symbols) > 100
 
 
 def test_kernel_of_another_dump_is_refused(tiny, machine):

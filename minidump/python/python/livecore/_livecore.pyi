@@ -38,6 +38,7 @@ def open(
     key: Optional[_Path] = None,
     *,
     zero_tail: bool = False,
+    force_kernel: bool = False,
 ) -> Dump: ...
 def verify(
     path: _Path,

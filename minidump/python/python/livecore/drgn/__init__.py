@@ -45,14 +45,17 @@ _PLATFORMS = {
 _DUMP = "livecore.dump"
 
 
-def program(dump: Union["livecore.Dump", _Path], kernel: Optional[_Path] = None) -> drgn.Program:
+def program(
+    dump: Union["livecore.Dump", _Path], kernel: Optional[_Path] = None, *, force_kernel: bool = False
+) -> drgn.Program:
     """Returns a program for ``dump``, a ``livecore.Dump`` or a path.
 
     ``kernel`` is the kernel file with debug information; by default, livecore searches for it as
-    ``livecore.open`` does. The dump must stay open while the program is used.
+    ``livecore.open`` does. With ``force_kernel``, livecore uses ``kernel`` for the dump of a path even if it
+    does not match the dump. The dump must stay open while the program is used.
     """
     if not isinstance(dump, livecore.Dump):
-        dump = livecore.open(dump, kernel=kernel)
+        dump = livecore.open(dump, kernel=kernel, force_kernel=force_kernel)
     name = dump.architecture
     architecture = _PLATFORMS.get(name, drgn.Architecture.UNKNOWN)
     flags = drgn.PlatformFlags(0)
@@ -92,11 +95,11 @@ def _add_memory(prog: drgn.Program, dump: "livecore.Dump") -> None:
 
 def _add_kernel(prog: drgn.Program, dump: "livecore.Dump", kernel: Optional[_Path]) -> bool:
     """Adds the kernel's file. Returns whether drgn can read it."""
-    path = kernel if kernel is not None else dump.kernel
-    if path is None:
-        raise livecore.KernelError(f"{dump.path}: kernel not found; name it")
     module = prog.extra_module("kernel", create=True)
+    # Raises KernelError if there is no kernel.
     module.address_range = dump.kernel_range
+    path = kernel if kernel is not None else dump.kernel
+    assert path is not None
     # livecore has compared the file with the dump, and drgn compares build-ids only.
     module.try_file(path, force=True)
     if module.wants_debug_file() and dump.debug_file is not None:

@@ -17,12 +17,15 @@ from . import helpers, program
 def main(arguments: Optional[Sequence[str]] = None) -> Optional[str]:
     parser = argparse.ArgumentParser(prog="python3 -m livecore.drgn", description=__doc__)
     parser.add_argument("--kernel", help="kernel ELF file [default: near DUMP or in /boot]")
+    parser.add_argument("--force-kernel", action="store_true", help="use a kernel that does not match the dump")
     parser.add_argument("--key", help="PEM file of the private key for an encrypted dump")
     parser.add_argument("dump", metavar="DUMP")
     parser.add_argument("script", metavar="SCRIPT", nargs=argparse.REMAINDER)
     given = parser.parse_args(arguments)
     try:
-        dump = livecore.open(given.dump, kernel=given.kernel, key=given.key)
+        dump = livecore.open(
+            given.dump, kernel=given.kernel, key=given.key, force_kernel=given.force_kernel
+        )
         prog = program(dump)
     except (livecore.Error, OSError) as error:
         return f"livecore.drgn: {error}"
