@@ -2,6 +2,29 @@
 
 use std::process::ExitCode;
 
+/// The exit codes of all verbs and their meanings, for `--help` and the manual pages. A test compares the
+/// README with them.
+pub(crate) const CODES: &[(&str, &str)] = &[
+    ("0", "success"),
+    (
+        "1",
+        "failure: I/O error, memory limit, missing permission, address not in the dump",
+    ),
+    ("2", "the input is broken"),
+    ("3", "success with warnings"),
+    ("63", "not supported, or not a dump"),
+    ("64", "usage error"),
+    (
+        "128 + n",
+        "terminated by signal n, after removing the temporary file",
+    ),
+    ("141", "the reader closed standard output"),
+];
+
+/// The exit code for several inputs, see [`Exit::worst`].
+pub(crate) const SEVERAL: &str =
+    "For several inputs, the exit code is the worst in the order 1, 2, 63, 3, 0.";
+
 /// The exit code of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Exit(u8);

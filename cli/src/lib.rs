@@ -9,7 +9,7 @@
 //! `emulated`, `served`, `crash_directory`, `verifier`), the memory limit (`memory`), debugger connections
 //! (`transport`), outputs (`session`, `output`, `unpack`), progress and signals (`progress`, `work`,
 //! `interrupt`, `signals`), formatting for people (`text`, `memory_format`, `hexdump`, `words`) and
-//! for programs (`json`).
+//! for programs (`json`), manual pages (`man`).
 
 mod about;
 mod args;
@@ -28,6 +28,7 @@ mod input;
 mod interrupt;
 mod json;
 mod keys;
+mod man;
 mod memory;
 mod memory_format;
 mod message;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::dump_args::NumberArg;
+use crate::exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::session::Session;
@@ -41,10 +42,12 @@ pub(crate) mod triage;
 pub(crate) mod verify;
 
 const AFTER: &str = "\
-Exit codes: 0 success; 1 failure (I/O, memory, permission, address not in the dump); 2 broken input; \
-3 success with warnings; 63 not supported, or not a dump; 64 usage error; 128+n terminated by signal n, \
-after removing the temporary file; 141 the reader closed standard output. For several inputs, the exit \
-code is the worst in the order 1, 2, 63, 3, 0. `compare` has its own codes.
+Examples:
+  livecore take -o /var/crash/           dump this FreeBSD system
+  livecore save -m 10 /var/crash         save the dump of a crashed FreeBSD system
+  livecore verify /var/crash             check all dumps in the directory
+  livecore triage livecore.0.zst         summarize a crash
+  livecore gdb livecore.0.zst            start a debugger on a dump
 
 `-` is standard input or standard output, where a stream is possible. Data goes to standard output; \
 messages go to standard error. SIGUSR1 (and Ctrl-T where the terminal supports it) prints progress.
@@ -55,11 +58,21 @@ LIVECORE_SANDBOX=off disables it, as --no-sandbox does. `livecore --version -v` 
 restrictions that this system supports, and the debuggers that are installed.
 
 The default of --memory is lower if a quarter of the available memory, or half of `ulimit -v`, is less than \
-256M.";
+256M.
+
+Exit codes, unless `livecore VERB --help` states others:
+";
+
+/// The text after the options.
+fn after() -> String {
+    let codes = exit::CODES.iter();
+    let codes = codes.map(|(code, meaning)| format!("  {code:<8} {meaning}\n"));
+    format!("{AFTER}{}{}", codes.collect::<String>(), exit::SEVERAL)
+}
 
 /// Take, convert, verify and read FreeBSD kernel dumps
 #[derive(Debug, Parser)]
-#[command(name = "livecore", version, after_help = AFTER, max_term_width = 100)]
+#[command(name = "livecore", version, after_help = after(), max_term_width = 100)]
 #[command(arg_required_else_help = true, subcommand_value_name = "VERB")]
 #[command(subcommand_help_heading = "Verbs", infer_subcommands = false)]
 pub struct Cli {

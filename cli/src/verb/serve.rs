@@ -14,6 +14,10 @@ use crate::transport::{self, Listener};
 use livecore_serve::Served;
 
 const MANUAL: &str = "\
+Examples:
+  livecore serve livecore.0.zst
+  livecore serve vmcore.3.zst --kernel /boot/kernel/kernel --listen 127.0.0.1:1234
+
 When debuggers can connect, prints one line with the address on standard output:
   listening unix:/tmp/livecore.aB3dE6/gdb
 

@@ -264,14 +264,6 @@ fn reports_of_several_dumps_come_in_their_order_for_any_number_of_threads() {
 }
 
 #[test]
-fn manual_is_written_into_a_new_directory() {
-    let dir = tempfile::tempdir().unwrap();
-    let new = dir.path().join("share/man1");
-    run(["man".as_ref(), new.as_os_str()]).expect(0);
-    assert!(new.join("livecore-take.1").is_file());
-}
-
-#[test]
 fn dump_for_a_directory_that_does_not_exist_is_refused_with_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let new = format!("{}/new/", dir.path().display());

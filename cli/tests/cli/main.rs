@@ -30,6 +30,7 @@ mod law;
 mod list;
 mod losses;
 mod machine;
+mod man;
 mod mem;
 mod memory;
 mod memory_kernels;

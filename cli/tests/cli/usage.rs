@@ -44,7 +44,7 @@ fn completions_name_every_verb_for_every_shell() {
 }
 
 /// The verbs in the help text.
-fn verbs(help: &str) -> Vec<&str> {
+pub(crate) fn verbs(help: &str) -> Vec<&str> {
     help.lines()
         .skip_while(|line| !line.starts_with("Verbs:") && !line.starts_with("Commands:"))
         .skip(1)
@@ -53,22 +53,6 @@ fn verbs(help: &str) -> Vec<&str> {
         .filter_map(|line| line.split_whitespace().next())
         .filter(|verb| *verb != "help")
         .collect()
-}
-
-#[test]
-fn manual_has_a_page_for_each_verb() {
-    let dir = tempfile::tempdir().unwrap();
-    let to = dir.path().to_str().unwrap();
-    run(["man", to]).expect(0);
-    let help = run(["--help"]).expect(0);
-    for verb in verbs(help.text()) {
-        let page = dir.path().join(format!("livecore-{verb}.1"));
-        let text = std::fs::read_to_string(&page).unwrap();
-        assert!(text.contains(".SH SYNOPSIS"), "{verb}");
-    }
-    let page = run(["man"]).expect(0);
-    assert!(page.text().contains(".TH livecore 1"));
-    run(["man", "/dev/null/directory"]).expect(1);
 }
 
 /// `livecore … | head -c 0` must end like any other program in a pipeline.
