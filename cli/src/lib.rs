@@ -13,6 +13,7 @@
 
 mod about;
 mod args;
+mod crash;
 mod crash_directory;
 mod describe;
 mod dump_args;
@@ -119,7 +120,7 @@ pub fn run(
         _ => Form::Text,
     };
     let mut session = Session::new(out, err, env, (detail, form), show);
-    let result = cli.verb.select_dump(&session).and_then(|()| {
+    let result = cli.verb.select_dump(&mut session).and_then(|()| {
         let opened = begin(&cli, &mut session.env, form)?;
         verb::run(&cli.verb, opened, &mut session)
     });

@@ -1,5 +1,7 @@
 //! Work on many items, on all CPUs, with results in order.
 
+use std::num::NonZeroUsize;
+
 use rayon::prelude::*;
 
 use crate::failure::Failure;
@@ -19,6 +21,24 @@ pub(crate) fn in_order<T: Sync, R: Send>(
     }
     for batch in items.chunks(BATCH) {
         let results: Vec<R> = batch.par_iter().map(&work).collect();
+        for (item, result) in batch.iter().zip(results) {
+            each(item, result)?;
+        }
+    }
+    Ok(())
+}
+
+/// Like [`in_order`], on at most `threads` CPUs.
+pub(crate) fn in_order_on<T: Sync, R: Send>(
+    threads: NonZeroUsize,
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+    mut each: impl FnMut(&T, R) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
+    let pool = pool.build().map_err(Failure::could_not)?;
+    for batch in items.chunks(BATCH) {
+        let results: Vec<R> = pool.install(|| batch.par_iter().map(&work).collect());
         for (item, result) in batch.iter().zip(results) {
             each(item, result)?;
         }

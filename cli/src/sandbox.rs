@@ -99,8 +99,23 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
             }
             files.kernel(args.kernel.as_deref());
         }
+        Verb::Group(args) => {
+            args.dumps.iter().for_each(|path| files.dump(path));
+            for directory in args.dumps.iter().filter(|path| path.is_dir()) {
+                files.links(directory, args.recursive);
+            }
+            // Thousands of files are in few directories.
+            files.0.read.sort();
+            files.0.read.dedup();
+            files.kernel(None);
+            files.kernels(&args.kernel_path);
+        }
         Verb::List(args) => {
             files.dump(&args.directory);
+            if args.signatures {
+                files.kernel(None);
+                files.kernels(&args.kernel_path);
+            }
             if args.prune {
                 files.0.write.push(args.directory.clone());
             }

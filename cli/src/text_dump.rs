@@ -6,9 +6,11 @@ use std::path::Path;
 use livecore_compress::Codec;
 use livecore_defs::text::printable;
 use livecore_defs::textdump::{DDB, MSGBUF, PANIC, VERSION};
+use livecore_kernel::Signature;
 use livecore_minidump::textdump::TextDump;
 use serde::Serialize;
 
+use crate::crash::SignatureFacts;
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::text::{Bytes, without_command};
@@ -32,6 +34,7 @@ pub(crate) struct TextFacts {
     dumptime: Option<u64>,
     members: Vec<Member>,
     panic: Option<String>,
+    signature: Option<SignatureFacts>,
     version: Option<String>,
     ddb: Option<Vec<String>>,
     message_buffer: Option<Vec<String>>,
@@ -86,6 +89,7 @@ impl TextFacts {
                 })
                 .collect(),
             panic: text(PANIC)?,
+            signature: None,
             version: text(VERSION)?,
             ddb: None,
             message_buffer: None,
@@ -100,6 +104,9 @@ impl TextFacts {
         count: usize,
         session: &Session<'_>,
     ) -> Result<Self, Failure> {
+        let panic = self.panic.as_deref().map(str::as_bytes);
+        let signature = Signature::new(panic, []);
+        self.signature = signature.as_ref().map(SignatureFacts::from);
         self.ddb = member(dump, DDB, path, session)?.map(|text| lines(&text));
         self.message_buffer = member(dump, MSGBUF, path, session)?.map(|text| {
             let mut lines = lines(&text);
@@ -107,6 +114,11 @@ impl TextFacts {
             lines
         });
         Ok(self)
+    }
+
+    /// The signature of the crash.
+    pub(crate) fn signature(&self) -> Option<&SignatureFacts> {
+        self.signature.as_ref()
     }
 
     /// Prints the facts as text. `ci`: standard output is the log of a CI job.
@@ -135,6 +147,9 @@ impl TextFacts {
             ("panic", &self.panic),
         ] {
             line(name, value.as_deref().unwrap_or("unknown"))?;
+        }
+        if let Some(signature) = &self.signature {
+            line("signature", &signature.id)?;
         }
         for member in &self.members {
             line(

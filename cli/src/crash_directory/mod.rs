@@ -7,6 +7,7 @@ pub(crate) use one::{DEFAULT, one};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::id::Id;
 use crate::session::Session;
@@ -19,6 +20,15 @@ pub(crate) enum Entry {
     Unreadable(PathBuf, io::Error),
 }
 
+impl Entry {
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Dump(path) | Self::Unreadable(path, _) => path,
+        }
+    }
+}
+
 /// Which files to find.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Search {
@@ -26,6 +36,29 @@ pub(crate) struct Search {
     pub recursive: bool,
     /// Include files with any name.
     pub all: bool,
+    /// Include only files that were modified at this time or later.
+    pub since: Option<SystemTime>,
+}
+
+/// Replaces each directory with the dumps in it. An empty directory is not a failure: the machine
+/// may never have crashed.
+pub(crate) fn expand(paths: &[PathBuf], search: Search, session: &Session<'_>) -> Vec<Entry> {
+    let mut all = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            all.push(Entry::Dump(path.clone()));
+            continue;
+        }
+        match dumps(path, search, session) {
+            Ok(dumps) if dumps.is_empty() => session.voice.say(
+                Id::NoDumps,
+                format_args!("{}: no dumps found", path.display()),
+            ),
+            Ok(dumps) => all.extend(dumps),
+            Err(e) => all.push(Entry::Unreadable(path.clone(), e)),
+        }
+    }
+    all
 }
 
 /// Finds the dumps in a directory, sorted by name and number: `livecore.N`, `vmcore.N` and
@@ -79,7 +112,11 @@ pub(crate) fn dumps(
     let named = names
         .into_iter()
         .filter_map(|(_, path)| match path.metadata() {
-            Ok(found) if found.is_file() => Some(Entry::Dump(path)),
+            Ok(found) if found.is_file() => {
+                let modified = found.modified();
+                let is_older = |since| modified.is_ok_and(|time| time < since);
+                (!search.since.is_some_and(is_older)).then_some(Entry::Dump(path))
+            }
             Ok(found) if found.is_dir() => None,
             // Reading a pipe without a writer would block.
             Ok(_) => {

@@ -22,6 +22,7 @@ pub(crate) mod dmesg;
 pub(crate) mod drgn;
 pub(crate) mod export;
 pub(crate) mod gdb;
+pub(crate) mod group;
 pub(crate) mod info;
 pub(crate) mod kgdb;
 mod kgdb_guard;
@@ -170,6 +171,8 @@ pub enum Verb {
     Threads(threads::Args),
     /// Summarize a crash: panic, CPUs, processes, messages
     Triage(triage::Args),
+    /// Group crashes by signature
+    Group(group::Args),
     /// Unpack a dump for kgdb(1), crashinfo(8) and libkvm
     Export(export::Args),
     /// Run kgdb(1) or crashinfo(8) on any dump
@@ -264,12 +267,16 @@ impl Verb {
         })
     }
 
-    /// Replaces a directory in place of a dump with one of its dumps, and prints its name.
+    /// Replaces a directory in place of a dump with one of its dumps, and prints its name. Reads the
+    /// list of dumps of `group`.
     ///
     /// # Errors
     ///
-    /// See [`NumberArg::select`].
-    pub(crate) fn select_dump(&mut self, session: &Session<'_>) -> Result<(), Failure> {
+    /// See [`NumberArg::select`] and [`group::Args::read_list`].
+    pub(crate) fn select_dump(&mut self, session: &mut Session<'_>) -> Result<(), Failure> {
+        if let Self::Group(args) = self {
+            return args.read_list(session);
+        }
         if let Some((path, number)) = self.dump_mut()
             && number.select(path)?
         {
@@ -316,6 +323,7 @@ pub(crate) fn run(verb: &Verb, opened: Opened, session: &mut Session<'_>) -> Res
         Verb::Info(args) => info::run(args, session),
         Verb::Read(args) => read::run(args, session),
         Verb::Triage(args) => triage::run(args, session),
+        Verb::Group(args) => group::run(args, session),
         Verb::Export(args) => export::run(args, session),
         Verb::Kgdb(args) => kgdb::run(args, session),
         Verb::Mem(args) => mem::run(args, session),

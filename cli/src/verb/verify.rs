@@ -128,7 +128,12 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     };
     let kernel = kernel.as_ref().map(ElfFacts);
     let kernel = kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts);
-    let asked = expand(args, session);
+    let search = Search {
+        recursive: args.recursive,
+        all: args.all,
+        since: None,
+    };
+    let asked = crash_directory::expand(&args.dumps, search, session);
     let mut summary = Summary::default();
     let mut reports = Vec::new();
     verify_all(args, &asked, kernel, format, session, |done, session| {
@@ -323,29 +328,4 @@ fn could_not(path: &Path, failure: Failure, args: &Args) -> Box<Done> {
     };
     let failure = Some(failure.about(path));
     Box::new(Done { report, failure })
-}
-
-/// Replaces each directory with the dumps in it. An empty directory is not a failure: the machine
-/// may never have crashed.
-fn expand(args: &Args, session: &Session<'_>) -> Vec<Entry> {
-    let search = Search {
-        recursive: args.recursive,
-        all: args.all,
-    };
-    let mut all = Vec::new();
-    for path in &args.dumps {
-        if !path.is_dir() {
-            all.push(Entry::Dump(path.clone()));
-            continue;
-        }
-        match crash_directory::dumps(path, search, session) {
-            Ok(dumps) if dumps.is_empty() => session.voice.say(
-                Id::NoDumps,
-                format_args!("{}: no dumps found", path.display()),
-            ),
-            Ok(dumps) => all.extend(dumps),
-            Err(e) => all.push(Entry::Unreadable(path.clone(), e)),
-        }
-    }
-    all
 }

@@ -16,6 +16,7 @@ mod every_kind;
 mod examples;
 mod foreign;
 mod grid;
+mod group;
 mod guest;
 mod guests;
 mod guests_amd64;

@@ -6,15 +6,13 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use livecore_minidump::encryption;
-use livecore_minidump::info::{self, Info};
-use livecore_minidump::{AnyDump, HeaderOrigin, KernelDumpHeader, OpenOptions};
+use livecore_minidump::info;
 use livecore_verify::{Depth, Options, Report, Verdict};
 use serde::Serialize;
 
+use crate::crash::{Facts, Reader, SignatureFacts};
 use crate::crash_directory::{companion_of, dump_name};
 use crate::failure::Failure;
-use crate::input;
 use crate::session::Session;
 use crate::verifier::Subject;
 
@@ -50,6 +48,8 @@ pub(super) struct Listed {
     /// Of all files of the dump.
     pub(super) disk_size: u64,
     pub(super) panic: Option<String>,
+    /// With `--signatures`.
+    pub(super) signature: Option<SignatureFacts>,
     pub(super) check: Check,
     /// The dump and the files that belong to it.
     pub(super) files: Vec<String>,
@@ -108,12 +108,18 @@ impl Check {
 }
 
 impl Inventory {
-    /// Reads the directory and the start and the end of each dump.
+    /// Reads the directory and the start and the end of each dump; with `signatures`, also the
+    /// backtraces.
     ///
     /// # Errors
     ///
     /// The directory cannot be read, or a signal stops the work.
-    pub(super) fn read(directory: &Path, session: &mut Session<'_>) -> Result<Self, Failure> {
+    pub(super) fn read(
+        directory: &Path,
+        signatures: bool,
+        reader: &Reader,
+        session: &mut Session<'_>,
+    ) -> Result<Self, Failure> {
         let about = |e: std::io::Error| Failure::from(e).about(directory);
         let mut sets = BTreeMap::<String, Vec<Found>>::new();
         let mut dumps = Vec::new();
@@ -152,7 +158,7 @@ impl Inventory {
             if session.env.interrupt.raised().is_some() {
                 return Err(livecore_compress::Error::Cancelled.into());
             }
-            let listed = inventory.listed(name, number, session);
+            let listed = inventory.listed(name, number, signatures, reader, session);
             inventory.dumps.push(listed);
         }
         inventory
@@ -166,7 +172,14 @@ impl Inventory {
     }
 
     /// The properties of the dump `name`.
-    fn listed(&self, name: String, number: u64, session: &mut Session<'_>) -> Listed {
+    fn listed(
+        &self,
+        name: String,
+        number: u64,
+        signatures: bool,
+        reader: &Reader,
+        session: &mut Session<'_>,
+    ) -> Listed {
         let path = self.directory.join(&name);
         let set = info::name_after_prefix(&name)
             .unwrap_or_default()
@@ -176,11 +189,17 @@ impl Inventory {
         let of_dump = |other: &str| other == name || dump_name(other).is_none();
         let own = files.iter().find(|(other, _)| *other == name);
         let check = self.check(&name, Depth::Quick, session);
-        let facts = Facts::of(&path, session);
-        let (time, time_origin) = match (facts.time, own) {
-            (Some(known), _) => known,
-            (None, Some((_, found))) => (u64::try_from(found.mtime()).unwrap_or(0), "file"),
-            (None, None) => (0, "file"),
+        let is_file = path.metadata().is_ok_and(|found| found.is_file());
+        // Reading a pipe would block.
+        let opened = is_file.then(|| reader.open(&path));
+        let facts = match &opened {
+            Some(opened) => Facts::of(&path, opened, reader),
+            None => Facts::unknown().with_info(&path),
+        };
+        let (time, time_origin) = facts.time_or_file(&path);
+        let signature = match opened.filter(|_| signatures) {
+            Some(opened) => reader.signature(&opened, &facts, &path),
+            None => None,
         };
         Listed {
             number,
@@ -197,6 +216,7 @@ impl Inventory {
                 .map(|(_, found)| disk_size(found))
                 .sum(),
             panic: facts.panic,
+            signature: signature.as_ref().map(SignatureFacts::from),
             check,
             files: files
                 .iter()
@@ -241,104 +261,4 @@ impl Inventory {
 /// Disk space of a file.
 pub(super) fn disk_size(found: &Metadata) -> u64 {
     found.blocks().saturating_mul(512)
-}
-
-/// What a dump or its info file states.
-#[derive(Default)]
-struct Facts {
-    kind: &'static str,
-    time: Option<(u64, &'static str)>,
-    hostname: Option<String>,
-    panic: Option<String>,
-}
-
-impl Facts {
-    fn of(path: &Path, session: &mut Session<'_>) -> Self {
-        let is_file = path.metadata().is_ok_and(|found| found.is_file());
-        let facts = match is_file {
-            true => Self::of_dump(path, session),
-            false => Self::unknown(),
-        };
-        if facts.time.is_some() {
-            return facts;
-        }
-        let info = info::path_of(path).and_then(|info| info::read(info).ok());
-        match info.and_then(|bytes| Info::parse(&String::from_utf8_lossy(&bytes))) {
-            Some(info) => Self {
-                time: info.seconds().map(|time| (time, "info")),
-                hostname: Some(info.hostname),
-                panic: facts.panic.or(Some(info.panic_string)),
-                ..facts
-            },
-            None => facts,
-        }
-    }
-
-    fn unknown() -> Self {
-        Self {
-            kind: "unknown",
-            ..Self::default()
-        }
-    }
-
-    fn of_dump(path: &Path, session: &mut Session<'_>) -> Self {
-        if let Ok(Some(dump)) = input::text_dump(path, session) {
-            let panic = dump.text(livecore_defs::textdump::PANIC, session.env.memory / 4);
-            let panic = panic.ok().flatten().map(|text| text.trim_end().to_owned());
-            let facts = dump.header().map(Self::of_header).unwrap_or_default();
-            return Self {
-                kind: "text",
-                panic: panic.or(facts.panic),
-                ..facts
-            };
-        }
-        let options = OpenOptions::new()
-            .stream(session.stream_options(None))
-            .bitmap_limit(session.env.memory)
-            .key(session.env.key.clone());
-        let opened = AnyDump::open(path, &options);
-        match &opened {
-            Ok(dump) => {
-                let header = dump.envelope().kerneldumpheader();
-                let facts = header.map(Self::of_header).unwrap_or_default();
-                let of_info = matches!(dump.envelope().header_origin(), HeaderOrigin::Info(_));
-                let origin = if of_info { "info" } else { "header" };
-                Self {
-                    kind: dump.kind(),
-                    time: facts.time.map(|(time, _)| (time, origin)),
-                    ..facts
-                }
-            }
-            Err(livecore_minidump::Error::Encrypted { .. }) => {
-                let key_file = encryption::key_file(path).ok().flatten();
-                let file = fs::File::open(path).ok();
-                let found = file.and_then(|file| {
-                    let source: std::sync::Arc<dyn livecore_compress::ReadAt> =
-                        std::sync::Arc::new(file);
-                    let options = session.stream_options(None);
-                    encryption::locate(&source, key_file.as_ref(), &options)
-                        .ok()
-                        .flatten()
-                });
-                let header = found.and_then(|found| found.header);
-                Self {
-                    kind: "encrypted",
-                    ..header
-                        .map(|(header, _)| Self::of_header(&header))
-                        .unwrap_or_default()
-                }
-            }
-            Err(_) => Self::unknown(),
-        }
-    }
-
-    fn of_header(header: &KernelDumpHeader) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        Self {
-            kind: "unknown",
-            time: (header.dumptime > 0).then_some((header.dumptime, "header")),
-            hostname: Some(text(&header.hostname)),
-            panic: Some(text(&header.panicstring)),
-        }
-    }
 }

@@ -11,6 +11,7 @@ use livecore_defs::text::printable;
 use livecore_minidump::info;
 use serde::Serialize;
 
+use crate::crash::Reader;
 use crate::crash_directory::DEFAULT;
 use crate::failure::Failure;
 use crate::id::Id;
@@ -48,6 +49,15 @@ pub struct Args {
     /// Directory with dumps
     #[arg(value_name = "DIR", default_value = DEFAULT)]
     pub directory: PathBuf,
+    /// Print crash signatures (docs/signatures.md)
+    ///
+    /// Searches for the kernel of each dump and reads the backtrace. Without a matching kernel, the
+    /// signature has the panic message only.
+    #[arg(long)]
+    pub signatures: bool,
+    /// Kernel file, or directory to search; may be repeated
+    #[arg(long, value_name = "PATH", requires = "signatures")]
+    pub kernel_path: Vec<PathBuf>,
     /// Remove old dumps
     #[arg(help_heading = "Removing dumps", long, requires = "limit")]
     pub prune: bool,
@@ -97,7 +107,8 @@ struct Answer<'a> {
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let mut inventory = Inventory::read(&args.directory, session)?;
+    let reader = Reader::new(session, session.env.memory, &args.kernel_path);
+    let mut inventory = Inventory::read(&args.directory, args.signatures, &reader, session)?;
     let pruned = match args.prune {
         true => Some(prune::run(args, &mut inventory, session)?),
         false => None,
@@ -119,11 +130,15 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         let line = format_args!("{}: no dumps found", args.directory.display());
         session.voice.say(Id::NoDumps, line);
     }
-    print(&inventory, session)
+    print(&inventory, args.signatures, session)
 }
 
 /// Prints a table.
-fn print(inventory: &Inventory, session: &mut Session<'_>) -> Result<(), Failure> {
+fn print(
+    inventory: &Inventory,
+    signatures: bool,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     const TITLES: [&str; 7] = ["N", "TIME", "HOST", "KIND", "SIZE", "CHECK", "FILES"];
     let row = |dump: &Listed| {
         [
@@ -145,19 +160,23 @@ fn print(inventory: &Inventory, session: &mut Session<'_>) -> Result<(), Failure
         }
     }
     let out = &mut session.out;
-    let mut line = |cells: [&str; 7], last: &str| {
+    let mut line = |cells: [&str; 7], signature: &str, last: &str| {
         for (cell, width) in cells.iter().zip(widths) {
             write!(out, "{cell:width$}  ")?;
+        }
+        if signatures {
+            write!(out, "{signature:34}  ")?;
         }
         writeln!(out, "{last}")
     };
     if !rows.is_empty() {
-        line(TITLES, "PANIC")?;
+        line(TITLES, "SIGNATURE", "PANIC")?;
     }
     for (row, dump) in rows.iter().zip(&inventory.dumps) {
         let panic = dump.panic.as_deref().filter(|panic| !panic.is_empty());
         let panic = panic.map_or_else(|| "-".into(), |panic| printable(panic).to_string());
-        line(row.each_ref().map(String::as_str), &panic)?;
+        let signature = dump.signature.as_ref().map_or("-", |found| &found.id);
+        line(row.each_ref().map(String::as_str), signature, &panic)?;
     }
     if !inventory.without_dump.is_empty() {
         let names = inventory.without_dump.join(", ");

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use livecore_kernel::{Context, Frame, Kernel, Pair, Thread};
+use livecore_kernel::{Context, Frame, Kernel, Pair, Signature, Thread};
 use livecore_minidump::{AnyDump, Architecture, KernelDumpHeader, MessageBuffer, VirtAddr};
 use serde::{Serialize, Serializer};
 
+use crate::crash::SignatureFacts;
 use crate::json::Hex;
 
 /// The longest kernel string that is read.
@@ -38,6 +39,7 @@ pub(super) struct Triage {
     pub(super) pages: Option<u64>,
     pub(super) hostname: Option<String>,
     pub(super) panic: Option<String>,
+    pub(super) signature: Option<SignatureFacts>,
     /// Whether the kernel has not panicked.
     #[serde(skip)]
     pub(super) no_panic: bool,
@@ -118,17 +120,23 @@ impl Triage {
                 None
             }
         };
-        match pair {
+        let header = dump.envelope().kerneldumpheader();
+        let message = header.map(|header| &header.panicstring[..]);
+        let signature = match pair {
             Some(pair) => {
                 let kernel = pair.kernel().detailed();
                 let problems = kernel.types().into_iter().flat_map(|t| &t.problems);
                 triage.missing.extend(problems.cloned());
                 triage.add_kernel(&kernel, asked.all);
+                kernel.signature(message)
             }
-            None => triage
-                .missing
-                .push("processes, CPUs, uptime: no kernel file; use --kernel ELF".into()),
-        }
+            None => {
+                let what = "processes, CPUs, uptime: no kernel file; use --kernel ELF";
+                triage.missing.push(what.into());
+                Signature::new(message, [])
+            }
+        };
+        triage.signature = signature.as_ref().map(SignatureFacts::from);
         triage
     }
 
@@ -148,6 +156,7 @@ impl Triage {
             pages: Some(dump.page_count()),
             hostname: text(|h| &h.hostname),
             panic: text(|h| &h.panicstring),
+            signature: None,
             no_panic: false,
             version: text(|h| &h.versionstring),
             dumped: header

@@ -3,6 +3,9 @@
 mod facts;
 mod text;
 
+use std::io::Write;
+
+use crate::crash::SignatureFacts;
 use crate::dump_args::DumpArg;
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
@@ -40,6 +43,11 @@ pub struct Args {
     /// Print backtraces of all threads [default: threads on a CPU]
     #[arg(long)]
     pub all: bool,
+    /// Print the text whose digest is the signature
+    ///
+    /// docs/signatures.md describes it.
+    #[arg(long, conflicts_with = "json")]
+    pub signature: bool,
     /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
@@ -50,9 +58,10 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     if let Some(dump) = input::text_dump(args.dump.path(), session)? {
         let facts = TextFacts::of(&dump, args.dump.path(), session)?;
         let facts = facts.with_contents(&dump, args.dump.path(), args.lines, session)?;
-        match args.json {
-            true => crate::json::print(&facts, &mut session.out)?,
-            false => facts.print(session.env.ci, &mut session.out)?,
+        match (args.signature, args.json) {
+            (true, _) => print_text(facts.signature(), args, session)?,
+            (_, true) => crate::json::print(&facts, &mut session.out)?,
+            _ => facts.print(session.env.ci, &mut session.out)?,
         }
         return text_dump::check(&dump, args.dump.path());
     }
@@ -68,9 +77,26 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         ci: session.env.ci,
     };
     let triage = Triage::of(&asked, &dump, pair.as_ref());
-    if args.json {
+    if args.signature {
+        print_text(triage.signature.as_ref(), args, session)
+    } else if args.json {
         Ok(crate::json::print(&triage, &mut session.out)?)
     } else {
         Ok(text::print(&triage, &mut session.out)?)
+    }
+}
+
+/// Prints the canonical text of a signature.
+fn print_text(
+    signature: Option<&SignatureFacts>,
+    args: &Args,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    match signature {
+        Some(signature) => Ok(session.out.write_all(signature.text.as_bytes())?),
+        None => {
+            let what = "no signature: neither a panic message nor a backtrace is known";
+            Err(Failure::could_not(what).about(args.dump.path()))
+        }
     }
 }

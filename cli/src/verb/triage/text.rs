@@ -44,6 +44,9 @@ pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
         None => "unknown",
     };
     line("panic", panic)?;
+    if let Some(signature) = &triage.signature {
+        line("signature", &signature.id)?;
+    }
 
     if !triage.cpus.is_empty() {
         writeln!(out, "\nCPUs:")?;
