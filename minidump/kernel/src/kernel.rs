@@ -106,6 +106,11 @@ impl<'a> Kernel<'a> {
         }
     }
 
+    /// The displacement of the kernel from its linked addresses, modulo 2^64.
+    pub fn displacement(&self) -> u64 {
+        self.displacement
+    }
+
     /// The kernel file.
     pub fn elf(&self) -> &KernelElf {
         &self.elf

@@ -48,6 +48,8 @@ pub struct Symbol {
     pub absolute: bool,
     /// Its kind.
     pub kind: SymbolKind,
+    /// Whether it is global or weak, and not local to one source file.
+    pub global: bool,
 }
 
 /// Linked contents of a kernel.
@@ -67,7 +69,6 @@ struct Entry {
     /// The address of its code: the value of a symbol in an executable section (or in a file without
     /// sections), or the address in a function descriptor.
     code: Option<u64>,
-    global: bool,
 }
 
 /// A kernel's ELF file.
@@ -169,7 +170,7 @@ impl KernelElf {
         let mut by_name: Vec<u32> = (0..self.symbols.len() as u32).collect();
         by_name.sort_by(|&a, &b| {
             let (a, b) = (&self.symbols[a as usize], &self.symbols[b as usize]);
-            (self.name_bytes(a), b.global).cmp(&(self.name_bytes(b), a.global))
+            (self.name_bytes(a), b.symbol.global).cmp(&(self.name_bytes(b), a.symbol.global))
         });
         let mut by_value: Vec<u32> = (0..self.symbols.len() as u32)
             .filter(|&i| {
@@ -191,7 +192,7 @@ impl KernelElf {
                 entry.code,
                 entry.symbol.kind == SymbolKind::Function,
                 entry.symbol.size,
-                entry.global,
+                entry.symbol.global,
             )
         });
         // Without readable descriptors, only labels of assembly code remain, and all other code would
@@ -441,6 +442,7 @@ fn read_symbols(
                         STT_NOTYPE => SymbolKind::Label,
                         _ => SymbolKind::Other,
                     },
+                    global: sym.st_bind() != STB_LOCAL,
                 },
                 code: match descriptors.filter(|d| d.contains(sym.st_value)) {
                     Some(descriptors) => descriptors.code(sym.st_value),
@@ -449,7 +451,6 @@ fn read_symbols(
                         .is_none_or(|s| s.flags & SHF_EXECINSTR != 0)
                         .then_some(sym.st_value),
                 },
-                global: sym.st_bind() != STB_LOCAL,
             })
         })
         .collect();
