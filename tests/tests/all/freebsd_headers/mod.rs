@@ -585,9 +585,9 @@ fn vm_pages(constants: &mut Constants) {
 }
 
 /// Whether the values of a header have no public constants: limits, and the other fields of x86, arm
-/// and powerpc64.
+/// and powerpc64. minidump/libkvm compares the structures of libkvm.
 fn without_constants(machine: &str, header: &str) -> bool {
-    header == "machine/vmparam.h"
+    ["machine/vmparam.h", "sys/nlist_aout.h"].contains(&header)
         || ["machine/pcb.h", "machine/frame.h"].contains(&header)
             && !["arm64", "riscv"].contains(&machine)
 }
