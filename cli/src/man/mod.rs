@@ -81,6 +81,10 @@ fn page(name: &str, section: u8, write: impl FnOnce(&mut Mdoc)) -> Page {
     page.raw(".Os");
     write(&mut page);
     let mut text = page.finish();
+    if text.contains("\n.TS\n") {
+        // For man(1) of groff, which runs tbl(1) only then.
+        text.insert_str(0, "'\\\" t\n");
+    }
     let mut see = Mdoc::default();
     see.section("SEE ALSO");
     let references = match name {

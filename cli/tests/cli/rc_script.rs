@@ -1,4 +1,5 @@
-//! The rc.d script that takes savecore(8)'s place, run by sh with stand-ins for rc.subr(8).
+//! The scripts for FreeBSD: the one of rc.d that takes savecore(8)'s place, run by sh with stand-ins for
+//! rc.subr(8), and the one of periodic(8).
 
 use std::fs;
 use std::io::Write as _;
@@ -6,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::harness::{names, testdata};
+use crate::harness::{machine, names, run, testdata};
 use crate::save::{MINIDUMP, Place};
 
 /// The functions of rc.subr(8) that the script uses: the order of calls is that of FreeBSD's.
@@ -185,4 +186,49 @@ fn script_has_the_order_of_savecores_and_no_other_interpreter() {
         .arg(Path::new(&script))
         .status();
     assert!(status.unwrap().success());
+}
+
+/// Runs the script of periodic(8) with these settings.
+fn daily(settings: &[(&str, &str)]) -> (Option<i32>, String) {
+    let output = Command::new("sh")
+        .arg(testdata().join("../.packaging/freebsd/490.livecore"))
+        .env("daily_livecore_program", env!("CARGO_BIN_EXE_livecore"))
+        .envs(settings.iter().copied())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), text)
+}
+
+#[test]
+fn daily_script_lists_and_prunes_and_returns_the_codes_of_periodic() {
+    let dir = tempfile::tempdir().unwrap();
+    let crash = dir.path().to_str().unwrap();
+    let tiny = machine("tiny");
+    for _ in 0..2 {
+        run(["take", "--machine", tiny.to_str().unwrap(), "-o", crash]).expect(0);
+    }
+    assert_eq!(
+        daily(&[("daily_livecore_dir", crash)]),
+        (Some(0), String::new())
+    );
+    let enabled = [
+        ("daily_livecore_enable", "YES"),
+        ("daily_livecore_dir", crash),
+    ];
+    let (code, text) = daily(&enabled);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("livecore.0.zst") && text.contains("livecore.1.zst"),
+        "{text}"
+    );
+    let limits = ("daily_livecore_limits", "--keep 1");
+    let (code, text) = daily(&[enabled[0], enabled[1], limits]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        !names(dir.path()).contains(&"livecore.0.zst".into()),
+        "{text}"
+    );
+    let (code, text) = daily(&[enabled[0], ("daily_livecore_dir", "/no/such/directory")]);
+    assert_eq!(code, Some(3), "{text}");
 }
