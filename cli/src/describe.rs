@@ -215,7 +215,7 @@ impl Describe for KernelError {
                 found,
                 expected,
             } => Description::of_contents(Id::Broken, what, &format!("{found:#x}"), expected),
-            Self::UnknownMachine(_) => Id::Unsupported.into(),
+            Self::UnknownMachine(_) | Self::NoMember(_) => Id::Unsupported.into(),
             _ => Id::Failed.into(),
         }
     }

@@ -225,6 +225,7 @@ fn warnings() -> Vec<Warning> {
 fn kernel() -> Vec<KernelError> {
     vec![
         KernelError::NoSymbol("allproc".into()),
+        KernelError::NoMember("thread.td_blocked".into()),
         KernelError::Unreadable {
             what: "allproc".into(),
             at: VirtAddr(0xffff_ffff_8100_0000),

@@ -18,6 +18,7 @@
 //! | [`trapframe`]    | registers in `struct trapframe`, and trap entry points             |
 //! | [`prstatus`]     | registers in the notes of ELF cores                                |
 //! | [`cpu`]          | registers of a CPU in memory images and QEMU's monitor             |
+//! | [`lock`]         | locks, their owner words, and waiting threads                      |
 //! | [`vm_page`]      | `struct vm_page` and its flag for pages not to dump                |
 //! | [`pmap`]         | the page-table root in `struct pmap`                               |
 //! | [`disk`]         | partition tables: MBR, GPT, BSD labels                             |
@@ -40,6 +41,7 @@ mod field;
 pub mod foreign;
 pub mod i386;
 pub mod kerneldump;
+pub mod lock;
 pub mod minidump;
 pub mod mips;
 pub mod msgbuf;

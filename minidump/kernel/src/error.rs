@@ -9,6 +9,9 @@ pub enum KernelError {
     /// The kernel file has no such symbol.
     #[error("the kernel file has no symbol {0}")]
     NoSymbol(String),
+    /// A member's offset is unknown: the kernel file has no type information about it.
+    #[error("the kernel file has no type information about {0}")]
+    NoMember(String),
     /// Memory cannot be read.
     #[error("{what} at {at}: {source}")]
     Unreadable {

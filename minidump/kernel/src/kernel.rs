@@ -89,7 +89,13 @@ impl<'a> Kernel<'a> {
     /// This takes time.
     #[must_use]
     pub fn detailed(self) -> Self {
-        let types = Types::read(&self.elf, &STRUCTURES);
+        self.detailed_with(&[])
+    }
+
+    /// As [`Kernel::detailed`], with type information about the structures `more` too.
+    #[must_use]
+    pub fn detailed_with(self, more: &[&str]) -> Self {
+        let types = Types::read(&self.elf, &[&STRUCTURES, more].concat());
         let kernel = self.with_types(Arc::new(types));
         // Without a module list, only the kernel's own functions are known.
         let modules = kernel.modules().unwrap_or_default();
