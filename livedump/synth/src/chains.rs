@@ -1,6 +1,6 @@
 //! The call chains on the machine's stacks.
 
-use super::description::{Doing, Thread};
+use super::description::{Doing, LockClass, Thread};
 
 /// A call chain, innermost function first. After a trap entry the interrupted function follows.
 pub(crate) type Chain = Vec<&'static str>;
@@ -254,8 +254,24 @@ pub(crate) fn in_debugger(dumping: &[&'static str]) -> Chain {
     ["kdb_enter"].iter().chain(panicked).copied().collect()
 }
 
-/// Returns every chain: a kernel needs functions and calls for all of them.
-fn all(names: &Names) -> Vec<Chain> {
+/// Returns the chain of a thread that waits for a lock.
+pub(crate) fn blocked(names: &Names, class: LockClass, user: bool) -> Chain {
+    let waiting: &[&'static str] = match class {
+        LockClass::Mutex => &["turnstile_wait", "__mtx_lock_sleep"],
+        LockClass::Rwlock => &["turnstile_wait", "__rw_wlock_hard"],
+        LockClass::Sx => &["sleepq_wait", "_sx_xlock_hard"],
+        LockClass::Lockmgr => &["sleepq_wait", "sleeplk", "lockmgr_xlock_hard"],
+    };
+    let caller: &[&'static str] = match user {
+        true => &["kern_kldload", "sys_kldload"],
+        false => &["taskqueue_run_locked", "taskqueue_thread_loop"],
+    };
+    join(&[&SWITCH, waiting, caller, names.tail(user)])
+}
+
+/// Returns every chain: a kernel needs functions and calls for all of them. `locks`: also those of
+/// [`blocked`].
+fn all(names: &Names, locks: bool) -> Vec<Chain> {
     let innermost = names.stop[0][0];
     let mut chains = vec![
         vec!["cpu_switch", "sched_switch"],
@@ -264,6 +280,16 @@ fn all(names: &Names) -> Vec<Chain> {
         vec!["kdb_enter", "vpanic"],
     ];
     chains.extend(names.others.iter().map(|name| vec![*name]));
+    for user in [true, false].into_iter().filter(|_| locks) {
+        for class in [
+            LockClass::Mutex,
+            LockClass::Rwlock,
+            LockClass::Sx,
+            LockClass::Lockmgr,
+        ] {
+            chains.push(blocked(names, class, user));
+        }
+    }
     for user in [true, false] {
         for doing in [
             Doing::Fresh,
@@ -296,10 +322,10 @@ fn all(names: &Names) -> Vec<Chain> {
 }
 
 /// Returns the functions in order of first appearance, each with the functions that it calls.
-pub(crate) fn functions(names: &Names) -> Vec<(&'static str, Vec<&'static str>)> {
+pub(crate) fn functions(names: &Names, locks: bool) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut functions: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
     let mut index = std::collections::BTreeMap::new();
-    for chain in all(names) {
+    for chain in all(names, locks) {
         for (i, &name) in chain.iter().enumerate() {
             let at = *index.entry(name).or_insert_with(|| {
                 functions.push((name, Vec::new()));

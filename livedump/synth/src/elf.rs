@@ -145,8 +145,14 @@ impl Names {
     }
 }
 
-/// Writes the file. `machine` is `e_machine`.
-pub(crate) fn write(machine: u16, entry: u64, sections: &[Section], symbols: &[Symbol]) -> Vec<u8> {
+/// Writes the file. `machine` is `e_machine`, `types` the contents of `.SUNW_ctf`.
+pub(crate) fn write(
+    machine: u16,
+    entry: u64,
+    sections: &[Section],
+    symbols: &[Symbol],
+    types: Option<&[u8]>,
+) -> Vec<u8> {
     let class = if machine == EM_386 { ELF32 } else { ELF64 };
     let mut names = Names::new();
     let mut headers = vec![Header::default()];
@@ -231,6 +237,18 @@ pub(crate) fn write(machine: u16, entry: u64, sections: &[Section], symbols: &[S
         align: 1,
         ..Header::default()
     });
+    if let Some(types) = types {
+        let offset = out.align(4);
+        out.bytes.extend(types);
+        headers.push(Header {
+            name: names.add(".SUNW_ctf"),
+            kind: 1,
+            offset,
+            size: types.len() as u64,
+            align: 4,
+            ..Header::default()
+        });
+    }
     let name = names.add(".shstrtab");
     headers.push(Header {
         name,

@@ -196,8 +196,15 @@ struct Body {
     calls: Vec<(usize, String)>,
 }
 
-fn bodies(start: u64, insns: &Code, names: &Names, extra: u32, rng: &mut Rng) -> Vec<Body> {
-    let mut wanted: Vec<(String, Vec<String>)> = chains::functions(names)
+fn bodies(
+    start: u64,
+    insns: &Code,
+    names: &Names,
+    wanted: Vec<(&str, Vec<&str>)>,
+    extra: u32,
+    rng: &mut Rng,
+) -> Vec<Body> {
+    let mut wanted: Vec<(String, Vec<String>)> = wanted
         .into_iter()
         .map(|(name, calls)| (name.into(), calls.into_iter().map(String::from).collect()))
         .collect();
@@ -250,17 +257,20 @@ fn bodies(start: u64, insns: &Code, names: &Names, extra: u32, rng: &mut Rng) ->
     bodies
 }
 
-/// Writes a kernel with symbols, generated code and variables, without debug information.
+/// Writes a kernel with symbols, generated code and variables, without debug information. `types`
+/// are the contents of `.SUNW_ctf`.
 pub(crate) fn symbols(
     description: &Description,
     (insns, names): (&'static Code, &Names),
     start: u64,
     variables: &[Variable],
+    types: Option<Vec<u8>>,
 ) -> Kernel {
     let load = description.load().0;
     let mut rng = Rng::new(description.seed, "kernel");
     let functions = description.kernel.functions;
-    let mut bodies = bodies(start, insns, names, functions, &mut rng);
+    let wanted = chains::functions(names, !description.lock.is_empty());
+    let mut bodies = bodies(start, insns, names, wanted, functions, &mut rng);
     let addresses: BTreeMap<String, u64> = bodies.iter().map(|b| (b.name.clone(), b.at)).collect();
     let mut text = Vec::new();
     for body in &mut bodies {
@@ -386,7 +396,13 @@ pub(crate) fn symbols(
         });
     }
 
-    let elf = elf::write(description.row().elf_machine, start, &sections, &symbols);
+    let elf = elf::write(
+        description.row().elf_machine,
+        start,
+        &sections,
+        &symbols,
+        types.as_deref(),
+    );
     Kernel {
         elf,
         loads: sections

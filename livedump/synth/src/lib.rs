@@ -20,6 +20,7 @@ mod chains;
 mod code;
 mod compiled;
 mod content;
+mod ctf;
 mod description;
 mod elf;
 mod error;
@@ -28,6 +29,7 @@ mod i386_link;
 mod intervals;
 mod kernel;
 mod layout;
+mod locks;
 mod modules;
 mod msgbuf;
 mod port;
@@ -37,6 +39,7 @@ mod rng;
 mod source;
 mod stack;
 mod store;
+mod structures;
 mod tables;
 mod threads;
 mod truth;
@@ -54,14 +57,14 @@ use std::sync::Arc;
 
 pub use architecture::Architecture;
 pub use description::{
-    Bytes, Content, Description, Doing, Giant, Kernel, KernelKind, Kernphys, MAX_SIZE, MIN_SIZE,
-    Memory, Mix, Msgbuf, Process, State, Stoppcbs, Thread,
+    Bytes, Content, Description, Doing, Giant, Kernel, KernelKind, Kernphys, Lock, LockClass,
+    MAX_SIZE, MIN_SIZE, Memory, Mix, Msgbuf, Process, State, Stoppcbs, Thread,
 };
 pub use error::Error;
 pub use layout::Release;
 pub use truth::{
-    Context, Cpu, Dumped, Frame, Mapping, MessageBuffer, Module, Process as ProcessTruth, Prot,
-    Symbol, Thread as ThreadTruth, Truth, UserSpace, Why,
+    Context, Cpu, Dumped, Frame, Lock as LockTruth, Mapping, MessageBuffer, Module,
+    Process as ProcessTruth, Prot, Symbol, Thread as ThreadTruth, Truth, UserSpace, Why,
 };
 pub use write_out::write_out;
 
@@ -122,6 +125,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let version = variables::version(description, description.architecture.name());
     let mut wanted = variables::all(description, &layout, &version);
     wanted.extend(processor.variables(description));
+    wanted.extend(locks::variables(description, &layout));
     let load = description.load().0;
     let mut notes = Vec::new();
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
@@ -175,7 +179,8 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     b.frames.scatter(demand);
 
     let modules = modules::build(&mut b)?;
-    let made = threads::build(&mut b)?;
+    let mut made = threads::build(&mut b)?;
+    let locks = locks::build(&mut b, &mut made.threads)?;
     regions::build(&mut b)?;
     let panic = description.state.panic.clone();
     let msgbuf = msgbuf::build(&mut b, &place, &version, panic.as_deref())?;
@@ -216,6 +221,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         symbols: b.kernel.symbols.clone(),
         processes: made.processes,
         threads: made.threads,
+        locks,
         cpus: made.cpus,
         dumptid: made.dumptid,
         modules,
@@ -257,7 +263,10 @@ fn kernel(
     let auto = description.kernel.kind == KernelKind::Auto;
     if auto && description.architecture != Architecture::Amd64 {
         notes.push("the kernel has no debug information: only amd64 kernels are compiled".into());
-    } else if description.kernel.kind != KernelKind::Symbols {
+    } else if matches!(
+        description.kernel.kind,
+        KernelKind::Compiled | KernelKind::Auto
+    ) {
         match compiled::kernel(compiler, description, layout, space, version, wanted) {
             Err(Error::Compiler { compiler, why }) if auto => {
                 notes.push(format!(
@@ -269,11 +278,16 @@ fn kernel(
     }
     let port = port::of(description);
     let made_of = (port.code(), port.names(description.release()));
+    let types = match description.kernel.kind {
+        KernelKind::Ctf => Some(ctf::section(&structures::all(layout))),
+        _ => None,
+    };
     Ok(kernel::symbols(
         description,
         made_of,
         space.kernstart,
         wanted,
+        types,
     ))
 }
 

@@ -252,7 +252,7 @@ pub(crate) fn functions(release: Release) -> String {
         Release::R10 => &chains::AMD64_10,
         _ => &chains::AMD64,
     };
-    let functions = chains::functions(names);
+    let functions = chains::functions(names, false);
     let mut out = String::new();
     for (name, _) in &functions {
         let _ = writeln!(out, "long {name}(long);");

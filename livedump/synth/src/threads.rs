@@ -309,7 +309,15 @@ fn place_thread(
     };
     let names = b.processor.names(b.description.release());
     let debugger = context == Context::Debugger;
-    let chain = chains::of(names, &described, process.user, dumping, stopped);
+    let class = |lock: &String| {
+        let found = b.description.lock.iter().find(|l| l.name == *lock);
+        found.map(|l| l.class)
+    };
+    let class = described.lock.as_ref().and_then(class);
+    let chain = match class {
+        Some(class) => Some(chains::blocked(names, class, process.user)),
+        None => chains::of(names, &described, process.user, dumping, stopped),
+    };
     let chain = match chain {
         Some(chain) if debugger => Some(chains::in_debugger(&chain)),
         other => other,
@@ -417,6 +425,7 @@ fn place_thread(
         doing,
         cpu: described.cpu,
         wait,
+        lock: None,
         zombie: process.zombie,
         context,
         pcb: VirtAddr(pcb),

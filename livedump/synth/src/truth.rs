@@ -6,7 +6,7 @@ use std::ops::Range;
 use livecore_minidump::{PhysAddr, VirtAddr};
 
 use super::architecture::Architecture;
-use super::description::Doing;
+use super::description::{Doing, LockClass};
 use super::layout::Release;
 
 /// The access that a mapping allows. Reading is always allowed.
@@ -138,6 +138,8 @@ pub struct Thread {
     pub cpu: Option<u32>,
     /// `td_wmesg`.
     pub wait: Option<String>,
+    /// The lock that it waits for.
+    pub lock: Option<String>,
     /// Whether its process is a zombie.
     pub zombie: bool,
     /// The location of its registers.
@@ -148,6 +150,21 @@ pub struct Thread {
     pub registers: Vec<(&'static str, u64)>,
     /// Its call chain, empty if the context is [`Context::Running`].
     pub frames: Vec<Frame>,
+}
+
+/// A lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// Virtual address of its `struct lock_object`.
+    pub va: VirtAddr,
+    /// `lo_name`.
+    pub name: String,
+    /// Its class.
+    pub class: LockClass,
+    /// `td_tid` of its owner.
+    pub owner: Option<u32>,
+    /// Number of threads that share it.
+    pub sharers: u32,
 }
 
 /// A CPU that runs a thread, as the machine's hypervisor sees it.
@@ -276,6 +293,8 @@ pub struct Truth {
     pub processes: Vec<Process>,
     /// All threads: processes newest first as in `allproc`, then zombies.
     pub threads: Vec<Thread>,
+    /// The locks, in the order of the description.
+    pub locks: Vec<Lock>,
     /// CPUs with a running thread, by number.
     pub cpus: Vec<Cpu>,
     /// The dumping thread.

@@ -27,6 +27,7 @@ mod hostile;
 mod images;
 mod kernel_elf;
 mod libkvm;
+mod locks;
 mod netdump;
 mod old_guests;
 mod pages;

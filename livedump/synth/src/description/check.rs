@@ -1,6 +1,6 @@
 //! The limits of particular architectures, and of processes.
 
-use super::{Description, Doing, KernelKind};
+use super::{Description, Doing, KernelKind, LockClass};
 use crate::architecture::Architecture;
 use crate::error::Error;
 use crate::i386_link;
@@ -146,8 +146,65 @@ impl Description {
         Ok(())
     }
 
+    /// Checks the locks, and the threads that own them or wait for them.
+    fn check_locks(&self) -> Result<(), Error> {
+        let mut locks = std::collections::BTreeMap::new();
+        if !self.lock.is_empty()
+            && matches!(self.kernel.kind, KernelKind::Compiled | KernelKind::Auto)
+        {
+            let expected = "ctf or symbols in a machine with locks";
+            return Err(Error::value("kernel.kind", "compiled or auto", expected));
+        }
+        for lock in &self.lock {
+            if lock.name.is_empty() || lock.name.len() > 63 || lock.name.contains('\0') {
+                return Err(Error::value("lock.name", &lock.name, "1 to 63 bytes"));
+            }
+            if locks.insert(lock.name.as_str(), lock).is_some() {
+                return Err(Error::value("lock.name", &lock.name, "a unique name"));
+            }
+            if lock.sharers > 0 && lock.class == LockClass::Mutex {
+                return Err(Error::value("lock.sharers", lock.sharers, "0 for a mutex"));
+            }
+        }
+        let mut owned = std::collections::BTreeSet::new();
+        for process in &self.process {
+            for thread in &process.thread {
+                let wanted = thread.lock.iter().chain(&thread.holds);
+                for name in wanted {
+                    if !locks.contains_key(name.as_str()) {
+                        return Err(Error::value(
+                            "process.thread.lock",
+                            name,
+                            "the name of a lock",
+                        ));
+                    }
+                    if process.count > 1 {
+                        let expected = "no lock in an entry with count";
+                        return Err(Error::value("process.thread.lock", name, expected));
+                    }
+                }
+                let waits = thread.lock.is_some();
+                if waits
+                    && (thread.doing != Doing::Sleeping || thread.wait.is_some() || thread.fault)
+                {
+                    let expected = "a sleeping thread without wait and fault";
+                    return Err(Error::value("process.thread.lock", "set", expected));
+                }
+                for name in &thread.holds {
+                    let shared = locks.get(name.as_str()).is_some_and(|l| l.sharers > 0);
+                    if shared || !owned.insert(name) {
+                        let expected = "a lock without sharers and another owner";
+                        return Err(Error::value("process.thread.holds", name, expected));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Checks the processes, before entries of several processes are expanded.
     pub(super) fn check_processes(&self) -> Result<(), Error> {
+        self.check_locks()?;
         let mut running = vec![false; self.state.cpus as usize];
         let mut pids = std::collections::BTreeSet::new();
         let mut threads = 0_u64;

@@ -5,6 +5,7 @@
 mod bytes;
 mod check;
 mod crowd;
+mod lock;
 mod process;
 
 use livecore_minidump::PhysAddr;
@@ -15,6 +16,7 @@ use super::error::Error;
 use super::i386_link;
 use super::layout::Release;
 pub use bytes::Bytes;
+pub use lock::{Lock, LockClass};
 pub use process::{Doing, Process, Thread};
 
 /// Smallest machine.
@@ -31,6 +33,8 @@ pub enum KernelKind {
     Symbols,
     /// Compiled from `kernel.c`, with DWARF.
     Compiled,
+    /// As `Symbols`, with types in `.SUNW_ctf`, as stock kernels have them.
+    Ctf,
     /// Compiled if there is a C compiler, else symbols. The machine's notes say which.
     Auto,
 }
@@ -282,6 +286,9 @@ pub struct Description {
     /// The message buffer.
     #[serde(default)]
     pub msgbuf: Msgbuf,
+    /// Locks that threads hold or wait for.
+    #[serde(default)]
+    pub lock: Vec<Lock>,
     /// Processes, oldest first [those of a small server].
     #[serde(default)]
     pub process: Vec<Process>,

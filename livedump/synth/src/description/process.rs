@@ -33,6 +33,10 @@ pub struct Thread {
     pub wait: Option<String>,
     /// Whether its call chain contains a page fault in the kernel.
     pub fault: bool,
+    /// The name of the lock that a sleeping thread waits for.
+    pub lock: Option<String>,
+    /// The names of the locks that it owns.
+    pub holds: Vec<String>,
 }
 
 /// `[[process]]`.

@@ -1,0 +1,83 @@
+//! The structures in the type information of a kernel of kind `ctf`.
+//!
+//! They have the members that the builder writes. Offsets that no kernel exports are choices of the
+//! builder, the same for all architectures.
+
+use super::layout::Layout;
+
+/// A structure: its name, its size, and the name, offset and size of each member.
+pub(crate) struct Structure {
+    pub(crate) name: &'static str,
+    pub(crate) size: u32,
+    pub(crate) members: Vec<(&'static str, u32, u32)>,
+}
+
+/// `td_wchan`
+pub(crate) const TD_WCHAN: u32 = 0x148;
+/// `td_blocked`
+pub(crate) const TD_BLOCKED: u32 = 0x168;
+/// `td_lockname`
+pub(crate) const TD_LOCKNAME: u32 = 0x170;
+/// `struct turnstile`: size, `ts_lockobj`, `ts_owner`.
+pub(crate) const TURNSTILE: (u32, u32, u32) = (136, 120, 128);
+
+/// Returns all structures.
+pub(crate) fn all(l: &Layout) -> Vec<Structure> {
+    let word = l.word;
+    let (p, t) = (&l.proc_, &l.thread);
+    let object = 2 * word + 8;
+    let lock = |name, member| Structure {
+        name,
+        size: object + 2 * word,
+        members: vec![("lock_object", 0, object), (member, object, word)],
+    };
+    vec![
+        Structure {
+            name: "proc",
+            size: p.size,
+            members: vec![
+                ("p_list", p.list, 2 * word),
+                ("p_threads", p.threads, 2 * word),
+                ("p_state", p.state, 4),
+                ("p_pid", p.pid, 4),
+                ("p_comm", p.comm, 20),
+            ],
+        },
+        Structure {
+            name: "thread",
+            size: t.size,
+            members: vec![
+                ("td_proc", t.proc_, word),
+                ("td_plist", t.plist, 2 * word),
+                ("td_tid", t.tid, 4),
+                ("td_inhibitors", t.inhibitors, 4),
+                ("td_wchan", TD_WCHAN, word),
+                ("td_wmesg", t.wmesg, word),
+                ("td_blocked", TD_BLOCKED, word),
+                ("td_lockname", TD_LOCKNAME, word),
+                ("td_name", t.name, 20),
+                ("td_pcb", t.pcb, word),
+                ("td_state", t.state, 4),
+                ("td_kstack", t.kstack, word),
+                ("td_kstack_pages", t.kstack_pages, 4),
+            ],
+        },
+        Structure {
+            name: "lock_object",
+            size: object,
+            members: vec![("lo_name", 0, word), ("lo_flags", word, 4)],
+        },
+        lock("mtx", "mtx_lock"),
+        lock("rwlock", "rw_lock"),
+        lock("sx", "sx_lock"),
+        lock("lock", "lk_lock"),
+        Structure {
+            name: "turnstile",
+            size: TURNSTILE.0,
+            members: vec![
+                ("ts_lockobj", TURNSTILE.1, word),
+                ("ts_owner", TURNSTILE.2, word),
+            ],
+        },
+    ]
+}
