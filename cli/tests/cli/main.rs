@@ -58,6 +58,7 @@ mod stub;
 mod terminal;
 mod textdump;
 mod threads;
+mod triage;
 mod usage;
 mod validators;
 mod verify;

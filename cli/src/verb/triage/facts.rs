@@ -4,12 +4,13 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use livecore_kernel::{Context, Frame, Kernel, Pair, Signature, Thread};
+use livecore_kernel::{Context, Kernel, LOCK_STRUCTURES, Pair, Signature, Thread};
 use livecore_minidump::{AnyDump, Architecture, KernelDumpHeader, MessageBuffer, VirtAddr};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+use super::locks::LockFacts;
+use super::thread::ThreadFacts;
 use crate::crash::SignatureFacts;
-use crate::json::Hex;
 
 /// The longest kernel string that is read.
 const STRING: usize = 1024;
@@ -50,6 +51,8 @@ pub(super) struct Triage {
     pub(super) processes: Option<Vec<ProcessFacts>>,
     pub(super) threads: Option<usize>,
     pub(super) chains: Vec<ThreadFacts>,
+    /// Null without a kernel, or if the kernel does not show it.
+    pub(super) locks: Option<LockFacts>,
     pub(super) message_buffer: Option<Vec<String>>,
     pub(super) missing: Vec<String>,
     /// Whether the report goes to the log of a CI job.
@@ -58,41 +61,6 @@ pub(super) struct Triage {
     /// Hexadecimal digits of an address.
     #[serde(skip)]
     pub(super) digits: usize,
-}
-
-/// A thread with its backtrace.
-#[derive(Debug, Serialize)]
-pub(super) struct ThreadFacts {
-    pub(super) title: String,
-    pub(super) pid: i32,
-    pub(super) tid: i32,
-    pub(super) cpu: Option<u32>,
-    pub(super) crashed: bool,
-    pub(super) state: &'static str,
-    #[serde(serialize_with = "by_name")]
-    pub(super) registers: Vec<(&'static str, Option<Hex>)>,
-    pub(super) frames: Vec<FrameFacts>,
-}
-
-/// Registers as one JSON object, as `threads` prints them.
-fn by_name<S: Serializer>(
-    registers: &[(&'static str, Option<Hex>)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(registers.iter().copied())
-}
-
-/// A frame of a backtrace.
-#[derive(Debug, Serialize)]
-pub(super) struct FrameFacts {
-    pub(super) pc: Hex,
-    pub(super) function: Option<String>,
-    pub(super) offset: Option<u64>,
-    pub(super) trap: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ends: Option<String>,
-    #[serde(skip_serializing_if = "crate::json::is_zero")]
-    pub(super) omitted: usize,
 }
 
 /// A process.
@@ -124,7 +92,7 @@ impl Triage {
         let message = header.map(|header| &header.panicstring[..]);
         let signature = match pair {
             Some(pair) => {
-                let kernel = pair.kernel().detailed();
+                let kernel = pair.kernel().detailed_with(&LOCK_STRUCTURES);
                 let problems = kernel.types().into_iter().flat_map(|t| &t.problems);
                 triage.missing.extend(problems.cloned());
                 triage.add_kernel(&kernel, asked.all);
@@ -167,6 +135,7 @@ impl Triage {
             processes: None,
             threads: None,
             chains: Vec::new(),
+            locks: None,
             message_buffer: None,
             missing: Vec::new(),
             ci: asked.ci,
@@ -212,11 +181,18 @@ impl Triage {
             .filter(|t| t.context != Context::SwitchedOut)
             .collect();
         busy.sort_by_key(|t| (t.context != Context::Crashed, t.cpu));
-        self.cpus = busy.iter().map(|t| self.thread(kernel, t)).collect();
+        self.cpus = busy.iter().map(|t| ThreadFacts::of(kernel, t)).collect();
         if all {
             let others = threads.iter().filter(|t| t.context == Context::SwitchedOut);
-            self.chains = others.map(|t| self.thread(kernel, t)).collect();
+            self.chains = others.map(|t| ThreadFacts::of(kernel, t)).collect();
         }
+        let mut missing = Vec::new();
+        let backtrace = |thread: &Thread| ThreadFacts::of(kernel, thread);
+        let locks = LockFacts::read(kernel, &found.list, &mut missing, backtrace);
+        self.locks = locks
+            .map_err(|error| missing.push(format!("locks: {error}")))
+            .ok();
+        self.missing.append(&mut missing);
         let processes = found.list.iter().map(|process| ProcessFacts {
             pid: process.pid,
             ppid: process.ppid,
@@ -226,38 +202,6 @@ impl Triage {
         });
         self.processes = Some(processes.collect());
         self.missing.extend(found.problems);
-    }
-
-    fn thread(&self, kernel: &Kernel<'_>, thread: &Thread) -> ThreadFacts {
-        let registers = kernel.registers(thread).ok();
-        let frames = registers
-            .as_ref()
-            .filter(|r| !r.is_unknown())
-            .map_or_else(Vec::new, |r| kernel.stack(r));
-        let values = registers.iter().flat_map(|r| r.iter());
-        let values = values.map(|(register, value)| (register.name, value.map(Hex)));
-        ThreadFacts {
-            title: thread.title(),
-            pid: thread.pid,
-            tid: thread.tid,
-            cpu: thread.cpu,
-            crashed: thread.context == Context::Crashed,
-            state: kernel.state(thread).name(),
-            registers: values.collect(),
-            frames: frames.into_iter().map(frame).collect(),
-        }
-    }
-}
-
-fn frame(frame: Frame) -> FrameFacts {
-    let (function, offset) = frame.function.unzip();
-    FrameFacts {
-        pc: frame.pc.into(),
-        function,
-        offset,
-        trap: frame.trap.map(|trap| trap.to_string()),
-        ends: frame.ends.map(|why| why.to_string()),
-        omitted: frame.omitted,
     }
 }
 

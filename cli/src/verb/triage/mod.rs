@@ -1,7 +1,9 @@
 //! `livecore triage DUMP`: summarizes a crash like crashinfo(8), without kgdb and on any system.
 
 mod facts;
+mod locks;
 mod text;
+mod thread;
 
 use std::io::Write;
 
@@ -19,8 +21,11 @@ Examples:
   livecore triage livecore.0.zst --kernel /boot/kernel/kernel
   livecore triage vmcore.3 --kernel kernel --json | jq .panic
 
-Prints the panic message, the version, the uptime, properties of the dump, every CPU with its backtrace, all \
-processes and the end of the message buffer. Reads compressed dumps directly.
+Prints the panic message, the version, the uptime, properties of the dump, every CPU with its backtrace, \
+deadlocks with their threads, locks with their owners and waiting threads, all processes and the end of the \
+message buffer. Reads compressed dumps directly.
+
+Locks need a kernel file with type information (CTF or DWARF), or a known release.
 
 For a text dump, prints the output of ddb(4), the panic message, the version and the message buffer.
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::facts::{ThreadFacts, Triage};
+use super::facts::Triage;
 use crate::text::{Bytes, without_command};
 use livecore_defs::text::printable;
 
@@ -52,13 +52,16 @@ pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "\nCPUs:")?;
     }
     for thread in &triage.cpus {
-        self::thread(thread, triage.digits, out)?;
+        thread.print(triage.digits, out)?;
     }
     if !triage.chains.is_empty() {
         writeln!(out, "\nOther threads:")?;
     }
     for thread in &triage.chains {
-        self::thread(thread, triage.digits, out)?;
+        thread.print(triage.digits, out)?;
+    }
+    if let Some(locks) = &triage.locks {
+        locks.print(triage.digits, out)?;
     }
     if let Some(processes) = &triage.processes {
         let threads = triage.threads.unwrap_or(0);
@@ -95,49 +98,6 @@ pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "\nNot found:")?;
         for what in &triage.missing {
             writeln!(out, "  {}", printable(what))?;
-        }
-    }
-    Ok(())
-}
-
-fn thread(thread: &ThreadFacts, digits: usize, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "\n{} tid {}, {}",
-        printable(&thread.title),
-        thread.tid,
-        thread.state
-    )?;
-    let saved = thread.registers.iter();
-    let saved = saved.filter_map(|(name, value)| Some((name, value.as_ref()?)));
-    let saved = saved.collect::<Vec<_>>();
-    let width = digits + 2;
-    for registers in saved.chunks(3) {
-        for (name, value) in registers {
-            write!(out, "  {name:>6} {:#0width$x}", value.0)?;
-        }
-        writeln!(out)?;
-    }
-    if saved.is_empty() {
-        writeln!(out, "  registers were not saved")?;
-    }
-    let mut number = 0;
-    for frame in &thread.frames {
-        if frame.omitted > 0 {
-            writeln!(out, "  ({} frames omitted)", frame.omitted)?;
-            number += frame.omitted;
-        }
-        let place = match (&frame.function, frame.offset) {
-            (Some(function), Some(offset)) => format!("{}+{offset:#x}", printable(function)),
-            _ => "?".into(),
-        };
-        writeln!(out, "  #{number:<3} {:#0width$x} {place}", frame.pc.0)?;
-        number += 1;
-        if let Some(trap) = &frame.trap {
-            writeln!(out, "  {}", printable(trap))?;
-        }
-        if let Some(why) = &frame.ends {
-            writeln!(out, "  end of backtrace: {why}")?;
         }
     }
     Ok(())

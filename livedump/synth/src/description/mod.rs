@@ -286,7 +286,7 @@ pub struct Description {
     /// The message buffer.
     #[serde(default)]
     pub msgbuf: Msgbuf,
-    /// Locks that threads hold or wait for.
+    /// Locks that threads own or wait for.
     #[serde(default)]
     pub lock: Vec<Lock>,
     /// Processes, oldest first [those of a small server].
