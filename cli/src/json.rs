@@ -9,16 +9,42 @@ use livecore_defs::text::escaped_json;
 use livecore_defs::{PhysAddr, VirtAddr};
 use serde::{Serialize, Serializer};
 
-/// Prints one indented document and a newline.
+pub(crate) use livecore_verify::render::SCHEMA;
+
+/// A document with the number of the JSON output.
+#[derive(Serialize)]
+struct Numbered<'a, T> {
+    schema: u32,
+    #[serde(flatten)]
+    document: &'a T,
+}
+
+impl<'a, T> Numbered<'a, T> {
+    fn new(document: &'a T) -> Self {
+        Self {
+            schema: SCHEMA,
+            document,
+        }
+    }
+}
+
+/// Prints one indented document, with the number of the JSON output, and a newline.
+///
+/// `document` is an object.
 pub(crate) fn print(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    print_numbered(&Numbered::new(document), out)
+}
+
+/// Prints one indented document, which contains the number, and a newline.
+pub(crate) fn print_numbered(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let text = serde_json::to_string_pretty(document)?;
     out.write_all(escaped_json(&text).as_bytes())?;
     out.write_all(b"\n")
 }
 
-/// Prints one document as one line.
+/// Prints one document, with the number of the JSON output, as one line.
 pub(crate) fn print_line(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    let text = serde_json::to_string(document)?;
+    let text = serde_json::to_string(&Numbered::new(document))?;
     out.write_all(escaped_json(&text).as_bytes())?;
     out.write_all(b"\n")
 }
@@ -57,11 +83,13 @@ mod tests {
 
     #[test]
     fn terminal_control_characters_are_escaped_and_parse_back() {
-        let text = "a\u{1b}[2J\n\u{9b}\u{202e}\u{7f}größe\"\\";
+        let text = serde_json::json!({ "text": "a\u{1b}[2J\n\u{9b}\u{202e}\u{7f}größe\"\\" });
         let mut out = Vec::new();
         print(&text, &mut out).unwrap();
         let shown = String::from_utf8(out).unwrap();
         assert!(!shown.trim_end().contains(is_terminal_control), "{shown:?}");
-        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
+        let back: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(back["text"], text["text"]);
+        assert_eq!(back["schema"], SCHEMA);
     }
 }

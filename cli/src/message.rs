@@ -60,7 +60,7 @@ impl Message {
     /// A message of a level without an exit code of its own.
     pub(crate) fn new(level: Level, id: Id, text: impl fmt::Display) -> Self {
         Self {
-            schema: 1,
+            schema: crate::json::SCHEMA,
             level,
             id,
             subject: None,

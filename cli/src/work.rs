@@ -54,7 +54,7 @@ impl Work {
         let left = self.total.map(|total| total.saturating_sub(bytes));
         let tenths = |seconds: f64| (seconds * 10.0).round() / 10.0;
         let line = Line {
-            schema: 1,
+            schema: crate::json::SCHEMA,
             work: &self.label,
             done,
             bytes,

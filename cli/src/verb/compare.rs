@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         return Err(livecore_compress::Error::Cancelled.into());
     }
     if args.json {
-        crate::json::print(&found.value(), &mut session.out)?;
+        crate::json::print_numbered(&found.value(), &mut session.out)?;
     } else {
         let style = Style {
             color: session.env.color,

@@ -62,4 +62,5 @@ mod triage;
 mod usage;
 mod validators;
 mod verify;
+mod versions;
 mod wordings;

@@ -46,7 +46,7 @@ impl Comparison {
             _ => None,
         };
         json!({
-            "schema": "livecore.compare/1",
+            "schema": crate::render::SCHEMA,
             "a": self.a.name,
             "b": self.b.name,
             "answer": self.answer.name(),
