@@ -1,4 +1,4 @@
-//! README.md and docs/mem4.md cite a test for every claim, and the tests exist.
+//! docs/support.md and docs/mem4.md cite a test for every claim, and the tests exist.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -98,12 +98,12 @@ fn is_a_test(citation: &str) -> bool {
     })
 }
 
-/// Every cell of the README's table of supported dumps is `no` or the letters of tests.
+/// Every cell of the table of supported dumps is `no` or the letters of tests.
 #[test]
-fn support_in_the_readme_cites_existing_tests() {
-    let readme = read("README.md");
+fn support_page_cites_existing_tests() {
+    let page = read("docs/support.md");
     let mut broken = Vec::new();
-    let citations = readme
+    let citations = page
         .split('`')
         .filter(|quoted| quoted.contains(".rs::"))
         .collect::<Vec<_>>();
@@ -115,7 +115,7 @@ fn support_in_the_readme_cites_existing_tests() {
     }
 
     let rows = |head: &str| -> Vec<Vec<String>> {
-        let table = readme.split(head).nth(1).unwrap_or_default();
+        let table = page.split(head).nth(1).unwrap_or_default();
         table
             .lines()
             .skip(2)
