@@ -7,6 +7,7 @@ use std::io::{self, Write};
 
 use livecore_defs::text::escaped_json;
 use livecore_defs::{PhysAddr, VirtAddr};
+use livecore_kernel::SourceLine;
 use serde::{Serialize, Serializer};
 
 pub(crate) use livecore_verify::render::SCHEMA;
@@ -68,6 +69,19 @@ impl From<VirtAddr> for Hex {
 impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{:#x}", self.0))
+    }
+}
+
+/// A line of a source file.
+#[derive(Debug, Serialize)]
+pub(crate) struct SourceAnswer {
+    file: String,
+    line: u64,
+}
+
+impl From<SourceLine> for SourceAnswer {
+    fn from(SourceLine { file, line }: SourceLine) -> Self {
+        Self { file, line }
     }
 }
 

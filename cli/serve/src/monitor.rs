@@ -236,10 +236,12 @@ impl Served {
                 number += frame.omitted;
             }
             let _ = write!(text, "#{number:<3} {:#018x}", frame.pc);
-            if let Some((name, offset)) = &frame.function {
-                let _ = write!(text, " {}+{offset:#x}", printable(name));
+            match frame.place() {
+                place if place.is_empty() => text.push('\n'),
+                place => {
+                    let _ = writeln!(text, " {place}");
+                }
             }
-            text.push('\n');
             number += 1;
             if let Some(trap) = &frame.trap {
                 let _ = writeln!(text, "{trap}");

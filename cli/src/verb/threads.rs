@@ -5,14 +5,14 @@ use std::io::{self, Write};
 
 use livecore_defs::trapframe::Cause;
 use livecore_kernel::parse_number;
-use livecore_kernel::{Context, Frame, Kernel, KernelError, Registers, Thread, Trap};
+use livecore_kernel::{Context, FoundBy, Frame, Kernel, KernelError, Registers, Thread, Trap};
 use serde::Serialize;
 
 use crate::dump_args::DumpArg;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
-use crate::json::Hex;
+use crate::json::{Hex, SourceAnswer};
 use crate::parallel::in_order;
 use crate::session::Session;
 use livecore_defs::text::printable;
@@ -31,8 +31,11 @@ Threads are printed in the order of the kernel's lists: processes newest first, 
 kernel saves the registers of the thread that writes the dump, of threads on stopped CPUs, and of \
 other threads when they leave a CPU. A thread on a CPU that was not stopped has no registers.
 
-Backtraces follow frame pointers through traps and interrupts, up to the entry from user mode or the \
-start of the thread. Function names come from the kernel's symbols and, in loaded kernel modules, from \
+Backtraces follow traps and interrupts, up to the entry from user mode or the start of the thread. A \
+caller is found by call frame information (.debug_frame, .eh_frame) of the kernel or of its debug file, \
+or else by the frame pointer. With debug information, backtraces have source lines, functions that \
+the compiler inlined, marked [inlined], and functions that left by a tail call, marked [tail call]. \
+Function names come from the kernel's symbols and, in loaded kernel modules, from \
 the symbols that the kernel's linker keeps in memory. If there are none, the module's file name and the \
 offset are printed.
 
@@ -105,6 +108,9 @@ struct FrameAnswer {
     fp: Hex,
     function: Option<String>,
     offset: Option<u64>,
+    by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<SourceAnswer>,
     trap: Option<TrapAnswer>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ends: Option<String>,
@@ -183,13 +189,15 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             let printed = text(&kernel, thread, registers.as_ref(), &mut out);
             (error, printed.map(|()| out))
         };
-        return in_order(&list, print, |thread, (error, printed)| {
+        in_order(&list, print, |thread, (error, printed)| {
             warn(thread, error, session);
             if !std::mem::take(&mut first) {
                 writeln!(session.out)?;
             }
             Ok(session.out.write_all(&printed?)?)
-        });
+        })?;
+        warn_of_debug(&kernel, args, session);
+        return Ok(());
     }
     let mut threads = Vec::new();
     let get = |thread: &&Thread| {
@@ -201,6 +209,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         threads.push(answer);
         Ok(())
     })?;
+    warn_of_debug(&kernel, args, session);
     let answer = Answer {
         dump: args.dump.path().display().to_string(),
         typed: types.is_some_and(|types| types.structure("thread").is_some()),
@@ -209,6 +218,13 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         problems: found.problems.clone(),
     };
     Ok(crate::json::print(&answer, &mut session.out)?)
+}
+
+/// Warns of debug information that backtraces could not read.
+fn warn_of_debug(kernel: &Kernel<'_>, args: &Args, session: &mut Session<'_>) {
+    for problem in kernel.debug_problems() {
+        session.warn(args.dump.path(), Id::KernelData, problem);
+    }
 }
 
 fn split(result: Result<Registers, KernelError>) -> (Option<Registers>, Option<KernelError>) {
@@ -251,7 +267,9 @@ fn frame(frame: Frame) -> FrameAnswer {
         pc: frame.pc.into(),
         fp: frame.fp.into(),
         function,
-        offset,
+        offset: offset.filter(|_| frame.by != FoundBy::Inlined),
+        by: frame.by.name(),
+        source: frame.line.map(SourceAnswer::from),
         trap: frame.trap.as_ref().map(trap),
         ends: frame.ends.map(|why| why.to_string()),
         omitted: frame.omitted,

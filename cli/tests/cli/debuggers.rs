@@ -349,6 +349,8 @@ fn monitor_backtrace_passes_traps_in_both_debuggers() {
             .lines()
             .filter(|line| line.starts_with('#') && line.contains("0x"))
             .map(|line| line.split_once(' ').unwrap().1.trim_start())
+            .map(|line| line.split_once(" at /usr/src/sys/synth/functions.h:"))
+            .map(|line| line.expect("a source line").0)
             .collect();
         assert_eq!(found, expected, "{printed}");
         assert!(printed.contains("--- trap 0xc"), "{printed}");

@@ -183,6 +183,11 @@ pub static REGISTERS: RegisterSet = RegisterSet {
     pc: "rip",
     sp: "rsp",
     fp: "rbp",
+    // System V ABI, AMD64 supplement, figure 3.36.
+    dwarf: &[
+        "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12",
+        "r13", "r14", "r15", "rip",
+    ],
 };
 
 /// amd64.
@@ -354,7 +359,10 @@ pub static ARCHITECTURE: Architecture = Architecture {
     },
     prstatus: Some(&PRSTATUS),
     cpu: None,
-    chain: Some(Chain::PLAIN),
+    chain: Some(Chain {
+        cfa: Some(2),
+        ..Chain::PLAIN
+    }),
     frame_code: Some(FrameCode {
         push: &[0x55, 0x48, 0x89, 0xe5],
         set: &[0x48, 0x89, 0xe5],

@@ -127,6 +127,8 @@ pub struct Chain {
     pub back: i64,
     /// Whether the return address is in the caller's frame instead of this one.
     pub in_caller: bool,
+    /// Offset of the stack pointer before the call that created the frame, if it is constant.
+    pub cfa: Option<i64>,
 }
 
 impl Chain {
@@ -135,6 +137,7 @@ impl Chain {
         caller: 0,
         back: 1,
         in_caller: false,
+        cfa: None,
     };
 }
 

@@ -160,6 +160,11 @@ pub static REGISTERS: RegisterSet = RegisterSet {
     pc: "pc",
     sp: "sp",
     fp: "r11",
+    // DWARF for the Arm architecture, 4.1.
+    dwarf: &[
+        "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "sp",
+        "lr", "pc",
+    ],
 };
 
 /// arm.

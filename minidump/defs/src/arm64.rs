@@ -233,6 +233,12 @@ pub static REGISTERS: RegisterSet = RegisterSet {
     pc: "pc",
     sp: "sp",
     fp: "x29",
+    // DWARF for the Arm 64-bit architecture, 4.1.
+    dwarf: &[
+        "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",
+        "x14", "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26",
+        "x27", "x28", "x29", "x30", "sp",
+    ],
 };
 
 /// arm64 since 1400084: only callee-saved registers.

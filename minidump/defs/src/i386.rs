@@ -132,6 +132,10 @@ pub static REGISTERS: RegisterSet = RegisterSet {
     pc: "eip",
     sp: "esp",
     fp: "ebp",
+    // System V ABI, i386 supplement, table 2.14.
+    dwarf: &[
+        "eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip",
+    ],
 };
 
 /// i386.
@@ -266,7 +270,10 @@ pub static ARCHITECTURE: Architecture = Architecture {
     },
     prstatus: Some(&PRSTATUS),
     cpu: None,
-    chain: Some(Chain::PLAIN),
+    chain: Some(Chain {
+        cfa: Some(2),
+        ..Chain::PLAIN
+    }),
     frame_code: Some(FrameCode {
         push: &[0x55, 0x89, 0xe5],
         set: &[0x89, 0xe5],

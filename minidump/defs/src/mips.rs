@@ -125,6 +125,8 @@ pub static REGISTERS_32: RegisterSet = RegisterSet {
     pc: "pc",
     sp: "sp",
     fp: "sp",
+    // Backtraces decode the prologues of functions.
+    dwarf: &[],
 };
 
 /// mips with 32-bit registers (o32): `pcb_context`, after the trap frame of 40 registers, 32
@@ -199,6 +201,8 @@ pub static REGISTERS_64: RegisterSet = RegisterSet {
     pc: "pc",
     sp: "sp",
     fp: "sp",
+    // Backtraces decode the prologues of functions.
+    dwarf: &[],
 };
 
 /// mips with 64-bit registers (n64, n32).

@@ -115,6 +115,13 @@ pub static REGISTERS: RegisterSet = RegisterSet {
     pc: "pc",
     sp: "r1",
     fp: "r1",
+    // Power Architecture 64-bit ELF V2 ABI, table 2.26: 65 is the link register.
+    dwarf: &[
+        "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13",
+        "r14", "r15", "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r24", "r25", "r26",
+        "r27", "r28", "r29", "r30", "r31", "", "", "", "", "", "", "", "", "", "", "", "", "", "",
+        "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "lr",
+    ],
 };
 
 /// powerpc64, both byte orders.
@@ -295,6 +302,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         caller: 0,
         back: 2,
         in_caller: true,
+        cfa: None,
     }),
     frame_code: None,
     entry_copy: None,

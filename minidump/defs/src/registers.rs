@@ -28,6 +28,9 @@ pub struct RegisterSet {
     pub sp: &'static str,
     /// The frame pointer in FreeBSD's kernels. Where it is the stack pointer, that links the frames.
     pub fp: &'static str,
+    /// Names by DWARF number, or none if call frame information is not supported. An empty name is a
+    /// number without a register here.
+    pub dwarf: &'static [&'static str],
 }
 
 macro_rules! registers {

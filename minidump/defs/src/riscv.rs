@@ -147,6 +147,12 @@ pub static REGISTERS: RegisterSet = RegisterSet {
     pc: "pc",
     sp: "sp",
     fp: "fp",
+    // RISC-V ABIs specification, DWARF register numbers.
+    dwarf: &[
+        "zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "fp", "s1", "a0", "a1", "a2", "a3", "a4",
+        "a5", "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4",
+        "t5", "t6",
+    ],
 };
 
 /// riscv of 15: only callee-saved registers.
@@ -386,6 +392,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         caller: -2,
         back: -1,
         in_caller: false,
+        cfa: Some(0),
     }),
     frame_code: None,
     entry_copy: None,

@@ -38,7 +38,7 @@ impl Kernel<'_> {
             return thread.state;
         }
         match self.registers(thread) {
-            Ok(registers) => by_stack(&self.stack(&registers)),
+            Ok(registers) => by_stack(&self.physical(&registers)),
             Err(_) => State::OffCpu,
         }
     }

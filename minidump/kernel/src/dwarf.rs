@@ -5,22 +5,23 @@
 //! entries are skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use gimli::{
-    Abbreviations, AttributeValue, DebugAbbrev, DebugAbbrevOffset, DebugInfoOffset, Dwarf,
-    DwarfSections, EndianSlice, Reader, RunTimeEndian, Section as _, Unit, UnitHeader, UnitOffset,
-};
+use gimli::{AttributeValue, DebugInfoOffset, Dwarf, Reader, SectionId, Unit, UnitOffset};
 
-use livecore_minidump::{ByteOrder, Error, KernelElf};
+use livecore_minidump::{Error, KernelElf};
 
-use crate::section;
+use crate::dwarf_file::{DwarfFile, Slice, broken};
 use crate::structure::{DEPTH_LIMIT, Listing, Member, Structure, TypeSource};
 
-/// The maximum size of all sections together. A stock kernel has about 100 MiB.
-const LIMIT: u64 = 512 << 20;
-/// The maximum size of the abbreviations of a unit. In memory, they are up to 50 times larger.
-const ABBREVIATIONS: usize = 1 << 20;
+/// The sections that are read.
+const SECTIONS: [SectionId; 6] = [
+    SectionId::DebugInfo,
+    SectionId::DebugAbbrev,
+    SectionId::DebugStr,
+    SectionId::DebugStrOffsets,
+    SectionId::DebugLineStr,
+    SectionId::DebugAddr,
+];
 /// How many times the size of all sections the search reads: names and abbreviations of units can
 /// overlap.
 const PASSES: u64 = 8;
@@ -29,55 +30,18 @@ const HOPS: u32 = 64;
 /// The maximum number of dimensions of an array.
 const DIMENSIONS: u32 = 16;
 
-type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
-
-fn broken(error: gimli::Error) -> Error {
-    Error::broken(
-        "kernel ELF, DWARF",
-        0,
-        error.to_string(),
-        "well-formed entries",
-    )
-}
-
 /// Returns the structures and unions with these names from the DWARF of `elf`, if any.
 pub(crate) fn structures(
     elf: &KernelElf,
     wanted: &[&str],
 ) -> Result<BTreeMap<String, Structure>, Error> {
-    if !section::exists(elf, ".debug_info") {
+    let Some(file) = DwarfFile::read(elf, &SECTIONS, PASSES, 0)? else {
         return Ok(BTreeMap::new());
-    }
-    let limit = LIMIT.min(elf.memory());
-    let mut left = limit;
-    let sections = DwarfSections::load(|id| {
-        // gimli also reads the sections of lines and addresses that a unit header refers to.
-        let needed = matches!(
-            id,
-            gimli::SectionId::DebugInfo
-                | gimli::SectionId::DebugAbbrev
-                | gimli::SectionId::DebugStr
-                | gimli::SectionId::DebugStrOffsets
-                | gimli::SectionId::DebugLineStr
-                | gimli::SectionId::DebugLine
-                | gimli::SectionId::DebugAddr
-        );
-        if !needed {
-            return Ok(Vec::new());
-        }
-        let bytes = section::read(elf, id.name(), left)?.unwrap_or_default();
-        left -= bytes.len() as u64;
-        Ok::<_, Error>(bytes)
-    })?;
-    let endian = match elf.order() {
-        ByteOrder::Little => RunTimeEndian::Little,
-        ByteOrder::Big => RunTimeEndian::Big,
     };
-    let dwarf = sections.borrow(|bytes| EndianSlice::new(bytes, endian));
+    let dwarf = file.dwarf();
     let mut search = Search {
+        file: &file,
         dwarf: &dwarf,
-        left: (limit - left).saturating_mul(PASSES),
-        shared: None,
         wanted: wanted.iter().copied().collect(),
         found: BTreeMap::new(),
     };
@@ -86,8 +50,7 @@ pub(crate) fn structures(
         let Some(header) = units.next().map_err(broken)? else {
             break;
         };
-        let abbreviations = search.abbreviations(&header)?;
-        let unit = Unit::new_with_abbreviations(&dwarf, header, abbreviations).map_err(broken)?;
+        let unit = file.unit(&dwarf, header)?;
         search.unit(&unit)?;
     }
     Ok(search.found)
@@ -107,62 +70,13 @@ struct Entry<'a> {
 }
 
 struct Search<'a, 'd> {
+    file: &'d DwarfFile,
     dwarf: &'d Dwarf<Slice<'a>>,
-    /// The number of bytes that the search may still read.
-    left: u64,
-    /// The abbreviations of the previous unit, which several units can share.
-    shared: Option<(DebugAbbrevOffset, Arc<Abbreviations>)>,
     wanted: BTreeSet<&'d str>,
     found: BTreeMap<String, Structure>,
 }
 
 impl<'a> Search<'a, '_> {
-    /// Counts `len` bytes that the search reads.
-    fn count(&mut self, len: usize) -> Result<(), Error> {
-        match self.left.checked_sub(len as u64) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => Err(Error::broken(
-                "kernel ELF, DWARF",
-                0,
-                "overlapping names or abbreviations",
-                "one copy for each unit",
-            )),
-        }
-    }
-
-    /// Reads the abbreviations of a unit.
-    fn abbreviations(
-        &mut self,
-        header: &UnitHeader<Slice<'a>>,
-    ) -> Result<Arc<Abbreviations>, Error> {
-        let offset = header.debug_abbrev_offset();
-        if let Some((of, abbreviations)) = &self.shared
-            && *of == offset
-        {
-            return Ok(Arc::clone(abbreviations));
-        }
-        let section = self.dwarf.debug_abbrev.reader();
-        let start = offset.0.min(section.len());
-        let len = table_len(section.range_from(start..)).map_err(broken)?;
-        self.count(len)?;
-        if len > ABBREVIATIONS {
-            return Err(Error::broken(
-                "kernel ELF, DWARF, abbreviations",
-                start as u64,
-                format!("{len:#x} bytes"),
-                format!("at most {ABBREVIATIONS:#x} bytes for a unit"),
-            ));
-        }
-        let table = section.range_to(..start + len);
-        let table = DebugAbbrev::from(table);
-        let abbreviations = Arc::new(header.abbreviations(&table).map_err(broken)?);
-        self.shared = Some((offset, Arc::clone(&abbreviations)));
-        Ok(abbreviations)
-    }
-
     fn unit(&mut self, unit: &Unit<Slice<'a>>) -> Result<(), Error> {
         let mut entries = unit.entries_raw(None).map_err(broken)?;
         while !entries.is_empty() {
@@ -189,7 +103,7 @@ impl<'a> Search<'a, '_> {
             let Some(name) = named else {
                 continue;
             };
-            self.count(name.len())?;
+            self.file.count(name.len())?;
             let Ok(name) = std::str::from_utf8(name.slice()) else {
                 continue;
             };
@@ -347,25 +261,6 @@ impl<'a> Search<'a, '_> {
         }
         None
     }
-}
-
-/// The length of the abbreviations at the start of `table`, with their terminator. DWARF 5, 7.5.3.
-fn table_len(table: Slice<'_>) -> Result<usize, gimli::Error> {
-    let mut rest = table;
-    while rest.read_uleb128()? != 0 {
-        let _tag = rest.read_uleb128()?;
-        let _has_children = rest.read_u8()?;
-        loop {
-            let (name, form) = (rest.read_uleb128()?, rest.read_uleb128()?);
-            if form == u64::from(gimli::DW_FORM_implicit_const.0) {
-                rest.read_sleb128()?;
-            }
-            if (name, form) == (0, 0) {
-                break;
-            }
-        }
-    }
-    Ok(table.len() - rest.len())
 }
 
 /// The type of a member.

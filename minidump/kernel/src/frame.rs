@@ -7,6 +7,7 @@ use livecore_minidump::VirtAddr;
 use livecore_defs::text::printable;
 
 use crate::error::KernelError;
+use crate::source_line::SourceLine;
 use crate::trap::Trap;
 
 /// The maximum number of frames followed.
@@ -76,16 +77,61 @@ impl fmt::Display for End {
     }
 }
 
+/// The way a frame was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FoundBy {
+    /// The saved registers of the thread: the innermost frame.
+    Registers,
+    /// A trap frame: the interrupted function.
+    Trap,
+    /// Call frame information (`.debug_frame` or `.eh_frame`).
+    Cfi,
+    /// The frame pointer.
+    FramePointer,
+    /// The stack pointer or the link register, since the interrupted function had no frame.
+    Frameless,
+    /// The instructions of the function (mips).
+    Code,
+    /// Debug information: the compiler inlined the function into that of the next frame.
+    Inlined,
+    /// Debug information: the function left by a tail call, and only its caller is on the stack.
+    TailCall,
+}
+
+impl FoundBy {
+    /// The name of the way.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Registers => "registers",
+            Self::Trap => "trap",
+            Self::Cfi => "cfi",
+            Self::FramePointer => "frame-pointer",
+            Self::Frameless => "frameless",
+            Self::Code => "code",
+            Self::Inlined => "inlined",
+            Self::TailCall => "tail-call",
+        }
+    }
+}
+
 /// One frame. In a backtrace, the innermost frame is first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// The program counter of the first frame; the return address of the others.
     pub pc: VirtAddr,
-    /// The frame pointer.
+    /// The frame pointer register. Without frame pointers, it has another value of the function.
     pub fp: VirtAddr,
     /// The function that contains `pc`, and the offset in it. A return address belongs to the
-    /// calling function, even if the call is its last instruction.
+    /// calling function, even if the call is its last instruction. An inlined function has offset 0.
     pub function: Option<(String, u64)>,
+    /// The way the frame was found.
+    pub by: FoundBy,
+    /// The line of the source file, with debug information.
+    pub line: Option<SourceLine>,
+    /// Whether a call returns to `pc`, so that the call is before it.
+    pub is_call: bool,
     /// The trap that interrupted the next frame, if this frame is a trap entry.
     pub trap: Option<Trap>,
     /// The reason why the backtrace ends here. `None` at the start of a thread and at its entry
@@ -100,16 +146,55 @@ impl Frame {
     pub const LIMIT: usize = 256;
     /// The number of frames that a shortened backtrace has at each end.
     pub const ENDS: usize = 100;
+
+    /// A frame without trap and end.
+    pub(crate) fn new(
+        pc: VirtAddr,
+        fp: VirtAddr,
+        function: Option<(String, u64)>,
+        by: FoundBy,
+    ) -> Self {
+        Self {
+            pc,
+            fp,
+            function,
+            by,
+            line: None,
+            is_call: false,
+            trap: None,
+            ends: None,
+            omitted: 0,
+        }
+    }
+
+    /// The function and the line, as `sleepq_wait+0x3c [tail call] at kern/subr_sleepqueue.c:662`.
+    /// An inlined function has no offset. Empty if neither is known. Control characters are escaped.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let function = match (&self.function, self.by) {
+            (Some((name, _)), FoundBy::Inlined) => format!("{} [inlined]", printable(name)),
+            (Some((name, offset)), FoundBy::TailCall) => {
+                format!("{}+{offset:#x} [tail call]", printable(name))
+            }
+            (Some((name, offset)), _) => format!("{}+{offset:#x}", printable(name)),
+            (None, _) => String::new(),
+        };
+        let line = self.line.as_ref().map(|line| format!("at {line}"));
+        let parts = [Some(function).filter(|text| !text.is_empty()), line];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        parts.join(" ")
+    }
 }
 
 impl fmt::Display for Frame {
-    /// Formats as `0xffffffff80c09ade kdb_enter+0x3e`. Control characters in the name are escaped.
+    /// Formats as `0xffffffff80c09ade kdb_enter+0x3e`, with the line if it is known. Control
+    /// characters are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.pc)?;
-        let Some((name, offset)) = &self.function else {
-            return Ok(());
-        };
-        write!(f, " {}+{offset:#x}", printable(name))
+        match self.place() {
+            place if place.is_empty() => Ok(()),
+            place => write!(f, " {place}"),
+        }
     }
 }
 

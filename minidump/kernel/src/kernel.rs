@@ -3,9 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use livecore_compress::ReadAt;
 use livecore_minidump::elf::sections::SHF_ALLOC;
 use livecore_minidump::{Architecture, Dump, KernelElf, KernelMemory, VirtAddr};
 
+use crate::debug_info::DebugInfo;
 use crate::error::KernelError;
 use crate::shared::Shared;
 use crate::types::{STRUCTURES, Types};
@@ -39,6 +41,7 @@ pub struct Kernel<'a> {
     elf: Shared<'a, KernelElf>,
     types: Option<Shared<'a, Types>>,
     functions: Option<Arc<dyn Functions + 'a>>,
+    debug: Arc<DebugInfo>,
     displacement: u64,
 }
 
@@ -57,6 +60,7 @@ impl<'a> Kernel<'a> {
             elf: elf.into(),
             types: None,
             functions: None,
+            debug: Arc::default(),
             displacement: 0,
         }
     }
@@ -81,6 +85,16 @@ impl<'a> Kernel<'a> {
     pub fn with_functions(self, functions: impl Functions + 'a) -> Self {
         Self {
             functions: Some(Arc::new(functions)),
+            ..self
+        }
+    }
+
+    /// Adds the file with the debug information of the kernel file, for backtraces. It is read when
+    /// one needs it, with at most [`KernelElf::memory`].
+    #[must_use]
+    pub fn with_debug_file(self, file: Arc<dyn ReadAt>) -> Self {
+        Self {
+            debug: Arc::new(DebugInfo::of_file(file)),
             ..self
         }
     }
@@ -135,6 +149,16 @@ impl<'a> Kernel<'a> {
     /// Its type information.
     pub fn types(&self) -> Option<&Types> {
         self.types.as_deref()
+    }
+
+    /// Its debug information about code.
+    pub(crate) fn debug(&self) -> &DebugInfo {
+        &self.debug
+    }
+
+    /// Messages about debug information that backtraces could not read.
+    pub fn debug_problems(&self) -> Vec<String> {
+        self.debug.problems()
     }
 
     /// Converts an address in memory to the address in the kernel file.

@@ -9,7 +9,7 @@
 use livecore_minidump::VirtAddr;
 use std::collections::HashSet;
 
-use crate::frame::{End, FOLLOWED, Frame};
+use crate::frame::{End, FOLLOWED, FoundBy, Frame};
 use crate::kernel::Kernel;
 use crate::registers::Registers;
 use crate::trap::EntryContext;
@@ -84,13 +84,14 @@ impl Kernel<'_> {
             let name = function.as_ref().map_or("", |(name, _)| name.as_str());
             let ends = STACK_ENDS.contains(&name) || MIPS_STARTS.contains(&name);
             let entry = self.entry(name);
+            let by = match (frames.last(), point.is_call) {
+                (None, _) => FoundBy::Registers,
+                (Some(_), false) => FoundBy::Trap,
+                (Some(_), true) => FoundBy::Code,
+            };
             let mut frame = Frame {
-                pc: point.pc,
-                fp: point.sp,
-                function,
-                trap: None,
-                ends: None,
-                omitted: 0,
+                is_call: point.is_call,
+                ..Frame::new(point.pc, point.sp, function, by)
             };
             let next = match entry {
                 _ if ends => None,

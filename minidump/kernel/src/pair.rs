@@ -5,13 +5,16 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use livecore_compress::ReadAt;
 use livecore_minidump::MessageBuffer;
 use livecore_minidump::{AnyDump, DumpMemory, Error, KernelElf};
 
 use crate::agree::{self, Agreement};
+use crate::debug_file::debug_file;
 use crate::kernel::{Kernel, displacement};
 use crate::locate::{DumpedMachine, LocateError};
 use crate::pair_error::PairError;
+use crate::section;
 
 /// A dump of any kind with its kernel.
 ///
@@ -21,6 +24,7 @@ pub struct Pair {
     dump: AnyDump,
     path: PathBuf,
     elf: Arc<KernelElf>,
+    debug: Option<Arc<dyn ReadAt>>,
     agreement: Agreement,
     machine: Option<Arc<DumpedMachine>>,
 }
@@ -48,11 +52,12 @@ impl Pair {
         path: impl Into<PathBuf>,
         elf: impl Into<Arc<KernelElf>>,
     ) -> Result<Self, LocateError> {
-        let elf = elf.into();
+        let (elf, path) = (elf.into(), path.into());
         let (agreement, machine) = compare(&elf, dump)?;
         Ok(Self {
             dump: dump.clone(),
-            path: path.into(),
+            debug: open_debug_file(&elf, &path),
+            path,
             elf,
             agreement,
             machine: machine.map(Arc::new),
@@ -109,9 +114,13 @@ impl Pair {
     /// The kernel in the dump.
     pub fn kernel(&self) -> Kernel<'static> {
         let elf = Arc::clone(&self.elf);
-        match self.dump.minidump() {
+        let kernel = match self.dump.minidump() {
             Some(mini) => Kernel::new(Arc::clone(mini), elf).displaced(displacement(mini)),
             None => Kernel::new(self.memory(), elf),
+        };
+        match &self.debug {
+            Some(file) => kernel.with_debug_file(Arc::clone(file)),
+            None => kernel,
         }
     }
 
@@ -144,6 +153,15 @@ pub(crate) fn kernel_file(path: impl AsRef<Path>, memory: u64) -> Result<KernelE
         source,
     })?;
     Ok(KernelElf::parse_within(Arc::new(file), memory)?)
+}
+
+/// Opens the file with the debug information of the kernel file `path`, unless `elf` has it.
+fn open_debug_file(elf: &KernelElf, path: &Path) -> Option<Arc<dyn ReadAt>> {
+    let has = |name| section::exists(elf, name);
+    if has(".debug_info") && has(".debug_frame") {
+        return None;
+    }
+    Some(Arc::new(File::open(debug_file(path)?).ok()?))
 }
 
 /// Compares a kernel file with a dump, and locates the kernel in a full dump.

@@ -135,6 +135,10 @@ impl Kernel<'_> {
         }
         // This register is always 0.
         found.put("zero", 0);
+        // `savectx` and `cpu_switch` save registers after a call. `makectx` copies those of a trap.
+        if self.address("kdb_pcb").map_or(true, |kdb| kdb != at) {
+            found.mark_left_by_call();
+        }
         Ok(found)
     }
 }

@@ -10,6 +10,8 @@ use livecore_defs::{Architecture, ElfMachine, VirtAddr};
 pub struct Registers {
     set: &'static RegisterSet,
     values: Vec<Option<u64>>,
+    /// Whether the program counter is a return address.
+    left_by_call: bool,
 }
 
 impl Registers {
@@ -18,6 +20,7 @@ impl Registers {
         Self {
             set,
             values: vec![None; set.registers.len()],
+            left_by_call: false,
         }
     }
 
@@ -38,11 +41,27 @@ impl Registers {
 
     /// Sets the value of register `name`. Returns whether the register exists.
     pub fn put(&mut self, name: &str, value: u64) -> bool {
+        self.set_value(name, Some(value))
+    }
+
+    /// Sets the value of register `name`, or makes it unknown. Returns whether the register exists.
+    pub(crate) fn set_value(&mut self, name: &str, value: Option<u64>) -> bool {
         let at = self.index(name);
         if let Some(at) = at {
-            self.values[at] = Some(value);
+            self.values[at] = value;
         }
         at.is_some()
+    }
+
+    /// Marks registers whose program counter is a return address.
+    pub(crate) fn mark_left_by_call(&mut self) {
+        self.left_by_call = true;
+    }
+
+    /// Whether the program counter is a return address. On amd64 and i386, the stack pointer points at
+    /// a copy of it.
+    pub(crate) fn is_left_by_call(&self) -> bool {
+        self.left_by_call
     }
 
     fn index(&self, name: &str) -> Option<usize> {

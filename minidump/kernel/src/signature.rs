@@ -168,8 +168,9 @@ impl Kernel<'_> {
         let crashed = processes
             .threads()
             .find(|thread| thread.context == Context::Crashed);
-        let stack = crashed.and_then(|thread| self.backtrace(thread).ok());
-        let stack = stack.unwrap_or_default();
+        // Without inlined functions and tail calls.
+        let registers = crashed.and_then(|thread| self.registers(thread).ok());
+        let stack = registers.map_or_else(Vec::new, |r| self.physical(&r));
         // What follows omitted frames depends on their number.
         let top = stack.iter().take_while(|frame| frame.omitted == 0);
         let names = top.map(|frame| frame.function.as_ref().map(|(name, _)| name.as_str()));

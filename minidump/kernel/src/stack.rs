@@ -1,14 +1,16 @@
-//! Backtraces by frame pointers, through trap frames, up to user mode.
+//! Backtraces through trap frames, up to user mode. A caller is found by call frame information, or
+//! else by the frame pointer.
 
 use livecore_minidump::VirtAddr;
 use std::collections::HashSet;
 
 use crate::error::KernelError;
-use crate::frame::{End, FOLLOWED, Frame, shortened};
+use crate::frame::{End, FOLLOWED, FoundBy, Frame, shortened};
 use crate::kernel::Kernel;
 use crate::registers::Registers;
 use crate::thread::Thread;
 use crate::trap::EntryContext;
+use crate::unwind::Unwound;
 use livecore_defs::Chain;
 use livecore_defs::trapframe::STACK_ENDS;
 
@@ -27,8 +29,14 @@ impl Kernel<'_> {
     ///
     /// It ends at the end of the kernel's part of the stack, or at a frame that cannot be followed;
     /// [`Frame::ends`] has the reason. If there are more than [`Frame::LIMIT`] frames,
-    /// those in the middle are omitted.
+    /// those in the middle are omitted. With debug information, it contains inlined functions and
+    /// functions that left by a tail call.
     pub fn stack(&self, registers: &Registers) -> Vec<Frame> {
+        self.expanded(self.physical(registers))
+    }
+
+    /// Returns the frames on the stack, like [`Kernel::stack`].
+    pub(crate) fn physical(&self, registers: &Registers) -> Vec<Frame> {
         let (Some(pc), Some(fp)) = (registers.pc(), registers.fp()) else {
             return Vec::new();
         };
@@ -38,10 +46,25 @@ impl Kernel<'_> {
             return shortened(self.stack_of_mips(registers));
         };
         let word = self.elf().pointer_size() as u64;
+        let set = registers.set();
         let mut frames: Vec<Frame> = Vec::new();
         let mut traps = HashSet::new();
         let (mut pc, mut fp) = (pc, fp);
         let mut function = self.function(pc);
+        let mut by = FoundBy::Registers;
+        // The registers of this frame, and whether it was interrupted and not left by a call.
+        let mut known = registers.clone();
+        let mut interrupted = !registers.is_left_by_call();
+        let pushes = architecture.is_some_and(|row| row.frame_code.is_some());
+        if !interrupted
+            && pushes
+            && let Some(sp) = known.sp()
+        {
+            known.put(set.sp, sp.wrapping_add(word).0);
+        }
+        // A thread that has never run starts at the first instruction of a function.
+        let starts = function.as_ref().is_some_and(|(_, offset)| *offset == 0);
+        interrupted |= starts;
         // The frame pointer of the function that this one called.
         let mut below = None;
         // The return address of an interrupted function without a frame.
@@ -67,64 +90,89 @@ impl Kernel<'_> {
             let next = trap.as_ref().map(|trap| {
                 let registers = &trap.registers;
                 let back = self.frameless(registers);
-                (trap.from_user, registers.pc(), registers.fp(), back)
+                (registers.clone(), trap.from_user, back)
             });
             frames.push(Frame {
-                pc,
-                fp,
-                function,
                 trap,
-                ends: None,
-                omitted: 0,
+                is_call: !interrupted,
+                ..Frame::new(pc, fp, function.take(), by)
             });
             visited.insert(fp);
-            match next {
-                Some((false, Some(to), Some(caller), back)) if !ends => {
-                    (pc, fp, frameless) = (to, caller, back);
-                    function = self.function(pc);
-                    below = None;
+            if let Some((registers, from_user, back)) = next {
+                let to = registers.pc().zip(registers.fp());
+                let Some((to, caller)) = to.filter(|_| !from_user && !ends) else {
+                    let why = (!from_user && !ends).then_some(End::NoTrapFrame);
+                    end(&mut frames, why);
+                    break;
+                };
+                (pc, fp, frameless) = (to, caller, back);
+                (known, interrupted, by) = (registers, true, FoundBy::Trap);
+                function = self.function(pc);
+                below = None;
+                continue;
+            }
+            if ends {
+                break;
+            }
+            let instruction = VirtAddr(pc.0.wrapping_sub(u64::from(!interrupted)));
+            let unwound = self.unwound(&known, instruction, !interrupted);
+            interrupted = false;
+            match unwound {
+                Some(Unwound::Outermost) => break,
+                Some(Unwound::Caller(registers, cfa)) => {
+                    // Where the frame pointer of a function with this frame would be.
+                    let frame = chain
+                        .cfa
+                        .map(|words| cfa.0.wrapping_sub(words as u64 * word));
+                    below = Some(frame.map_or(fp, VirtAddr));
+                    pc = registers.pc().unwrap_or_default();
+                    fp = registers.fp().unwrap_or_default();
+                    function = self.caller(pc);
+                    (known, by, frameless, stuck) = (registers, FoundBy::Cfi, None, None);
+                    continue;
                 }
-                Some((from_user, ..)) => {
-                    end(
-                        &mut frames,
-                        (!from_user && !ends).then_some(End::NoTrapFrame),
-                    );
+                None => {}
+            }
+            if let Some(to) = frameless.take() {
+                pc = to;
+                function = self.caller(pc);
+                by = FoundBy::Frameless;
+                known = Registers::unknown(set);
+                known.put(set.fp, fp.0);
+                continue;
+            }
+            let (to, caller) = match self.call(chain, fp, word) {
+                Ok((to, _)) if !self.is_code(to) => {
+                    end(&mut frames, Some(End::NotCode(to)));
                     break;
                 }
-                None if ends => break,
-                None if let Some(to) = frameless.take() => {
-                    pc = to;
-                    function = self.caller(pc);
+                Ok(found) => found,
+                Err(why) => {
+                    end(&mut frames, stuck.or(Some(why)));
+                    break;
                 }
-                None => {
-                    let (to, caller) = match self.call(chain, fp, word) {
-                        Ok((to, _)) if !self.is_code(to) => {
-                            end(&mut frames, Some(End::NotCode(to)));
-                            break;
-                        }
-                        Ok(found) => found,
-                        Err(why) => {
-                            end(&mut frames, stuck.or(Some(why)));
-                            break;
-                        }
-                    };
-                    function = self.caller(to);
-                    below = Some(fp);
-                    // The stack grows down, so callers are above. A trap entry, or a function
-                    // without a name that could be one, can switch stacks: an NMI and a double
-                    // fault have their own stacks.
-                    let follow = match &function {
-                        Some((name, _)) => caller > fp || self.entry(name).is_some(),
-                        None => !visited.contains(&caller),
-                    };
-                    stuck = match follow || caller == VirtAddr(0) {
-                        true => None,
-                        false if visited.contains(&caller) => Some(End::Again(caller)),
-                        false => Some(End::NotAbove(caller)),
-                    };
-                    (pc, fp) = (to, if follow { caller } else { VirtAddr(0) });
-                }
+            };
+            function = self.caller(to);
+            below = Some(fp);
+            // The stack grows down, so callers are above. A trap entry, or a function
+            // without a name that could be one, can switch stacks: an NMI and a double
+            // fault have their own stacks.
+            let follow = match &function {
+                Some((name, _)) => caller > fp || self.entry(name).is_some(),
+                None => !visited.contains(&caller),
+            };
+            stuck = match follow || caller == VirtAddr(0) {
+                true => None,
+                false if visited.contains(&caller) => Some(End::Again(caller)),
+                false => Some(End::NotAbove(caller)),
+            };
+            known = Registers::unknown(set);
+            if let Some(words) = chain.cfa {
+                known.put(set.sp, fp.0.wrapping_add(words as u64 * word));
             }
+            by = FoundBy::FramePointer;
+            (pc, fp) = (to, if follow { caller } else { VirtAddr(0) });
+            known.put(set.fp, fp.0);
         }
         shortened(frames)
     }

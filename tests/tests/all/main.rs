@@ -41,5 +41,6 @@ mod salvaging_full;
 mod threads;
 mod translation;
 mod types;
+mod unwinding;
 mod verifier;
 mod verify_machines;

@@ -30,7 +30,8 @@ Locks need a kernel file with type information (CTF or DWARF), or a known releas
 For a text dump, prints the output of ddb(4), the panic message, the version and the message buffer.
 
 Without a kernel, prints only the header and the message buffer. The end of the report lists what was not \
-found. Backtraces follow frame pointers through traps, as ddb(4) does.";
+found. Backtraces follow traps, as ddb(4) does; with debug information they have source lines, inlined \
+functions and tail calls.";
 
 /// Arguments of `livecore triage`.
 #[derive(Debug, clap::Args)]

@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 
 use livecore_defs::text::printable;
-use livecore_kernel::{Context, Frame, Kernel, Thread};
+use livecore_kernel::{Context, FoundBy, Frame, Kernel, Thread};
 use serde::{Serialize, Serializer};
 
-use crate::json::Hex;
+use crate::json::{Hex, SourceAnswer};
 
 /// A thread with its backtrace.
 #[derive(Debug, Serialize)]
@@ -36,6 +36,12 @@ pub(super) struct FrameFacts {
     pub(super) pc: Hex,
     pub(super) function: Option<String>,
     pub(super) offset: Option<u64>,
+    pub(super) by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<SourceAnswer>,
+    /// The function and the line, as text.
+    #[serde(skip)]
+    place: String,
     pub(super) trap: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ends: Option<String>,
@@ -93,9 +99,9 @@ impl ThreadFacts {
                 writeln!(out, "  ({} frames omitted)", frame.omitted)?;
                 number += frame.omitted;
             }
-            let place = match (&frame.function, frame.offset) {
-                (Some(function), Some(offset)) => format!("{}+{offset:#x}", printable(function)),
-                _ => "?".into(),
+            let place = match frame.function {
+                Some(_) => &frame.place,
+                None => "?",
             };
             writeln!(out, "  #{number:<3} {:#0width$x} {place}", frame.pc.0)?;
             number += 1;
@@ -111,11 +117,15 @@ impl ThreadFacts {
 }
 
 fn frame(frame: Frame) -> FrameFacts {
+    let place = frame.place();
     let (function, offset) = frame.function.unzip();
     FrameFacts {
         pc: frame.pc.into(),
         function,
-        offset,
+        offset: offset.filter(|_| frame.by != FoundBy::Inlined),
+        by: frame.by.name(),
+        source: frame.line.map(SourceAnswer::from),
+        place,
         trap: frame.trap.map(|trap| trap.to_string()),
         ends: frame.ends.map(|why| why.to_string()),
         omitted: frame.omitted,
