@@ -44,6 +44,7 @@ mod sandbox_mode;
 mod served;
 mod session;
 mod signals;
+mod since;
 mod text;
 mod text_dump;
 mod transport;

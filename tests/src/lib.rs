@@ -8,6 +8,7 @@
 //! - [`outside`] walks x86 page tables to compute which pages a dump must contain.
 //! - [`machines`] generates recipes of random machines for property tests.
 //! - [`random`] generates pseudo-random numbers from a seed.
+//! - [`exposition`] parses the text format of Prometheus.
 //! - [`expect`] reads the expected verdict from a recipe.
 //! - [`golden`] compares output with recorded output.
 //!
@@ -24,6 +25,7 @@
 pub mod corpus;
 pub mod elf_edit;
 pub mod expect;
+pub mod exposition;
 pub mod golden;
 pub mod machines;
 pub mod mkctf;

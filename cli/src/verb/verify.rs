@@ -6,7 +6,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::builder::PossibleValuesParser;
 use livecore_kernel::verifier::ElfFacts;
@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::id::Id;
 use crate::input;
 use crate::session::Session;
+use crate::since::parse_since;
 use crate::verifier::Subject;
 
 const MANUAL: &str = "\
@@ -27,6 +28,7 @@ Examples:
   livecore verify -r --all archive             all files below the directory
   livecore verify --deep --kernel /boot/kernel/kernel livecore.0.zst
   livecore verify --format junit *.zst > report.xml
+  livecore verify --since 1d --format prom /var/crash > livecore.prom.new
 
 Exits with the worst result: 0 sound, 3 warnings, 63 not a dump, 2 broken, 1 failed. A directory \
 without dumps is not an error.";
@@ -53,6 +55,12 @@ pub struct Args {
     /// Verify all files of a directory, whatever their names
     #[arg(long)]
     pub all: bool,
+    /// Skip files of directories that are older
+    ///
+    /// A duration before now (30m, 36h, 1d, 2w), or a time: 2026-11-30, 2026-11-30T04:00:00Z. The age is that of
+    /// the last modification of the file. Files that are named are always verified.
+    #[arg(long, value_name = "TIME|DURATION", value_parser = parse_since)]
+    pub since: Option<SystemTime>,
     /// Print JUnit XML with a test case for each dump or each rule
     #[arg(long, value_name = "CASES", value_parser = ["files", "rules"],
           conflicts_with_all = ["format", "json"])]
@@ -131,7 +139,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let search = Search {
         recursive: args.recursive,
         all: args.all,
-        since: None,
+        since: args.since,
     };
     let asked = crash_directory::expand(&args.dumps, search, session);
     let mut summary = Summary::default();

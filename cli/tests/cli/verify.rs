@@ -5,7 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
+use livecore_tests::exposition;
 use serde_json::Value;
 
 use crate::harness::{Run, golden, livecore, machine, no_such_file, run, run_json};
@@ -88,6 +90,82 @@ fn missing_directory_does_not_stop_the_other_dumps() {
         let error = format!("livecore: {}: {}", nowhere.display(), no_such_file());
         assert!(run.err.contains(&error), "{format}: {}", run.err);
     }
+}
+
+#[test]
+fn since_selects_the_new_files_of_directories() {
+    let dir = directory();
+    let old = dir.path().join("vmcore.7.zst");
+    fs::copy(dir.path().join("livecore.0.zst"), &old).unwrap();
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    fs::File::options()
+        .append(true)
+        .open(&old)
+        .unwrap()
+        .set_modified(hour_ago)
+        .unwrap();
+    let (path, old) = (dir.path().to_str().unwrap(), old.to_str().unwrap());
+    let count = |args: &[&str]| {
+        let args = ["verify", "--quick", "--json"].iter().chain(args);
+        let run = run(args);
+        let value: Value = serde_json::from_slice(&run.out).unwrap();
+        value["reports"].as_array().unwrap().len()
+    };
+    let all = count(&[path]);
+    assert_eq!(count(&[path, "--since", "2h"]), all);
+    assert_eq!(count(&[path, "--since", "59m"]), all - 1);
+    assert_eq!(count(&[path, "--since", "2000-01-01"]), all);
+    assert_eq!(count(&[path, old, "--since", "9999-12-30T00:00:00Z"]), 1);
+    run_json(["verify", path, "--since", "1"])
+        .expect(64)
+        .error("invalid-value");
+}
+
+/// The samples of `--format prom`, with labels of the file names. promtool also checks the text if it
+/// is installed.
+#[test]
+fn prometheus_has_verdict_findings_and_time_of_each_dump() {
+    let dir = directory();
+    let mut bytes = fs::read(dir.path().join("livecore.0.zst")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(dir.path().join("vmcore.1"), bytes).unwrap();
+    let odd = dir.path().join("a\"b\\\n\u{202e}\u{9b}é");
+    fs::write(&odd, b"no dump at all").unwrap();
+    let (path, odd) = (dir.path().to_str().unwrap(), odd.to_str().unwrap());
+    let run = run(["verify", "--format", "prom", path, odd, odd]).expect(2);
+    let samples = exposition::parse(run.text());
+    let _ = exposition::promtool(run.text());
+    let of = |name: &str, labels: &[(&str, &str)]| {
+        let labels = labels
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        let key = (format!("livecore_verify_{name}"), labels.collect());
+        *samples
+            .get(&key)
+            .unwrap_or_else(|| panic!("{key:?}: {}", run.text()))
+    };
+    let verdict = |dump: &str, verdict| of("dump_verdict", &[("dump", dump), ("verdict", verdict)]);
+    let sound = format!("{path}/livecore.0.zst");
+    let broken = format!("{path}/vmcore.1");
+    let odd = odd
+        .replace('\n', "\\n")
+        .replace('\u{202e}', "\\u{202e}")
+        .replace('\u{9b}', "\\u{9b}");
+    for (dump, expected) in [(&sound, "sound"), (&broken, "broken"), (&odd, "not-a-dump")] {
+        for name in ["sound", "warnings", "broken", "not-a-dump", "failed"] {
+            let value = f64::from(u8::from(name == expected));
+            assert_eq!(verdict(dump, name), value, "{dump} {name}");
+        }
+        let size = of("dump_size_bytes", &[("dump", dump)]);
+        assert!(size > 0.0, "{dump}");
+        assert!(of("dump_duration_seconds", &[("dump", dump)]) >= 0.0);
+    }
+    let findings =
+        |dump: &str, severity| of("dump_findings", &[("dump", dump), ("severity", severity)]);
+    assert_eq!(findings(&sound, "error"), 0.0);
+    assert!(findings(&broken, "error") > 0.0);
+    assert!(of("last_run_timestamp_seconds", &[]) > 1.7e9);
 }
 
 #[test]

@@ -10,12 +10,14 @@
 //! | [`Format::Sarif`]      | code scanning: SARIF 2.1.0                              |
 //! | [`Format::Github`]     | GitHub Actions: workflow commands                       |
 //! | [`Format::Tap`]        | TAP 14: a subtest for each dump, a point for each rule  |
+//! | [`Format::Prom`]       | Prometheus: verdicts and counts of findings as gauges   |
 //!
-//! All formats show all findings, except that text omits notes without [`Style::verbose`].
+//! All formats except Prometheus show all findings, except that text omits notes without [`Style::verbose`].
 
 mod github;
 mod json;
 mod junit;
+mod prom;
 mod sarif;
 mod tap;
 mod text;
@@ -48,11 +50,13 @@ pub enum Format {
     Github,
     /// Test Anything Protocol 14.
     Tap,
+    /// The text format of Prometheus.
+    Prom,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Text,
         Self::Json,
         Self::JsonLines,
@@ -61,6 +65,7 @@ impl Format {
         Self::Sarif,
         Self::Github,
         Self::Tap,
+        Self::Prom,
     ];
 
     /// The format's name on the command line.
@@ -74,6 +79,7 @@ impl Format {
             Self::Sarif => "sarif",
             Self::Github => "github",
             Self::Tap => "tap",
+            Self::Prom => "prom",
         }
     }
 
@@ -122,6 +128,7 @@ pub fn write(
         Format::Sarif => sarif::write(reports, out),
         Format::Github => github::write(reports, out),
         Format::Tap => tap::write(reports, out),
+        Format::Prom => prom::write(reports, out),
     }
 }
 
