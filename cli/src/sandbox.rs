@@ -153,7 +153,14 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         Verb::Dmesg(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),
         Verb::Ps(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),
         Verb::Threads(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),
-        Verb::Triage(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),
+        Verb::Triage(args) => {
+            files.dump_and_kernel(args.dump.path(), &args.kernel, env);
+            args.html.iter().for_each(|path| files.output(path));
+            if let Some(other) = &args.compare {
+                files.dump(other);
+                files.cache(other, env);
+            }
+        }
         Verb::Serve(args) => {
             files.dump_and_kernel(args.dump.path(), &args.kernel, env);
             // `serve` removes its Unix socket. Without --unix, the socket is in one of these.

@@ -24,6 +24,7 @@ mod guests_false;
 mod guests_i386;
 mod habits;
 mod harness;
+mod html;
 mod images;
 mod injected;
 mod kinds;

@@ -1,11 +1,13 @@
 //! `livecore triage DUMP`: summarizes a crash like crashinfo(8), without kgdb and on any system.
 
 mod facts;
+mod html;
 mod locks;
 mod text;
 mod thread;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use crate::crash::SignatureFacts;
 use crate::dump_args::DumpArg;
@@ -20,6 +22,7 @@ const MANUAL: &str = "\
 Examples:
   livecore triage livecore.0.zst --kernel /boot/kernel/kernel
   livecore triage vmcore.3 --kernel kernel --json | jq .panic
+  livecore triage vmcore.3 --html crash.html
 
 Prints the panic message, the version, the uptime, properties of the dump, every CPU with its backtrace, \
 deadlocks with their threads, locks with their owners and waiting threads, all processes and the end of the \
@@ -54,6 +57,15 @@ pub struct Args {
     /// docs/signatures.md describes it.
     #[arg(long, conflicts_with = "json")]
     pub signature: bool,
+    /// Write a report for a browser to FILE
+    ///
+    /// One HTML file without references to others. It has the backtraces of all threads, the whole message buffer, a
+    /// chart of the physical memory, and the findings of `livecore verify`. With --force, replaces an existing file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "signature"])]
+    pub html: Option<PathBuf>,
+    /// Add a comparison with another dump to the HTML report
+    #[arg(long, value_name = "DUMP", requires = "html")]
+    pub compare: Option<PathBuf>,
     /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
@@ -70,6 +82,15 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             _ => facts.print(session.env.ci, &mut session.out)?,
         }
         return text_dump::check(&dump, args.dump.path());
+    }
+    if let Some(path) = &args.html {
+        let request = html::Request {
+            dump: args.dump.path(),
+            other: args.compare.as_deref(),
+            kernel: &args.kernel,
+            path,
+        };
+        return html::write(&request, session);
     }
     let dump = input::dump(args.dump.path(), Opening::default(), session)?;
     for warning in dump.envelope().warnings() {

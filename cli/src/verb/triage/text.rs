@@ -103,7 +103,8 @@ pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn uptime(seconds: u64) -> String {
+/// A duration as days and a clock.
+pub(super) fn uptime(seconds: u64) -> String {
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);
     let days = match days {
