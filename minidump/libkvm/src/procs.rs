@@ -1,7 +1,7 @@
 //! `kvm_getprocs`: the processes and threads of a dump as `struct kinfo_proc` (FreeBSD
 //! `lib/libkvm/kvm_proc.c`).
 
-use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong};
+use std::ffi::{c_char, c_int, c_long, c_ulong};
 
 use livecore_kernel::{Kernel, Process, Thread};
 
@@ -85,8 +85,8 @@ impl Wanted {
 
 /// The variables of the kernel that times are computed with.
 struct Clock {
-    ticks: i32,
-    hz: i32,
+    ticks: u32,
+    hz: u32,
     tick_frequency: u64,
 }
 
@@ -94,8 +94,8 @@ impl Clock {
     fn read(kernel: &Kernel<'_>) -> Self {
         let read = |name, len| kernel.variable(name, len).unwrap_or(0);
         Self {
-            ticks: read("ticks", 4) as i32,
-            hz: read("hz", 4) as i32,
+            ticks: read("ticks", 4) as u32,
+            hz: read("hz", 4) as u32,
             tick_frequency: read("cpu_tick_frequency", 8),
         }
     }
@@ -218,8 +218,8 @@ fn add_process(info: &mut kinfo_proc, proc: &Record<'_>, zombie: bool, clock: &C
     info.ki_lock = uint("p_lock") as c_char;
     info.ki_siglist = signals(proc, "p_sigqueue.sq_signals");
     if !zombie {
-        let ticks = clock.ticks.wrapping_sub(uint("p_swtick") as i32);
-        info.ki_swtime = ticks.checked_div(clock.hz).unwrap_or(0) as c_uint;
+        let ticks = clock.ticks.wrapping_sub(uint("p_swtick") as u32);
+        info.ki_swtime = ticks.checked_div(clock.hz).unwrap_or(0);
         info.ki_flag = int("p_flag").into();
         info.ki_nice = proc.int("p_nice").unwrap_or(0) as i8;
         info.ki_traceflag = int("p_traceflag");

@@ -4,6 +4,7 @@
 //! The tests need a C compiler, `$CC` or `cc`, and pass without one, with a message.
 //! `LIVECORE_VALGRIND=1` runs the program under valgrind(1), which then may report nothing.
 
+mod interface;
 mod scene;
 
 use std::collections::BTreeSet;
@@ -14,10 +15,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use livecore_compress::ReadAt;
+use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
 use livecore_kernel::{Dump, Location, Pair};
 use livecore_livedump::take::{PlanOptions, plan};
-use livecore_minidump::{KernelElf, KernelMemory};
+use livecore_minidump::convert::{Target, to_full};
+use livecore_minidump::{Container, KernelElf, KernelMemory};
 use livecore_synth::{Description, build};
 use livecore_tests::corpus::recipes;
 use livecore_tests::mkdump;
@@ -256,7 +258,7 @@ fn kernel_without_type_information_has_no_cp_time_and_no_names_of_devices() {
 /// What `kvm_getprocs` has of a process of the scene, but not of its threads.
 const INIT: &str = "pid 1 ppid 77 pgid 11 sid 12 tsid 14 tpgid 13 uid 1001 ruid 1002 svuid 1003 \
     rgid 21 svgid 22 groups 20 30 31 jid 5 cr 0x1 size 5242880 rss 6 t 7 d 8 s 9 \
-    xstat 0x309 acflag 0x3 runtime 2500000 swtime 30 flag 0x10000002";
+    xstat 0x309 acflag 0x3 runtime 2500000 swtime 4294947 flag 0x10000002";
 
 #[test]
 fn processes_and_threads_have_the_values_of_their_structures() {
@@ -457,6 +459,51 @@ fn machines_of_every_port_are_read() {
     }
 }
 
+/// The full dump of a machine, compressed, has the memory, the processes and the kernel map of its
+/// minidump.
+#[test]
+fn full_dumps_are_read_like_minidumps() {
+    let text = fs::read_to_string(here().join("../../testdata/machines/tiny.toml")).unwrap();
+    let mini = Files::machine(&text);
+    let dump = Dump::open(&mini.dump).unwrap();
+    let target = Target {
+        container: Container::Sealed,
+        encoding: Encoding::new(Codec::Zstd).level(1),
+    };
+    let mut bytes = Vec::new();
+    let minidump = dump.any().minidump().unwrap();
+    to_full(minidump, &target, &mut bytes, &NoProgress).unwrap();
+    let full = Files::new(&bytes, &fs::read(&mini.kernel).unwrap());
+    let at = KernelElf::from_bytes(fs::read(&mini.kernel).unwrap()).unwrap();
+    let at = format!("{:#x}", at.symbol("hz").unwrap().value);
+    for (what, more) in [
+        ("read", &[&*at, "0x3000"][..]),
+        ("procs", &["0", "0"]),
+        ("symbols", &["hz", "_allproc", "no_such"]),
+    ] {
+        let Some(text) = mini.output(what, more) else {
+            return;
+        };
+        assert!(text.len() > 50, "{text}");
+        assert!(
+            full.output(what, more).unwrap() == text,
+            "{what}: other text"
+        );
+    }
+    // Address, address in the kernel map, and protection of each page of the kernel map.
+    let mapped = |files: &Files| -> BTreeSet<String> {
+        let text = files.output("pages", &[]).unwrap();
+        let lines = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let mapped = lines.filter(|page| page[1] != "0" && page[4] != "-1");
+        mapped
+            .map(|page| [page[0], page[1], page[3]].join(" "))
+            .collect()
+    };
+    let pages = mapped(&mini);
+    assert!(pages.len() > 100);
+    assert_eq!(mapped(&full), pages);
+}
+
 /// The processes and threads that Livecore lists. A machine without type information has no states.
 #[test]
 fn processes_of_a_machine_are_listed() {
@@ -580,105 +627,4 @@ fn hostile_kernel_structures_are_bounded() {
     assert!(text.contains("maxcpu -1\nncpus -1\n"), "{text}");
     let why = "pcpu 0: mp_maxcpus: found 0xffffffff, expected 1 to 4096 CPUs";
     assert!(text.contains(why), "{text}");
-}
-
-/// FreeBSD 15.0's `kvm.h` declares these functions (`tests/functions.txt`).
-#[test]
-fn library_exports_the_functions_of_freebsds_header_and_no_others() {
-    let expected: BTreeSet<&str> = include_str!("../functions.txt").lines().collect();
-    let bytes = fs::read(library()).unwrap();
-    let elf = goblin::elf::Elf::parse(&bytes).unwrap();
-    assert_eq!(elf.soname, Some("libkvm.so.7"));
-    let exported: BTreeSet<&str> = elf
-        .dynsyms
-        .iter()
-        .filter(|symbol| !symbol.is_import() && symbol.st_bind() != 0)
-        .filter_map(|symbol| elf.dynstrtab.get_at(symbol.st_name))
-        .collect();
-    assert_eq!(exported, expected);
-    let header = fs::read_to_string(here().join("include/kvm.h")).unwrap();
-    let declared: BTreeSet<&str> = header
-        .split(|c: char| !c.is_ascii_alphanumeric() && !"_(".contains(c))
-        .filter_map(|word| word.split_once('('))
-        .map(|(name, _)| name)
-        .filter(|name| name.starts_with("kvm_") && !name.ends_with("_cb_t"))
-        .collect();
-    assert_eq!(declared, expected);
-}
-
-/// The C compiler compares the structures of the header with FreeBSD's, for 64 and 32 bits.
-#[test]
-fn header_has_the_layouts_of_freebsds_headers() {
-    if exercise().is_none() {
-        return;
-    }
-    let facts = here().join("../../testdata/freebsd-headers/libkvm.txt");
-    let facts = fs::read_to_string(facts).unwrap();
-    for (machine, option) in [("amd64", "-m64"), ("i386", "-m32")] {
-        let mut source = String::from("#include \"kvm.h\"\n");
-        let mut ours = false;
-        for line in facts.lines() {
-            if let Some(block) = line.strip_prefix("@ ") {
-                let (machines, _) = block.split_once(" : ").unwrap();
-                ours = machines.split(' ').any(|name| name == machine);
-            } else if let Some((expression, value)) = line.split_once(" = ")
-                && ours
-            {
-                source += &match (expression.rsplit_once('.'), value.split_once(' ')) {
-                    (Some((name, member)), Some((offset, size))) => format!(
-                        "_Static_assert(offsetof({name}, {member}) == {offset} && \
-                         sizeof((({name} *)0)->{member}) == {size}, \"{expression}\");\n"
-                    ),
-                    _ => format!("_Static_assert({expression} == {value}, \"{expression}\");\n"),
-                };
-            }
-        }
-        let sizes = match machine {
-            "amd64" => [52, 56, 24],
-            _ => [52, 44, 16],
-        };
-        for (name, size) in ["kvm_swap", "kvm_page", "kvm_nlist"].iter().zip(sizes) {
-            source += &format!("_Static_assert(sizeof(struct {name}) == {size}, \"{name}\");\n");
-        }
-        assert!(source.lines().count() > 60);
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("layout.c");
-        fs::write(&file, &source).unwrap();
-        let compile = |options: &[&str]| {
-            let mut command = Command::new(compiler());
-            command.args(["-std=c11", "-ffreestanding", "-fsyntax-only", option]);
-            command.args(options).arg(&file).output().unwrap()
-        };
-        fs::write(&file, "int x;").unwrap();
-        if !compile(&[]).status.success() {
-            skipped(format_args!("{} has no {option}", compiler()));
-            continue;
-        }
-        fs::write(&file, &source).unwrap();
-        let done = compile(&["-I", here().join("include").to_str().unwrap()]);
-        assert!(
-            done.status.success(),
-            "{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-    }
-}
-
-/// `include/kvm.h` is what cbindgen generates.
-#[test]
-fn header_is_up_to_date() {
-    let generated = Command::new("cbindgen")
-        .args(["--quiet", "--config", "cbindgen.toml"])
-        .current_dir(here())
-        .output();
-    let Ok(generated) = generated else {
-        skipped("cbindgen is not installed");
-        return;
-    };
-    let text = String::from_utf8(generated.stdout).unwrap();
-    let header = fs::read_to_string(here().join("include/kvm.h")).unwrap();
-    assert!(
-        text == header,
-        "run: cbindgen --config cbindgen.toml --output include/kvm.h"
-    );
 }

@@ -97,7 +97,8 @@ pub(crate) fn recipe(more: &str) -> String {
 
 fn variables(memory: &mut Memory) {
     memory.int(0x10, 1000);
-    memory.int(0x14, 50_000);
+    // `ticks` is negative for the first ten minutes.
+    memory.int(0x14, 0xffff_ff00);
     memory.word(0x18, 1_000_000_000);
     memory.int(0x20, 4);
     memory.int(0x24, 2);
