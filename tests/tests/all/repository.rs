@@ -211,9 +211,11 @@ fn test_data_is_text() {
         for entry in fs::read_dir(root().join(&folder)).unwrap() {
             let entry = entry.unwrap();
             let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+            // Released formats have no recipe: their bytes are what later versions must read.
+            let is_released = path.starts_with("testdata/released/sealed-");
             if entry.file_type().unwrap().is_dir() {
                 folders.push(path);
-            } else if fs::read_to_string(entry.path()).is_err() {
+            } else if !is_released && fs::read_to_string(entry.path()).is_err() {
                 broken.push(path);
             }
         }
