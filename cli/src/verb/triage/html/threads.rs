@@ -154,7 +154,8 @@ pub(super) fn frames(frames: &[FrameFacts], digits: usize) -> String {
         }
         let place = match (&frame.function, frame.offset) {
             (Some(function), Some(offset)) => format!("{}+{offset:#x}", escaped(function)),
-            _ => "?".into(),
+            (Some(function), None) => format!("{} ({})", escaped(function), frame.by),
+            (None, _) => "?".into(),
         };
         put!(
             item,
