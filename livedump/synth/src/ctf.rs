@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::structures::Structure;
-
 const MAGIC: u16 = 0xcff1;
 const VERSION: u8 = 3;
 const KIND_INTEGER: u32 = 1;
@@ -11,6 +9,13 @@ const KIND_ARRAY: u32 = 4;
 const KIND_STRUCT: u32 = 6;
 /// Words of the header after magic, version and flags.
 const WORDS: usize = 8;
+
+/// A structure: its name, its size, and the name, offset and size of each member.
+pub(crate) struct Structure {
+    pub(crate) name: &'static str,
+    pub(crate) size: u32,
+    pub(crate) members: Vec<(&'static str, u32, u32)>,
+}
 
 /// The section while it is written.
 #[derive(Default)]

@@ -20,6 +20,7 @@ mod chains;
 mod code;
 mod compiled;
 mod content;
+mod counters;
 mod ctf;
 mod description;
 mod elf;
@@ -62,6 +63,7 @@ pub use description::{
 };
 pub use error::Error;
 pub use layout::Release;
+pub use truth::SectionRow;
 pub use truth::{
     Context, Cpu, Dumped, Frame, Lock as LockTruth, Mapping, MessageBuffer, Module,
     Process as ProcessTruth, Prot, Symbol, Thread as ThreadTruth, Truth, UserSpace, Why,
@@ -126,6 +128,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let mut wanted = variables::all(description, &layout, &version);
     wanted.extend(processor.variables(description));
     wanted.extend(locks::variables(description, &layout));
+    wanted.extend(counters::variables(description, &layout));
     let load = description.load().0;
     let mut notes = Vec::new();
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
@@ -181,6 +184,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let modules = modules::build(&mut b)?;
     let mut made = threads::build(&mut b)?;
     let locks = locks::build(&mut b, &mut made.threads)?;
+    let sections = counters::build(&mut b, &made.processes, &made.threads)?;
     regions::build(&mut b)?;
     let panic = description.state.panic.clone();
     let msgbuf = msgbuf::build(&mut b, &place, &version, panic.as_deref())?;
@@ -222,6 +226,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         processes: made.processes,
         threads: made.threads,
         locks,
+        sections,
         cpus: made.cpus,
         dumptid: made.dumptid,
         modules,
@@ -279,7 +284,7 @@ fn kernel(
     let port = port::of(description);
     let made_of = (port.code(), port.names(description.release()));
     let types = match description.kernel.kind {
-        KernelKind::Ctf => Some(ctf::section(&structures::all(layout))),
+        KernelKind::Ctf => Some(ctf::section(&structures::all(description, layout))),
         _ => None,
     };
     Ok(kernel::symbols(

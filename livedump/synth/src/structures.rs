@@ -3,14 +3,10 @@
 //! They have the members that the builder writes. Offsets that no kernel exports are choices of the
 //! builder, the same for all architectures.
 
+use super::counters::{self, OF_PROC, OF_THREAD};
+use super::ctf::Structure;
+use super::description::Description;
 use super::layout::Layout;
-
-/// A structure: its name, its size, and the name, offset and size of each member.
-pub(crate) struct Structure {
-    pub(crate) name: &'static str,
-    pub(crate) size: u32,
-    pub(crate) members: Vec<(&'static str, u32, u32)>,
-}
 
 /// `td_wchan`
 pub(crate) const TD_WCHAN: u32 = 0x148;
@@ -22,7 +18,7 @@ pub(crate) const TD_LOCKNAME: u32 = 0x170;
 pub(crate) const TURNSTILE: (u32, u32, u32) = (136, 120, 128);
 
 /// Returns all structures.
-pub(crate) fn all(l: &Layout) -> Vec<Structure> {
+pub(crate) fn all(description: &Description, l: &Layout) -> Vec<Structure> {
     let word = l.word;
     let (p, t) = (&l.proc_, &l.thread);
     let object = 2 * word + 8;
@@ -31,7 +27,7 @@ pub(crate) fn all(l: &Layout) -> Vec<Structure> {
         size: object + 2 * word,
         members: vec![("lock_object", 0, object), (member, object, word)],
     };
-    vec![
+    let mut all = vec![
         Structure {
             name: "proc",
             size: p.size,
@@ -79,5 +75,12 @@ pub(crate) fn all(l: &Layout) -> Vec<Structure> {
                 ("ts_owner", TURNSTILE.2, word),
             ],
         },
-    ]
+    ];
+    let more = counters::structures(description, l);
+    if !more.is_empty() {
+        all[0].members.extend(OF_PROC);
+        all[1].members.push(OF_THREAD);
+    }
+    all.extend(more);
+    all
 }

@@ -167,6 +167,15 @@ pub struct Lock {
     pub sharers: u32,
 }
 
+/// A row of a section of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SectionRow {
+    /// The name of the section.
+    pub section: &'static str,
+    /// The cells as text. In `ps`, the user, the process and its name.
+    pub cells: Vec<String>,
+}
+
 /// A CPU that runs a thread, as the machine's hypervisor sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpu {
@@ -295,6 +304,8 @@ pub struct Truth {
     pub threads: Vec<Thread>,
     /// The locks, in the order of the description.
     pub locks: Vec<Lock>,
+    /// Rows that reports should have, in no order.
+    pub sections: Vec<SectionRow>,
     /// CPUs with a running thread, by number.
     pub cpus: Vec<Cpu>,
     /// The dumping thread.

@@ -15,11 +15,16 @@ fn read(kernel: &Kernel<'_>) -> (Processes, Locks) {
     (processes, locks)
 }
 
-fn with_kernel<T>(machine: &Machine, of: impl FnOnce(Kernel<'_>) -> T) -> T {
+/// Calls `of` with the kernel of a machine and the types of these structures.
+pub(crate) fn with_kernel<T>(
+    machine: &Machine,
+    structures: &[&str],
+    of: impl FnOnce(Kernel<'_>) -> T,
+) -> T {
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let found = livecore_kernel::locate::Machine::find(machine.memory(), &elf).unwrap();
     let kernel = found.kernel(&elf);
-    of(kernel.detailed_with(&LOCK_STRUCTURES))
+    of(kernel.detailed_with(structures))
 }
 
 /// Compares owners, waiting threads and deadlocks with what the builder made.
@@ -111,7 +116,7 @@ fn deadlocks_of_two_and_three_threads_are_found_on_all_architectures_and_release
         let text = DEADLOCK.replace("release = \"15.0\"", &format!("release = \"{release}\""));
         let machine = Machine::parse(&format!("architecture = \"{architecture}\"\n{text}"));
         let machine = machine.unwrap();
-        with_kernel(&machine, |kernel| {
+        with_kernel(&machine, &LOCK_STRUCTURES, |kernel| {
             let (_, locks) = read(&kernel);
             assert_eq!(locks.deadlocks.len(), 3, "{architecture} {release}");
             check(&locks, machine.truth());
@@ -138,7 +143,7 @@ fn threads_that_wait_without_a_cycle_are_not_deadlocked() {
         text = text.replace(whole, cut);
     }
     let machine = Machine::parse(&text).unwrap();
-    with_kernel(&machine, |kernel| {
+    with_kernel(&machine, &LOCK_STRUCTURES, |kernel| {
         let (_, locks) = read(&kernel);
         assert_eq!(locks.deadlocks, []);
         check(&locks, machine.truth());
@@ -150,7 +155,7 @@ fn a_thread_that_waits_for_its_own_lock_is_deadlocked_alone() {
     let text = "[memory]\nsize = '16 MiB'\n[kernel]\nkind = 'ctf'\n\
                 [[lock]]\nname = 'a'\nclass = 'mutex'\n\
                 [[process]]\nname = 'p'\npid = 1\nthread = [{ holds = ['a'], lock = 'a' }]\n";
-    with_kernel(&Machine::parse(text).unwrap(), |kernel| {
+    with_kernel(&Machine::parse(text).unwrap(), &LOCK_STRUCTURES, |kernel| {
         let (_, locks) = read(&kernel);
         assert_eq!(locks.deadlocks.len(), 1);
         assert_eq!(locks.deadlocks[0].cycle, [0]);
@@ -160,20 +165,24 @@ fn a_thread_that_waits_for_its_own_lock_is_deadlocked_alone() {
 #[test]
 fn without_types_the_missing_member_is_named() {
     let text = DEADLOCK.replace("kind = \"ctf\"", "kind = \"symbols\"");
-    with_kernel(&Machine::parse(&text).unwrap(), |kernel| {
-        let processes = kernel.processes().unwrap();
-        let error = kernel.locks(&processes.list).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the kernel file has no type information about thread.td_blocked"
-        );
-    });
+    with_kernel(
+        &Machine::parse(&text).unwrap(),
+        &LOCK_STRUCTURES,
+        |kernel| {
+            let processes = kernel.processes().unwrap();
+            let error = kernel.locks(&processes.list).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "the kernel file has no type information about thread.td_blocked"
+            );
+        },
+    );
 }
 
 /// The memory of a kernel with changed words.
-struct Changed<'a> {
-    memory: &'a dyn KernelMemory,
-    words: BTreeMap<u64, u64>,
+pub(crate) struct Changed<'a> {
+    pub(crate) memory: &'a dyn KernelMemory,
+    pub(crate) words: BTreeMap<u64, u64>,
 }
 
 impl KernelMemory for Changed<'_> {

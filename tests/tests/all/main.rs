@@ -38,6 +38,7 @@ mod rust_source;
 mod salvaging;
 mod salvaging_blocks;
 mod salvaging_full;
+mod sections;
 mod threads;
 mod translation;
 mod types;
