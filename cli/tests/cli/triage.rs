@@ -135,3 +135,35 @@ fn triage_without_types_says_that_locks_are_unknown() {
     let expected = "locks: the kernel file has no type information about thread.td_blocked";
     assert!(missing.contains(&expected.into()), "{missing:?}");
 }
+
+#[test]
+fn triage_reports_the_sections_that_are_asked_for() {
+    let made = made("deadlock");
+    let names = |answer: &Value| -> Vec<String> {
+        let sections = answer["sections"].as_array().unwrap().iter();
+        sections
+            .map(|s| s["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&made.json(&[])), ["memory"]);
+    let answer = made.json(&["--sections", "vmstat-z,vmstat-i,vmstat-z"]);
+    assert_eq!(names(&answer), ["vmstat-z", "vmstat-i"]);
+    let rows = &answer["sections"][1]["rows"];
+    assert_eq!(rows[0]["interrupt"], "irq1: atkbd0");
+    assert_eq!(rows[0]["total"], 12);
+    let answer = made.json(&["--sections", "all"]);
+    assert_eq!(names(&answer).len(), 13);
+    let config = answer["sections"][12]["problems"].as_array().unwrap();
+    assert_eq!(config.len(), 1, "{config:?}");
+
+    let text = made.triage(&["--sections", "all"]);
+    for line in [
+        "Zones of uma(9), as vmstat -z (vmstat-z):",
+        "  irq1: atkbd0    12",
+        "  not found: the kernel file has no symbol kernconfstring",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let dump = made.dump.to_str().unwrap();
+    run(["triage", dump, "--sections", "vmstat"]).expect(64);
+}

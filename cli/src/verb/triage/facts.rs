@@ -4,11 +4,14 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use livecore_kernel::{Context, Kernel, LOCK_STRUCTURES, Pair, Signature, Thread};
+use livecore_kernel::{
+    Context, Kernel, LOCK_STRUCTURES, Pair, SECTION_STRUCTURES, Signature, Thread,
+};
 use livecore_minidump::{AnyDump, Architecture, KernelDumpHeader, MessageBuffer, VirtAddr};
 use serde::Serialize;
 
 use super::locks::LockFacts;
+use super::sections::{self, SectionFacts};
 use super::thread::ThreadFacts;
 use crate::crash::SignatureFacts;
 
@@ -23,6 +26,8 @@ pub(super) struct Asked<'a> {
     pub(super) lines: usize,
     /// Include threads that are not on a CPU.
     pub(super) all: bool,
+    /// The names of the sections to report.
+    pub(super) sections: &'a [String],
     /// Whether the report goes to the log of a CI job.
     pub(super) ci: bool,
 }
@@ -53,6 +58,8 @@ pub(super) struct Triage {
     pub(super) chains: Vec<ThreadFacts>,
     /// Null without a kernel, or if the kernel does not show it.
     pub(super) locks: Option<LockFacts>,
+    /// The sections that were asked for.
+    pub(super) sections: Vec<SectionFacts>,
     pub(super) message_buffer: Option<Vec<String>>,
     pub(super) missing: Vec<String>,
     /// Whether the report goes to the log of a CI job.
@@ -92,10 +99,11 @@ impl Triage {
         let message = header.map(|header| &header.panicstring[..]);
         let signature = match pair {
             Some(pair) => {
-                let kernel = pair.kernel().detailed_with(&LOCK_STRUCTURES);
+                let structures = [&LOCK_STRUCTURES[..], &SECTION_STRUCTURES].concat();
+                let kernel = pair.kernel().detailed_with(&structures);
                 let problems = kernel.types().into_iter().flat_map(|t| &t.problems);
                 triage.missing.extend(problems.cloned());
-                triage.add_kernel(&kernel, asked.all);
+                triage.add_kernel(&kernel, asked);
                 kernel.signature(message)
             }
             None => {
@@ -136,6 +144,7 @@ impl Triage {
             threads: None,
             chains: Vec::new(),
             locks: None,
+            sections: Vec::new(),
             message_buffer: None,
             missing: Vec::new(),
             ci: asked.ci,
@@ -144,7 +153,7 @@ impl Triage {
     }
 
     /// Adds what the kernel shows. Its values replace those of the header.
-    fn add_kernel(&mut self, kernel: &Kernel<'_>, all: bool) {
+    fn add_kernel(&mut self, kernel: &Kernel<'_>, asked: &Asked<'_>) {
         let word = kernel.elf().pointer_size();
         self.digits = 2 * word;
         match kernel.address("version").map(|at| string(kernel, at)) {
@@ -182,7 +191,7 @@ impl Triage {
             .collect();
         busy.sort_by_key(|t| (t.context != Context::Crashed, t.cpu));
         self.cpus = busy.iter().map(|t| ThreadFacts::of(kernel, t)).collect();
-        if all {
+        if asked.all {
             let others = threads.iter().filter(|t| t.context == Context::SwitchedOut);
             self.chains = others.map(|t| ThreadFacts::of(kernel, t)).collect();
         }
@@ -193,6 +202,7 @@ impl Triage {
             .map_err(|error| missing.push(format!("locks: {error}")))
             .ok();
         self.missing.append(&mut missing);
+        self.sections = sections::read(kernel, &found.list, asked.sections);
         let processes = found.list.iter().map(|process| ProcessFacts {
             pid: process.pid,
             ppid: process.ppid,

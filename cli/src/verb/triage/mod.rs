@@ -3,6 +3,7 @@
 mod facts;
 mod html;
 mod locks;
+mod sections;
 mod text;
 mod thread;
 
@@ -28,7 +29,7 @@ Prints the panic message, the version, the uptime, properties of the dump, every
 deadlocks with their threads, locks with their owners and waiting threads, all processes and the end of the \
 message buffer. Reads compressed dumps directly.
 
-Locks need a kernel file with type information (CTF or DWARF), or a known release.
+Locks and sections need a kernel file with type information (CTF or DWARF), or a known release.
 
 For a text dump, prints the output of ddb(4), the panic message, the version and the message buffer.
 
@@ -52,6 +53,12 @@ pub struct Args {
     /// Print backtraces of all threads [default: threads on a CPU]
     #[arg(long)]
     pub all: bool,
+    /// Print these sections, separated by commas [default: memory]
+    ///
+    /// docs/triage.md describes them.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = sections::names(),
+          default_value = "memory", hide_default_value = true)]
+    pub sections: Vec<String>,
     /// Print the text whose digest is the signature
     ///
     /// docs/signatures.md describes it.
@@ -101,6 +108,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         name: args.dump.path(),
         lines: args.lines,
         all: args.all,
+        sections: &args.sections,
         ci: session.env.ci,
     };
     let triage = Triage::of(&asked, &dump, pair.as_ref());

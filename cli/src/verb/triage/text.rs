@@ -82,6 +82,9 @@ pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
             )?;
         }
     }
+    for section in &triage.sections {
+        section.print(out)?;
+    }
     if let Some(lines) = &triage.message_buffer {
         writeln!(out, "\nMessage buffer, the last {} lines:", lines.len())?;
         for line in lines {

@@ -64,6 +64,7 @@ pub(in super::super) fn write(
         lines: usize::MAX,
         all,
         ci: false,
+        sections: &[],
     };
     let triage = Triage::of(&asked(name, true), &dump, pair.as_ref());
     let memory = Memory::of(&dump, session.env.memory);
