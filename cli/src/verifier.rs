@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use livecore_compress::Progress;
 use livecore_kernel::verifier::Keys;
-use livecore_minidump::encryption::{self, PrivateKey};
+use livecore_minidump::encryption::{self, KeyFile, PrivateKey};
 use livecore_verify::{OneTimeKeys, Options, Report, Verdict};
 
 use crate::crash_directory;
@@ -20,8 +20,7 @@ pub(crate) struct Subject {
     /// The open file.
     pub(crate) source: Arc<File>,
     info: Option<String>,
-    /// The content of its key file.
-    key_file: Option<Vec<u8>>,
+    key_file: Option<KeyFile>,
     /// The private key.
     key: Option<Arc<PrivateKey>>,
 }
@@ -37,10 +36,7 @@ impl Subject {
             name: path.display().to_string(),
             source: Arc::new(input::seekable(path, session)?),
             info: livecore_minidump::info::path_of(path).and_then(|path| text_of(&path)),
-            key_file: encryption::key_file(path)
-                .ok()
-                .flatten()
-                .map(|file| file.bytes),
+            key_file: encryption::key_file(path).ok().flatten(),
             key: session.env.key.clone(),
         })
     }
@@ -52,15 +48,24 @@ impl Subject {
             .name(self.name)
             .info(self.info.as_deref())
             .keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys))
-            .key_file(self.key_file.as_deref());
+            .key_file(self.key_file.as_ref().map(|file| &file.bytes[..]));
         let report = livecore_verify::verify(self.source, &options, progress);
         let path = Path::new(&options.name);
-        match (&report.verdict, crash_directory::lacks_key_file(path)) {
-            (Verdict::NotADump(_), Some(key)) => Report {
-                verdict: Verdict::NotADump(format!("encrypted dump without its key file {key}")),
-                ..report
-            },
-            _ => report,
+        if !matches!(report.verdict, Verdict::NotADump(_)) {
+            return report;
+        }
+        let compressed = self.key_file.is_some_and(|key| key.certain && key.gzip);
+        let why = match crash_directory::lacks_key_file(path) {
+            Some(key) => format!("encrypted dump without its key file {key}"),
+            None if compressed => {
+                "encrypted dump that savecore(8) compressed; decompress it with gunzip(1)"
+                    .to_owned()
+            }
+            None => return report,
+        };
+        Report {
+            verdict: Verdict::NotADump(why),
+            ..report
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Encrypted dumps: `--key` with every verb, `LIVECORE_KEY`, `decrypt`, and errors of keys.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use livecore_tests::mkdump::{self, Built};
@@ -243,6 +244,25 @@ fn nothing_decrypted_is_cached() {
     Run::of(output).expect(0);
     let files = |dir: &Path| fs::read_dir(dir).into_iter().flatten().count();
     assert_eq!(files(&cache.path().join("livecore")), 0);
+}
+
+/// `savecore -z` compresses an encrypted dump that the kernel did not compress.
+#[test]
+fn encrypted_dump_that_savecore_compressed_is_read_and_the_verifier_names_gunzip() {
+    let saved = Saved::new();
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gz.write_all(&saved.built.bytes).unwrap();
+    let path = saved.path("vmcore_encrypted.0.gz");
+    fs::write(&path, gz.finish().unwrap()).unwrap();
+    let plain = saved.path("plain");
+    let args = ["convert", "--container", "saved", "--none"];
+    with_key(&[&args[..], &[text(&path), text(&plain)]].concat()).expect(0);
+    assert!(fs::read(&plain).unwrap() == saved.built.payload);
+    with_key(&["info", text(&path)]).expect(0);
+    let verified = with_key(&["verify", text(&path)]);
+    let text = String::from_utf8_lossy(&verified.out).into_owned();
+    assert!(text.contains("gunzip(1)"), "{text}");
+    verified.expect(63);
 }
 
 /// An exported dump has the files and the layout that decryptcore(8) reads: 37 bytes and the encrypted

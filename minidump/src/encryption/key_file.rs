@@ -18,7 +18,8 @@ pub struct KeyFile {
     /// The content, which is not checked.
     pub bytes: Vec<u8>,
     /// Whether the dump has the name of an encrypted dump. Otherwise the key file can be that of
-    /// another dump, which had the same number before.
+    /// another dump, which had the same number before. Data that begins like a dump is not encrypted
+    /// under either name.
     pub certain: bool,
     /// Whether the name of the dump has the suffix `.gz`: `savecore -z` compressed it after the
     /// kernel encrypted it.

@@ -89,11 +89,13 @@ pub fn locate(
     if seal::cipher(&**source)? != CIPHER_NONE {
         return in_seal(source, options).map(Some);
     }
-    match key_file {
-        Some(key) if key.certain || !begins_plain(&**source)? => {
-            in_file(source, key, options).map(Some)
-        }
-        _ => Ok(None),
+    let Some(key) = key_file else {
+        return Ok(None);
+    };
+    let data = without_gzip(source, key, options)?;
+    match begins_plain(&*data)? {
+        true => Ok(None),
+        false => in_file(data, key).map(Some),
     }
 }
 
@@ -170,11 +172,25 @@ fn in_seal(source: &Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Encrypted,
     })
 }
 
-fn in_file(
+/// The data of a saved file: of the file's own bytes, or what `savecore -z` compressed.
+fn without_gzip(
     source: &Arc<dyn ReadAt>,
     key: &KeyFile,
     options: &OpenOptions,
-) -> Result<Encrypted, Error> {
+) -> Result<Arc<dyn ReadAt>, Error> {
+    let mut head = [0; 64];
+    let got = source.read_full_at(&mut head, 0)?;
+    if !key.certain || !key.gzip || Codec::sniff(&head[..got]) != Codec::Gzip {
+        return Ok(Arc::clone(source));
+    }
+    let stream = Stream::from_source(Arc::clone(source), options)?;
+    Ok(match stream.kind() {
+        StreamKind::Foreign => stream.content(),
+        _ => Arc::clone(source),
+    })
+}
+
+fn in_file(data: Arc<dyn ReadAt>, key: &KeyFile) -> Result<Encrypted, Error> {
     let block = KeyBlock::parse(&key.bytes, 0).map_err(|error| match error {
         Error::Broken {
             region,
@@ -184,16 +200,6 @@ fn in_file(
         } => Error::broken(format!("key file, {region}"), offset, found, expected),
         error => error,
     })?;
-    let data: Arc<dyn ReadAt> = match key.gzip {
-        true => {
-            let stream = Stream::from_source(Arc::clone(source), options)?;
-            match (stream.codec(), stream.kind()) {
-                (Codec::Gzip, StreamKind::Foreign) => stream.content(),
-                _ => Arc::clone(source),
-            }
-        }
-        false => Arc::clone(source),
-    };
     Ok(Encrypted {
         block,
         key_len: key.bytes.len() as u64,

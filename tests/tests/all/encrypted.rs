@@ -104,6 +104,27 @@ const KINDS: [(Cipher, u32, &str, &str); 7] = [
 ];
 
 #[test]
+fn plain_dump_with_the_name_of_an_encrypted_one_opens_as_the_verifier_reads_it() {
+    let key_file = build("container saved\nkey chacha20 256\n").key.unwrap();
+    for codec in ["none", "gzip", "zstd"] {
+        let plain = build(&format!("container saved\ncompress {codec}\n")).bytes;
+        let opened = open(&plain, Some(&private(2048)), Some(&key_file)).unwrap();
+        assert_eq!(
+            content(&opened),
+            build("container saved\n").bytes,
+            "{codec}"
+        );
+        let named = report(&plain, Some(&private(2048)), Some(&key_file));
+        assert_eq!(
+            broken(&named),
+            broken(&report(&plain, None, None)),
+            "{codec}"
+        );
+        assert_eq!(named.verdict.exit_code(), 3, "{codec}");
+    }
+}
+
+#[test]
 fn devices_of_every_cipher_codec_and_sector_size_contain_the_builders_payload() {
     for (cipher, bits, key, codec) in KINDS {
         for sector in [512, 4096] {
