@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,7 +64,7 @@ pub(crate) fn dump(
         let ends = ends::of_stdin(&mut session.env);
         AnyDump::from_source(ends.map_err(|e| Failure::from(e).about(path))?, &options)
     } else {
-        AnyDump::from_source(source(path, session)?, &options)
+        AnyDump::from_source(source(path, session)?.into(), &options)
     };
     let dump = opened.map_err(|e| not_opened(e, path))?;
     if !opening.unchecked {
@@ -100,7 +101,7 @@ pub(crate) fn text_dump(path: &Path, session: &Session<'_>) -> Result<Option<Tex
 }
 
 /// Opens the disk device `path`, whose size is not that of its file. `None` if `path` is another file.
-fn disk(path: &Path) -> Result<Option<Arc<dyn ReadAt>>, Failure> {
+fn disk(path: &Path) -> Result<Option<Arc<Disk>>, Failure> {
     let kind = path.metadata().map(|found| found.file_type());
     if !kind.is_ok_and(|kind| kind.is_block_device() || kind.is_char_device()) {
         return Ok(None);
@@ -113,10 +114,10 @@ fn disk(path: &Path) -> Result<Option<Arc<dyn ReadAt>>, Failure> {
 }
 
 /// Opens `path` to read it at any offset: a disk device, or a file as [`seekable`] opens it.
-pub(crate) fn source(path: &Path, session: &mut Session<'_>) -> Result<Arc<dyn ReadAt>, Failure> {
+pub(crate) fn source(path: &Path, session: &mut Session<'_>) -> Result<Source, Failure> {
     Ok(match disk(path)? {
-        Some(disk) => disk,
-        None => Arc::new(seekable(path, session)?),
+        Some(disk) => Source::Disk(disk),
+        None => Source::File(Arc::new(seekable(path, session)?)),
     })
 }
 
@@ -137,6 +138,30 @@ pub(crate) fn decrypted(
     let (key, options) = (session.env.key.as_deref(), session.stream_options(None));
     encryption::saved_plain(file, key_file.as_ref(), key, &options)
         .map_err(|e| Failure::from(e).about(path))
+}
+
+/// An input that can be read at any offset.
+pub(crate) enum Source {
+    File(Arc<File>),
+    Disk(Arc<Disk>),
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::File(file) => file.as_fd(),
+            Self::Disk(disk) => disk.as_fd(),
+        }
+    }
+}
+
+impl From<Source> for Arc<dyn ReadAt> {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::File(file) => file,
+            Source::Disk(disk) => disk,
+        }
+    }
 }
 
 /// Opens `path` as a file that can be read at any offset. Copies a pipe or standard input to an

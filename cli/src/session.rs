@@ -1,10 +1,9 @@
 //! The session of a verb: its output, its messages and its exit code.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -184,12 +183,11 @@ impl<'a> Session<'a> {
     /// # Errors
     ///
     /// The system refuses, and the sandbox is required.
-    pub fn close_paths(&self, inputs: &[&File]) -> Result<(), Failure> {
+    pub fn close_paths(&self, inputs: &[BorrowedFd<'_>]) -> Result<(), Failure> {
         if self.env.sandbox == Mode::Off {
             return Ok(());
         }
-        let inputs: Vec<_> = inputs.iter().map(|file| file.as_fd()).collect();
-        match close_paths(&inputs) {
+        match close_paths(inputs) {
             Err(error) if self.env.sandbox == Mode::Require => Err(Failure::from(error)
                 .id_is(Id::NoSandbox)
                 .about("sandbox".as_ref())),

@@ -1,6 +1,5 @@
 //! Verifies a file with its info file and its key file.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,14 +10,14 @@ use livecore_verify::{OneTimeKeys, Options, Report, Verdict};
 
 use crate::crash_directory;
 use crate::failure::Failure;
-use crate::input;
+use crate::input::{self, Source};
 use crate::session::Session;
 
 /// An open dump with the text of its info file.
 pub(crate) struct Subject {
     name: String,
-    /// The open file.
-    pub(crate) source: Arc<File>,
+    /// The open file or device.
+    pub(crate) source: Source,
     info: Option<String>,
     key_file: Option<KeyFile>,
     /// The private key.
@@ -34,7 +33,7 @@ impl Subject {
     pub(crate) fn open(path: &Path, session: &mut Session<'_>) -> Result<Self, Failure> {
         Ok(Self {
             name: path.display().to_string(),
-            source: Arc::new(input::seekable(path, session)?),
+            source: input::source(path, session)?,
             info: livecore_minidump::info::path_of(path).and_then(|path| text_of(&path)),
             key_file: encryption::key_file(path).ok().flatten(),
             key: session.env.key.clone(),
@@ -49,7 +48,7 @@ impl Subject {
             .info(self.info.as_deref())
             .keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys))
             .key_file(self.key_file.as_ref().map(|file| &file.bytes[..]));
-        let report = livecore_verify::verify(self.source, &options, progress);
+        let report = livecore_verify::verify(self.source.into(), &options, progress);
         let path = Path::new(&options.name);
         if !matches!(report.verdict, Verdict::NotADump(_)) {
             return report;

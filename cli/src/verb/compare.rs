@@ -1,6 +1,7 @@
 //! `livecore compare A B`: compares the contents of two dumps.
 
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -68,13 +69,15 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         )),
         None => nearby_kernel(args, session),
     };
-    let a = input::seekable(&args.a, session).map_err(could_not)?;
-    let b = input::seekable(&args.b, session).map_err(could_not)?;
+    let a = input::source(&args.a, session).map_err(could_not)?;
+    let b = input::source(&args.b, session).map_err(could_not)?;
     if kernel.is_none() {
-        session.close_paths(&[&a, &b])?;
+        session.close_paths(&[a.as_fd(), b.as_fd()])?;
     }
-    let sizes = [&a, &b].map(|file| file.metadata().ok().map(|found| found.len()));
-    let decrypted = |path, file| input::decrypted(path, Arc::new(file), session);
+    let sources: [Arc<dyn ReadAt>; 2] = [a.into(), b.into()];
+    let sizes = sources.each_ref().map(|source| source.size().ok());
+    let [a, b] = sources;
+    let decrypted = |path, file| input::decrypted(path, file, session);
     let a = decrypted(&args.a, a).map_err(could_not)?;
     let b = decrypted(&args.b, b).map_err(could_not)?;
     let sources: [Arc<dyn ReadAt>; 2] = [a, b];

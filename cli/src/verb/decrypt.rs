@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
 /// Opens the dump and checks that its data is a dump after decryption.
 fn open(args: &Args, session: &mut Session<'_>) -> Result<(Encrypted, Arc<dyn ReadAt>), Failure> {
     let about = |error: Error| Failure::from(error).about(&args.input);
-    let file = input::source(&args.input, session)?;
+    let file: Arc<dyn ReadAt> = input::source(&args.input, session)?.into();
     let key_file = input::key_file(&args.input)?;
     let stream = session.stream_options(None);
     let found = encryption::locate(&file, key_file.as_ref(), &stream).map_err(about)?;

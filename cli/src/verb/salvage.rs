@@ -110,7 +110,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         )
         .proven(args.proven)
         .info(info_beside(&args.input));
-    let file = input::source(&args.input, session)?;
+    let file: Arc<dyn ReadAt> = input::source(&args.input, session)?.into();
     let bar = session.bar("salvage: scan", args.json, None);
     let found = Salvage::examine(Arc::clone(&file), &options, &bar);
     drop(bar);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::Write;
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
@@ -219,7 +220,7 @@ fn verify_all(
                 };
                 // Nothing else is opened.
                 if let ([_], Ok(dump)) = (asked, &dump) {
-                    session.close_paths(&[&dump.source])?;
+                    session.close_paths(&[dump.source.as_fd()])?;
                 }
                 let (reply, done) = mpsc::sync_channel(1);
                 let verify = &verify;

@@ -47,6 +47,13 @@ fn dump_on_a_block_device_is_read_by_its_sectors_saved_and_cleared() {
         run(["info", &device.0]).expect(0);
         run(["dmesg", &device.0]).expect(0);
         run(["save", "-C", &device.0]).expect(0);
+        let image = place.image();
+        let of_image = run(["verify", image.to_str().unwrap()]);
+        assert_ne!(of_image.code, 2);
+        run(["verify", &device.0]).expect(of_image.code);
+        if kind == MINIDUMP {
+            run(["compare", &device.0, image.to_str().unwrap()]).expect(0);
+        }
         place.is_untouched();
         run_json(["save", crash.to_str().unwrap(), &device.0]).expect(0);
         drop(device);

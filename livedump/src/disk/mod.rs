@@ -8,6 +8,7 @@ mod lossy;
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
@@ -134,6 +135,13 @@ impl Disk {
         let n = part.len().min(buf.len());
         buf[..n].copy_from_slice(&part[..n]);
         Ok(n)
+    }
+}
+
+/// The open device, or the open image.
+impl AsFd for Disk {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

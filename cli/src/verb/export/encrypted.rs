@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use livecore_compress::{Codec, Progress as _, ReadAt};
 use livecore_livedump::publish::{self, Destination};
@@ -24,7 +25,7 @@ pub(super) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             .about(&args.output));
     };
     let about = |failure: Failure| failure.about(&args.dump);
-    let file = input::source(&args.dump, session)?;
+    let file: Arc<dyn ReadAt> = input::source(&args.dump, session)?.into();
     let key_file = input::key_file(&args.dump)?;
     let stream = session.stream_options(None);
     let found = encryption::locate(&file, key_file.as_ref(), &stream);
