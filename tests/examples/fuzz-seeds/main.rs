@@ -63,6 +63,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             put("dump_fixed", &recipe.name, &bytes)?;
             put("salvage", &recipe.name, &bytes)?;
             put("law", &recipe.name, &bytes)?;
+            // The first byte selects what the rest is.
+            for mode in 0..4_u8 {
+                let name = format!("{}-{mode}", recipe.name);
+                put("keys", &name, &[&[mode][..], &bytes].concat())?;
+            }
             if recipe.name.contains("text") {
                 // The archive.
                 put("textdump", &recipe.name, &built.payload)?;

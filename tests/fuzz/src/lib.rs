@@ -3,6 +3,7 @@
 //! A wrong digest or parity stops a reader early. [`fix_digests`] recomputes those of a changed file,
 //! so that the contents that they protect are read.
 
+pub mod keys;
 #[path = "../../../cli/tests/cli/law/check.rs"]
 mod law_check;
 pub mod restarts;
