@@ -16,7 +16,11 @@ pub(crate) fn report(args: &[OsString], env: &Env) -> String {
     } else {
         ""
     };
-    let mut text = format!("codecs: gzip, zstd\nfeatures: encryption{probe}\n");
+    let mount = match cfg!(feature = "mount") {
+        true => ", mount",
+        false => "",
+    };
+    let mut text = format!("codecs: gzip, zstd\nfeatures: encryption{mount}{probe}\n");
     for name in DEBUGGERS {
         // Writing to a string does not fail.
         let _ = match installed(name) {

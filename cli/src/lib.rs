@@ -7,9 +7,9 @@
 //! Code that several verbs share is in this directory, one file each: the command line (`args`, `dump_args`),
 //! exit codes and messages (`exit`, `failure`, `message`, `describe`, `id`), inputs (`input`,
 //! `emulated`, `served`, `crash_directory`, `verifier`), the memory limit (`memory`), debugger connections
-//! (`transport`), outputs (`session`, `output`, `unpack`), progress and signals (`progress`, `work`,
-//! `interrupt`, `signals`), formatting for people (`text`, `memory_format`, `hexdump`, `words`) and
-//! for programs (`json`), manual pages (`man`).
+//! (`transport`), the files of a mounted dump (`mounted`), outputs (`session`, `output`, `unpack`),
+//! progress and signals (`progress`, `work`, `interrupt`, `signals`), formatting for people (`text`,
+//! `stack_text`, `memory_format`, `hexdump`, `words`) and for programs (`json`), manual pages (`man`).
 
 mod about;
 mod args;
@@ -33,6 +33,8 @@ mod man;
 mod memory;
 mod memory_format;
 mod message;
+#[cfg(feature = "mount")]
+mod mounted;
 mod output;
 mod parallel;
 #[cfg(feature = "sandbox-probe")]
@@ -45,6 +47,7 @@ mod served;
 mod session;
 mod signals;
 mod since;
+mod stack_text;
 mod text;
 mod text_dump;
 mod transport;
@@ -128,11 +131,11 @@ pub fn run(
     session.finish(result)
 }
 
-/// Opens the sockets that a verb listens on, reads the private key, enters the sandbox and starts the
+/// Opens the sockets that a verb listens on or mounts its file system, reads the private key, enters the sandbox and starts the
 /// signal thread, in this order: the sandbox denies new sockets and other files, and applies to
 /// threads that are started later.
 fn begin(cli: &verb::Cli, env: &mut Env, form: Form) -> Result<Opened, Failure> {
-    let opened = verb::listen(&cli.verb)?;
+    let opened = verb::listen(&cli.verb, env)?;
     keys::load(cli.key.as_deref(), cli.verb.reads_dumps(), env)?;
     if env.is_process {
         if cli.verb.logs() {
@@ -143,6 +146,8 @@ fn begin(cli: &verb::Cli, env: &mut Env, form: Form) -> Result<Opened, Failure> 
         // Without the watcher a signal ends the process as it always did.
         let _ = match &opened {
             Opened::Dumps(opened) => signals::raise(&env.interrupt, form, &opened.wake),
+            #[cfg(feature = "mount")]
+            Opened::Mounted(mounted) => signals::raise(&env.interrupt, form, &mounted.wake),
             _ => signals::watch(&env.interrupt, form),
         };
         #[cfg(feature = "sandbox-probe")]

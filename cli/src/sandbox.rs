@@ -161,6 +161,8 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
                 files.cache(other, env);
             }
         }
+        // It is mounted, and another process unmounts it.
+        Verb::Mount(args) => files.dump_and_kernel(&args.dump, &args.kernel, env),
         Verb::Serve(args) => {
             files.dump_and_kernel(args.dump.path(), &args.kernel, env);
             // `serve` removes its Unix socket. Without --unix, the socket is in one of these.
@@ -248,6 +250,7 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         | Verb::Man(_)
         | Verb::QmpGuard
         | Verb::KgdbGuard(_)
+        | Verb::MountGuard(_)
         | Verb::NetdumpHook(_) => return None,
     }
     let compiles = text.is_some_and(|path| emulated::runs_compiler(path));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::dump_args::NumberArg;
+use crate::env::Env;
 use crate::exit;
 use crate::failure::Failure;
 use crate::id::Id;
@@ -29,6 +30,8 @@ mod kgdb_guard;
 pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod mem;
+pub(crate) mod mount;
+mod mount_guard;
 pub(crate) mod netdump;
 pub(crate) mod ps;
 mod qmp_guard;
@@ -183,6 +186,8 @@ pub enum Verb {
     Gdb(gdb::Args),
     /// Start drgn on a dump
     Drgn(drgn::Args),
+    /// Mount a dump as a file system
+    Mount(mount::Args),
     /// Receive dumps of panicking kernels over the network
     Netdump(netdump::Args),
     /// Access mem(4): memory, memory ranges, physical addresses
@@ -199,6 +204,9 @@ pub enum Verb {
     /// Remove the directory of `kgdb` if it is killed
     #[command(hide = true)]
     KgdbGuard(kgdb_guard::Args),
+    /// Unmount the directory of `mount`
+    #[command(hide = true)]
+    MountGuard(mount_guard::Args),
     /// Run the hooks of `netdump`
     #[command(hide = true)]
     NetdumpHook(netdump::HookArgs),
@@ -224,6 +232,7 @@ impl Verb {
                 | Self::Man(_)
                 | Self::QmpGuard
                 | Self::KgdbGuard(_)
+                | Self::MountGuard(_)
                 | Self::Netdump(_)
                 | Self::NetdumpHook(_)
         )
@@ -248,6 +257,7 @@ impl Verb {
             }
             Self::Read(read::Args { dump, number, .. })
             | Self::Export(export::Args { dump, number, .. })
+            | Self::Mount(mount::Args { dump, number, .. })
             | Self::Convert(convert::Args {
                 input: dump,
                 number,
@@ -295,13 +305,17 @@ pub(crate) enum Opened {
     Debuggers(Listener),
     /// The sockets for dumps.
     Dumps(Box<netdump::Opened>),
+    /// The file system.
+    #[cfg(feature = "mount")]
+    Mounted(Box<mount::Mounted>),
 }
 
-/// Opens the sockets of a verb that accepts connections.
-pub(crate) fn listen(verb: &Verb) -> Result<Opened, Failure> {
+/// Opens the sockets of a verb that accepts connections, or mounts.
+pub(crate) fn listen(verb: &Verb, env: &Env) -> Result<Opened, Failure> {
     Ok(match verb {
         Verb::Serve(args) => serve::listen(args)?.map_or(Opened::Nothing, Opened::Debuggers),
         Verb::Netdump(args) => Opened::Dumps(Box::new(netdump::open(args)?)),
+        Verb::Mount(args) => mount::open(args, env)?,
         _ => Opened::Nothing,
     })
 }
@@ -335,6 +349,12 @@ pub(crate) fn run(verb: &Verb, opened: Opened, session: &mut Session<'_>) -> Res
             Opened::Dumps(opened) => netdump::run(args, *opened, session),
             _ => netdump::run(args, netdump::open(args)?, session),
         },
+        Verb::Mount(_args) => match opened {
+            #[cfg(feature = "mount")]
+            Opened::Mounted(mounted) => mount::run(_args, *mounted, session),
+            // `listen` has mounted it, or failed.
+            _ => Ok(()),
+        },
         Verb::Gdb(args) => gdb::run(args, session),
         Verb::Drgn(args) => drgn::run(args, session),
         Verb::Ps(args) => ps::run(args, session),
@@ -344,6 +364,7 @@ pub(crate) fn run(verb: &Verb, opened: Opened, session: &mut Session<'_>) -> Res
         Verb::Man(args) => man::run(args, Cli::command(), session),
         Verb::QmpGuard => qmp_guard::run(),
         Verb::KgdbGuard(args) => kgdb_guard::run(args),
+        Verb::MountGuard(args) => mount_guard::run(args),
         Verb::NetdumpHook(args) => netdump::run_hooks(args, session),
     }
 }

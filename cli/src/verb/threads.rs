@@ -15,6 +15,7 @@ use crate::input::{self, KernelArgs, Opening};
 use crate::json::{Hex, SourceAnswer};
 use crate::parallel::in_order;
 use crate::session::Session;
+use crate::stack_text;
 use livecore_defs::text::printable;
 
 /// Registers on a line.
@@ -326,20 +327,5 @@ fn text(
             .map(|(name, value)| format!("{name:>5} {value:#0width$x}"));
         writeln!(out, " {}", shown.collect::<Vec<_>>().join(" "))?;
     }
-    let mut number = 0;
-    for frame in kernel.stack(registers) {
-        if frame.omitted > 0 {
-            writeln!(out, "  ({} frames omitted)", frame.omitted)?;
-            number += frame.omitted;
-        }
-        writeln!(out, "  #{number:<3} {frame}")?;
-        number += 1;
-        if let Some(trap) = &frame.trap {
-            writeln!(out, "  {trap}")?;
-        }
-        if let Some(why) = &frame.ends {
-            writeln!(out, "  end of backtrace: {why}")?;
-        }
-    }
-    Ok(())
+    stack_text::write(kernel, registers, out)
 }

@@ -117,6 +117,14 @@ fn take_without_a_source_lists_the_options() {
     run(["take", "--kernel", "y"]).expect(64);
 }
 
+#[cfg(not(feature = "mount"))]
+#[test]
+fn mount_without_its_feature_names_the_feature() {
+    let refused = crate::harness::run_json(["mount", "absent", "absent"]).expect(63);
+    refused.error("unsupported");
+    assert!(refused.err.contains("--features mount"), "{}", refused.err);
+}
+
 #[test]
 fn help_of_all_verbs_matches_the_goldens() {
     let help = run(["--help"]).expect(0);

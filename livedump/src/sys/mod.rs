@@ -7,6 +7,7 @@
 pub(crate) mod child;
 pub mod descriptor;
 pub mod disk;
+pub mod fuse;
 pub(crate) mod hole;
 mod ioccom;
 pub mod mem_ioctl;
