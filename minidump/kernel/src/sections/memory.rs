@@ -13,6 +13,8 @@ type Rows = Result<Vec<Vec<Cell>>, KernelError>;
 
 /// The queues of a domain, in the order of `vmd_pagequeues`.
 const QUEUES: [&str; 4] = ["inactive", "active", "laundry", "unswappable"];
+/// The first `__FreeBSD_version` of 12, in which members of `vmmeter` are counters.
+const COUNTERS: u32 = 1_200_000;
 /// The consumers that the summary lists.
 const LARGEST: usize = 10;
 
@@ -60,10 +62,9 @@ fn states(reader: &mut Reader<'_>) -> Result<Vec<(String, u64)>, KernelError> {
     let counts = reader.kernel.address("vm_cnt")?;
     let total = reader.field(counts, "vmmeter", "v_page_count")?;
     let wired = reader.field(counts, "vmmeter", "v_wire_count")?;
-    // Before 12, wired pages are an integer.
-    let wired = match reader.member("vmmeter", "v_wire_count")?.size {
-        4 => wired,
-        _ => reader.counter(wired)?,
+    let wired = match is_counter(reader, "v_wire_count")? {
+        true => reader.counter(wired)?,
+        false => wired,
     };
     let mut states = vec![("total".into(), total), ("wired".into(), wired)];
     let (domains, size) = (
@@ -89,6 +90,15 @@ fn states(reader: &mut Reader<'_>) -> Result<Vec<(String, u64)>, KernelError> {
     Ok(states)
 }
 
+/// Whether a member of `vmmeter` is a pointer to a counter(9), and not an integer: since 12, those before
+/// `v_page_size`. On 32-bit machines, both have 4 bytes.
+fn is_counter(reader: &Reader<'_>, member: &str) -> Result<bool, KernelError> {
+    let offset = reader.member("vmmeter", member)?.offset;
+    let first_integer = reader.member("vmmeter", "v_page_size")?.offset;
+    let release = reader.kernel.osreldate();
+    Ok(offset < first_integer && release.is_none_or(|release| release >= COUNTERS))
+}
+
 /// All members of `vm_cnt`.
 pub(super) fn counters(reader: &mut Reader<'_>) -> Rows {
     let at = reader.kernel.address("vm_cnt")?;
@@ -103,9 +113,7 @@ pub(super) fn counters(reader: &mut Reader<'_>) -> Rows {
     let mut rows = Vec::new();
     for (name, _) in members {
         let value = reader.field(at, "vmmeter", &name);
-        // A pointer is a counter(9), on 64-bit machines.
-        let wide = reader.member("vmmeter", &name).is_ok_and(|m| m.size == 8);
-        let value = value.and_then(|value| match wide {
+        let value = value.and_then(|value| match is_counter(reader, &name)? {
             true => reader.counter(value),
             false => Ok(value),
         });
