@@ -101,7 +101,10 @@ mod tests {
         let mut out = Vec::new();
         print(&text, &mut out).unwrap();
         let shown = String::from_utf8(out).unwrap();
-        assert!(!shown.trim_end().contains(is_terminal_control), "{shown:?}");
+        assert!(
+            !shown.lines().any(|line| line.contains(is_terminal_control)),
+            "{shown:?}"
+        );
         let back: serde_json::Value = serde_json::from_str(&shown).unwrap();
         assert_eq!(back["text"], text["text"]);
         assert_eq!(back["schema"], SCHEMA);
