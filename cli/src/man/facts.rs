@@ -77,12 +77,12 @@ pub(crate) type File = (&'static str, &'static str, Verbs);
 pub(crate) const FILES: &[File] = &[
     (
         "/boot/kernel/kernel",
-        "Where a kernel file is searched, after the directory of the dump.",
+        "Kernel file that is tried after those in the directory of the dump.",
         Verbs::With("kernel"),
     ),
     (
         "/usr/lib/debug",
-        "Where debug files of kernels and modules are searched.",
+        "Directory that is searched for debug files of kernels and modules.",
         Verbs::With("kernel"),
     ),
     (

@@ -33,8 +33,8 @@ last, and the newest dump of each group, the largest group first. Times are thos
 the header, or from the info file, or else the modification time of the file.
 
 A kernel is used only if it matches the dump. Without one, the signature has the panic message only, and \
-the crash is in another group than one with a backtrace. Dumps without a panic message \
-and a backtrace, such as live dumps, are in a group without a signature.
+the crash is not in the group of those with a backtrace. Dumps with neither a panic message nor a \
+backtrace, such as live dumps, are in a group without a signature.
 
 group reads the pages that a backtrace needs, and does not verify the dumps. Messages on standard error name \
 the files that cannot be read; the exit code is then the worst of theirs.";
@@ -65,7 +65,7 @@ pub struct Args {
     pub all: bool,
     /// Kernel file, or directory to search; may be repeated
     ///
-    /// Default: the directory of each dump, /boot and /usr/lib/debug.
+    /// Searched before the directory of each dump, /boot and /usr/lib/debug.
     #[arg(long, value_name = "PATH")]
     pub kernel_path: Vec<PathBuf>,
     /// Number of dumps to read at a time

@@ -29,7 +29,8 @@ Prints the panic message, the version, the uptime, properties of the dump, every
 deadlocks with their threads, locks with their owners and waiting threads, all processes and the end of the \
 message buffer. Reads compressed dumps directly.
 
-Locks and sections need a kernel file with type information (CTF or DWARF), or a known release.
+Locks need a kernel file with type information (CTF or DWARF), or a known release. Most sections need type \
+information.
 
 For a text dump, prints the output of ddb(4), the panic message, the version and the message buffer.
 
