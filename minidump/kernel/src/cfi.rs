@@ -18,7 +18,7 @@ use crate::section;
 const OPERATIONS: u32 = 1000;
 /// The maximum number of registers with a rule.
 const RULES: usize = 256;
-/// How many times the size of the sections the index reads, since entries can share a CIE.
+/// How many times the size of the sections building the index may read, since entries can share a CIE.
 const PASSES: u64 = 8;
 /// The bytes of instructions that lookups may run in total.
 const LOOKUPS: u64 = 1 << 30;

@@ -25,7 +25,7 @@ pub enum Basis {
     MessageAndFrames,
     /// The panic message: no kernel file, or no frame with a name.
     Message,
-    /// Frames: the dumped machine has not panicked, or its message cannot be read.
+    /// Frames: the dumped machine has not panicked, or its message is empty or cannot be read.
     Frames,
 }
 
@@ -41,9 +41,9 @@ impl Basis {
     }
 }
 
-/// The signature of a crash: its normalised panic message and the names of its top frames.
+/// The signature of a crash: its normalized panic message and the names of its top frames.
 ///
-/// Formats as `1:` and 32 hexadecimal digits. Crashes of the same signature have the same
+/// Formats as `1:` and 32 hexadecimal digits. Crashes with the same signature have the same
 /// [`text`](Self::text).
 ///
 /// # Examples
@@ -67,7 +67,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// The version of the normalisation. Signatures of different versions cannot be compared.
+    /// The version of the normalization. Signatures of different versions cannot be compared.
     pub const VERSION: u32 = 1;
     /// The maximum number of frames.
     pub const FRAMES: usize = frames::FRAMES;
@@ -88,12 +88,12 @@ impl Signature {
         (signature.message.is_some() || !signature.frames.is_empty()).then_some(signature)
     }
 
-    /// The normalised panic message.
+    /// The normalized panic message.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }
 
-    /// The normalised frames, innermost first.
+    /// The normalized frames, innermost first.
     pub fn frames(&self) -> &[String] {
         &self.frames
     }
@@ -157,8 +157,8 @@ impl Kernel<'_> {
     /// Returns the signature of the crash: the panic message and the backtrace of the thread that
     /// wrote the dump. Returns `None` for a running machine.
     ///
-    /// `message` replaces the kernel's panic message if that cannot be read: the one of the dump's
-    /// header.
+    /// `message` is the panic message in the dump's header. It is used if that of the kernel cannot
+    /// be read.
     pub fn signature(&self, message: Option<&[u8]>) -> Option<Signature> {
         let own = match self.panic_message() {
             Ok(own) => own,

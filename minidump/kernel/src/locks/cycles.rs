@@ -1,4 +1,4 @@
-//! The cycles of a function.
+//! Finds the cycles of a function from numbers to numbers.
 
 /// Returns the cycles of `next`, each from its lowest number, in order of that number. Each number
 /// is visited at most twice.
@@ -16,7 +16,7 @@ pub(super) fn find(next: &[Option<usize>]) -> Vec<Vec<usize>> {
                 _ => break,
             }
         }
-        // The walk ended at a number of its own that has a successor: a cycle.
+        // A walk that ends at one of its own numbers, which has a successor, has found a new cycle.
         if walk_of[at] != start || next[at].is_none_or(|to| walk_of[to] != start) {
             continue;
         }

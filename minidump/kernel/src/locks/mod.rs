@@ -81,7 +81,7 @@ impl LockClass {
 /// Who owns a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// Nothing.
+    /// No thread.
     Free,
     /// The thread whose `struct thread` has this address, exclusively.
     Thread(VirtAddr),
@@ -164,7 +164,7 @@ pub struct Locks {
     pub locks: Vec<Lock>,
     /// The deadlocks, by first thread.
     pub deadlocks: Vec<Deadlock>,
-    /// What the kernel file does not show, and what could not be read.
+    /// What could not be read.
     pub problems: Vec<String>,
 }
 

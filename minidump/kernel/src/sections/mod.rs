@@ -1,8 +1,8 @@
 //! What the programs that crashinfo(8) runs report about a kernel, as tables.
 //!
-//! Each section reads symbols and structures of the kernel. A section whose symbols or types are
-//! missing has no rows and one problem, which names what is missing. Lists are followed up to a limit
-//! and never twice through the same element.
+//! Each section reads symbols and structures of the kernel. If a symbol or a type is missing, a problem
+//! names it, and the section contains the rows that do not need it. Lists are followed up to a limit and
+//! never twice through the same element.
 
 mod memory;
 mod processes;
@@ -175,7 +175,7 @@ pub struct Section {
     pub kind: SectionKind,
     /// The rows, each with a cell for each column.
     pub rows: Vec<Vec<Cell>>,
-    /// What the kernel file does not show, and what could not be read.
+    /// Symbols and types that the kernel file lacks, and what could not be read.
     pub problems: Vec<String>,
 }
 

@@ -1,11 +1,11 @@
-//! Normalises the functions of a backtrace.
+//! Normalizes the functions of a backtrace.
 //!
 //! The lists belong to version 1 of the signature: a change of them is a new version.
 
 /// The maximum number of frames of a signature.
 pub(super) const FRAMES: usize = 6;
 
-/// Functions that a panic calls: they and all functions that they call are removed.
+/// Functions that start a panic: they and all functions that they call are removed.
 ///
 /// FreeBSD `sys/kern/kern_shutdown.c`.
 const PANIC: [&str; 2] = ["panic", "vpanic"];
@@ -93,7 +93,7 @@ const TRAPS: [&str; 43] = [
     "undefinedinstruction",
 ];
 
-/// Suffixes of functions of which the kernel has several and selects one for the CPU.
+/// Suffixes of variants of a function, among which the kernel selects by CPU.
 ///
 /// FreeBSD `sys/amd64/amd64/{support.S,copyout.c}`.
 const VARIANTS: [&str; 4] = ["_erms", "_std", "_nosmap", "_smap"];

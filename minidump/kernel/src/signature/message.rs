@@ -1,4 +1,4 @@
-//! Normalises panic messages.
+//! Normalizes panic messages.
 
 /// The number of bytes of a message that are used. Every kerneldumpheader has at least 175 bytes for
 /// the message, so that a header and the kernel's memory give the same signature.
@@ -47,7 +47,7 @@ fn without_quoted(text: &str) -> String {
     out + rest
 }
 
-/// Normalises a word without white space.
+/// Normalizes a word without white space.
 fn word(word: &str) -> String {
     let path = word.trim_start_matches(['(', '[', '<']);
     let is_path = ["/", "./", "../"].iter().any(|p| path.starts_with(p));
