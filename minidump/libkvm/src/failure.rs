@@ -9,8 +9,8 @@ use livecore_minidump::ReadError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) text: String,
-    /// Whether `kvm_geterr` returns it even if the program asked for errors on standard error. So it
-    /// is for unreadable addresses, of which debuggers read many.
+    /// Whether `kvm_geterr` returns it even if the program asked for errors on standard error: for
+    /// unreadable addresses, of which debuggers read many.
     pub(crate) soft: bool,
 }
 

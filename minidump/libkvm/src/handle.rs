@@ -1,7 +1,8 @@
 //! The handles that programs have.
 //!
-//! A `kvm_t *` is a number and no address: the index of a slot and the slot's generation, which changes
-//! when the handle is closed. A handle that is closed, or that never was one, is found to be so.
+//! A `kvm_t *` is a number and not an address: the index of a slot and the slot's generation, which
+//! changes when the handle is closed. `find` therefore refuses a handle that is closed, and a value that
+//! never was a handle.
 
 use std::ffi::c_char;
 use std::io::{self, Write};
@@ -51,7 +52,7 @@ impl Handle {
         }
     }
 
-    /// The last error that was kept, without a zero byte.
+    /// The last error that was kept, without its zero byte.
     pub(crate) fn error(&self) -> Vec<u8> {
         lock(&self.error).clone()
     }
@@ -94,7 +95,7 @@ struct Slot {
 
 static SLOTS: RwLock<Vec<Slot>> = RwLock::new(Vec::new());
 
-/// Enters a handle in the table and returns its number, which is not 0.
+/// Adds a handle to the table and returns its number, which is not 0.
 pub(crate) fn enter(handle: Handle) -> Result<usize, Failure> {
     let mut slots = SLOTS.write().unwrap_or_else(PoisonError::into_inner);
     let free = slots

@@ -2,7 +2,7 @@
 //! emulated machines.
 //!
 //! The tests need a C compiler, `$CC` or `cc`, and pass without one, with a message.
-//! `LIVECORE_VALGRIND=1` runs the program under valgrind(1), which then may report nothing.
+//! `LIVECORE_VALGRIND=1` runs the program under valgrind(1), which must report no error.
 
 mod interface;
 mod scene;
@@ -116,7 +116,7 @@ fn run_with(arguments: &[&str], variables: &[(&str, &str)]) -> Option<Output> {
     Some(command.output().unwrap())
 }
 
-/// Runs the program, which must succeed without a word on standard error, and returns its output.
+/// Runs the program, which must succeed without output on standard error, and returns its output.
 fn output(arguments: &[&str]) -> Option<String> {
     let done = run(arguments)?;
     let errors = String::from_utf8_lossy(&done.stderr);
