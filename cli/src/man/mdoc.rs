@@ -1,7 +1,7 @@
 //! A writer of mdoc(7), the language of FreeBSD's manual pages.
 //!
-//! [`Mdoc`] knows no content: it escapes text, starts each sentence on a new line as mandoc(1) asks
-//! for, and writes marked words as macros. Sources: mdoc(7), roff(7), mandoc_char(7).
+//! [`Mdoc`] is independent of the content: it escapes text, starts each sentence on a new line as
+//! mandoc(1) recommends, and writes marked words as macros. Sources: mdoc(7), roff(7), mandoc_char(7).
 
 use super::inline::{CLOSING, Mark, Piece, words};
 

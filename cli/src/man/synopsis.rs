@@ -164,7 +164,7 @@ fn values(arg: &Arg) -> String {
     names.join(" ")
 }
 
-/// An operand. A name such as `DIR] [DEVICE` stands for two.
+/// An operand. A name such as `DIR] [DEVICE` denotes two.
 fn operand(arg: &Arg) -> String {
     let names = arg.get_value_names().unwrap_or_default();
     let names = names.iter().flat_map(|name| name.split("] ["));

@@ -187,7 +187,7 @@ mod fuse {
             mut stop,
             wake: _wake,
         } = mounted;
-        // Its end is an event; so is a signal.
+        // The end of the file system is an event; so is a signal.
         std::mem::forget(ManuallyDrop::into_inner(files).spawn()?);
         let errors = events.clone();
         let signals = thread::Builder::new().name("stop".into());
@@ -232,7 +232,7 @@ mod fuse {
         Ok(Contents::new(&args.dump, dump, pair, events))
     }
 
-    /// The process that unmounts. It is not in the sandbox, and unmounts also if this process is
+    /// The process that unmounts. It is not in the sandbox, and unmounts even if this process is
     /// killed: its standard input then ends.
     struct Guard {
         child: Child,
@@ -269,7 +269,7 @@ mod fuse {
 
     impl Drop for Guard {
         fn drop(&mut self) {
-            // Nothing is left to report to.
+            // An error cannot be reported here.
             let _ = self.finish();
         }
     }

@@ -1,5 +1,5 @@
-//! The process that unmounts the directory of `mount`, also if `mount` is killed. Its standard input is a
-//! pipe that ends then.
+//! The process that unmounts the directory of `mount`, even if `mount` is killed. Its standard input is a
+//! pipe that ends when `mount` exits.
 
 use std::fs;
 use std::io;
@@ -22,7 +22,7 @@ pub struct Args {
 /// Waits for the pipe to end, then unmounts, unless another program has unmounted.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     io::copy(&mut io::stdin().lock(), &mut io::sink())?;
-    // The directory cannot be read if nothing serves it.
+    // If no process serves the directory, this fails.
     let found = fs::metadata(&args.directory).map(|found| found.dev());
     if found.is_ok_and(|device| device == args.device) {
         return Ok(());
