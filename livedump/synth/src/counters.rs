@@ -28,7 +28,7 @@ const VM_DOMAIN: u64 = 1664;
 /// `INTRNAME_LEN`
 const INTERRUPT_NAME: u64 = 20;
 
-/// Whether the machine has what this module makes.
+/// Whether the machine has the contents of this module.
 fn applies(description: &Description, layout: &Layout) -> bool {
     description.kernel.kind == KernelKind::Ctf
         && layout.word == 8

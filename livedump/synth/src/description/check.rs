@@ -86,7 +86,7 @@ impl Description {
             return Err(Error::value(
                 "kernel.kind",
                 "compiled",
-                "symbols or auto except on amd64",
+                "symbols, ctf or auto except on amd64",
             ));
         }
         if self.content.giant.is_some() {
@@ -140,7 +140,7 @@ impl Description {
             return Err(Error::value(
                 "kernel.kind, content.giant",
                 "set",
-                "kernel.kind symbols and no 1 GiB leaf on i386",
+                "kernel.kind symbols or ctf, and no 1 GiB leaf, on i386",
             ));
         }
         Ok(())
