@@ -131,9 +131,9 @@ pub fn run(
     session.finish(result)
 }
 
-/// Opens the sockets that a verb listens on or mounts its file system, reads the private key, enters the sandbox and starts the
-/// signal thread, in this order: the sandbox denies new sockets and other files, and applies to
-/// threads that are started later.
+/// Opens the sockets that a verb listens on or mounts its file system, reads the private key, enters
+/// the sandbox and starts the signal thread, in this order: the sandbox denies new sockets, mounts and
+/// other files, and applies to threads that are started later.
 fn begin(cli: &verb::Cli, env: &mut Env, form: Form) -> Result<Opened, Failure> {
     let opened = verb::listen(&cli.verb, env)?;
     keys::load(cli.key.as_deref(), cli.verb.reads_dumps(), env)?;

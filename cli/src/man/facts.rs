@@ -51,7 +51,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     (
         &["PATH"],
         "Directories to search for debuggers and other programs.",
-        Verbs::Of(&["drgn", "gdb", "kgdb"]),
+        Verbs::Of(&["drgn", "gdb", "kgdb", "mount"]),
     ),
     (
         &["TMPDIR"],
@@ -89,6 +89,11 @@ pub(crate) const FILES: &[File] = &[
         "/dev/mem",
         "Physical memory of the running system, and the request for a live dump; see mem(4).",
         Verbs::Of(&["take", "mem"]),
+    ),
+    (
+        "/dev/fuse",
+        "Device of FUSE, which serves the mounted files.",
+        Verbs::Of(&["mount"]),
     ),
     (
         "/dev/dumpdev",
