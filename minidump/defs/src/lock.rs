@@ -38,7 +38,7 @@ pub struct KnownThread {
     pub machine: ElfMachine,
     /// The first `__FreeBSD_version`.
     pub since: u32,
-    /// The first `__FreeBSD_version` known to have other offsets.
+    /// The first later `__FreeBSD_version` for which the offsets are not used.
     pub until: u32,
     /// What the kernel exports as `thread_off_td_tid`, `thread_off_td_name`, `thread_off_td_oncpu`
     /// and `thread_off_td_pcb`. With other values, the kernel has another structure.

@@ -52,7 +52,7 @@ pub enum LockClass {
 }
 
 impl LockClass {
-    /// The name of the manual page that describes it, without the section.
+    /// Its name: that of its manual page, except for `spin mutex` (mutex(9)) and `lockmgr` (lock(9)).
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -178,7 +178,7 @@ impl Kernel<'_> {
     ///
     /// # Errors
     ///
-    /// Returns [`KernelError::NoMember`] if the offsets in `struct thread` are unknown,
+    /// Returns [`KernelError::NoMember`] if an offset in `struct thread` or `struct turnstile` is unknown,
     /// [`KernelError::NoSymbol`] if the kernel has no `lock_classes`, and
     /// [`KernelError::Unreadable`] if that cannot be read.
     ///
