@@ -85,11 +85,12 @@ fn json_and_json_lines_contain_the_same_findings() {
 }
 
 #[test]
-fn every_finding_is_in_every_format() {
+fn every_finding_is_in_every_format_except_the_counts_of_prometheus() {
     let reports = reports();
     let findings: usize = reports.iter().map(|r| r.findings.len()).sum();
     assert!(findings >= 5);
-    for format in Format::ALL {
+    let formats = Format::ALL.into_iter();
+    for format in formats.filter(|format| *format != Format::Prom) {
         let text = written(&reports, format);
         for finding in reports.iter().flat_map(|r| &r.findings) {
             let id = finding.rule.id;

@@ -187,12 +187,12 @@ impl Kernel<'_> {
     /// ```
     /// # use livecore_synth::{Description, build};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use livecore_kernel::{Kernel, LOCK_STRUCTURES, Owner};
+    /// use livecore_kernel::LOCK_STRUCTURES;
     ///
     /// # let machine = build(&Description::parse(livecore_kernel_example())?)?;
     /// # let elf = livecore_minidump::KernelElf::from_bytes(machine.kernel().to_vec())?;
     /// # let found = livecore_kernel::locate::Machine::find(machine.memory(), &elf)?;
-    /// # let kernel = Kernel::new(found.view(), elf);
+    /// # let kernel = found.kernel(&elf);
     /// let kernel = kernel.detailed_with(&LOCK_STRUCTURES);
     /// let processes = kernel.processes()?;
     /// let locks = kernel.locks(&processes.list)?;
