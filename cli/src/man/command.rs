@@ -86,9 +86,10 @@ pub(crate) fn verb(page: &mut Mdoc, verb: &Command) {
     ));
     let applies = |verbs: Verbs| match verbs {
         Verbs::All => false,
-        Verbs::With(long) => operations
+        Verbs::With(options) => operations
             .iter()
-            .any(|one| one.get_arguments().any(|arg| arg.get_long() == Some(long))),
+            .flat_map(|one| one.get_arguments())
+            .any(|arg| arg.get_long().is_some_and(|long| options.contains(&long))),
         Verbs::Of(names) => names.contains(&name),
     };
     page.section("ENVIRONMENT");

@@ -6,8 +6,8 @@
 pub(crate) enum Verbs {
     /// To all verbs: only livecore(1) lists it.
     All,
-    /// To the verbs with this option.
-    With(&'static str),
+    /// To the verbs with one of these options.
+    With(&'static [&'static str]),
     /// To these verbs.
     Of(&'static [&'static str]),
 }
@@ -24,13 +24,13 @@ pub(crate) const VARIABLES: &[Variable] = &[
     ),
     (
         &["LIVECORE_KERNEL"],
-        "Kernel file for verbs with --kernel, if neither --kernel nor --kernel-path is given.",
-        Verbs::With("kernel"),
+        "Kernel file, if neither --kernel nor --kernel-path is given.",
+        Verbs::With(&["kernel", "kernel-path"]),
     ),
     (
         &["LIVECORE_KERNEL_PATH"],
         "Kernel files and directories to search, separated by colons, if there is no --kernel-path.",
-        Verbs::With("kernel-path"),
+        Verbs::With(&["kernel-path"]),
     ),
     (
         &["LIVECORE_KEY"],
@@ -78,12 +78,12 @@ pub(crate) const FILES: &[File] = &[
     (
         "/boot/kernel/kernel",
         "Kernel file that is tried after those in the directory of the dump.",
-        Verbs::With("kernel"),
+        Verbs::With(&["kernel", "kernel-path"]),
     ),
     (
         "/usr/lib/debug",
         "Directory that is searched for debug files of kernels and modules.",
-        Verbs::With("kernel"),
+        Verbs::With(&["kernel", "kernel-path"]),
     ),
     (
         "/dev/mem",
