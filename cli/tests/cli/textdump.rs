@@ -50,6 +50,17 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
+fn html_report_of_a_text_dump_is_not_supported() {
+    let dumps = Dumps::new();
+    for path in dumps.paths() {
+        let page = dumps.dir.path().join("report.html");
+        let refused = run(["triage", text(&path), "--html", text(&page)]).expect(63);
+        assert!(refused.out.is_empty());
+        assert!(!page.exists(), "{}", path.display());
+    }
+}
+
+#[test]
 fn info_lists_members_and_the_panic() {
     let dumps = Dumps::new();
     for path in dumps.paths() {

@@ -81,6 +81,15 @@ pub struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    if let Some(path) = &args.html {
+        let request = html::Request {
+            dump: args.dump.path(),
+            other: args.compare.as_deref(),
+            kernel: &args.kernel,
+            path,
+        };
+        return html::write(&request, session);
+    }
     if let Some(dump) = input::text_dump(args.dump.path(), session)? {
         let facts = TextFacts::of(&dump, args.dump.path(), session)?;
         let facts = facts.with_contents(&dump, args.dump.path(), args.lines, session)?;
@@ -90,15 +99,6 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             _ => facts.print(session.env.ci, &mut session.out)?,
         }
         return text_dump::check(&dump, args.dump.path());
-    }
-    if let Some(path) = &args.html {
-        let request = html::Request {
-            dump: args.dump.path(),
-            other: args.compare.as_deref(),
-            kernel: &args.kernel,
-            path,
-        };
-        return html::write(&request, session);
     }
     let dump = input::dump(args.dump.path(), Opening::default(), session)?;
     for warning in dump.envelope().warnings() {

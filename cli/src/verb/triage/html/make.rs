@@ -141,8 +141,8 @@ fn open(
 /// Compares the pages of two dumps.
 fn compared(paths: [&Path; 2], session: &mut Session<'_>) -> Result<Comparison, Failure> {
     let mut open = |path: &Path| -> Result<Arc<dyn ReadAt>, Failure> {
-        let file = input::seekable(path, session)?;
-        input::decrypted(path, Arc::new(file), session)
+        let source = input::source(path, session)?;
+        input::decrypted(path, source.into(), session)
     };
     let sources = [open(paths[0])?, open(paths[1])?];
     let names = paths.map(|path| path.display().to_string());
