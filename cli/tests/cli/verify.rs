@@ -168,6 +168,29 @@ fn prometheus_has_verdict_findings_and_time_of_each_dump() {
     assert!(of("last_run_timestamp_seconds", &[]) > 1.7e9);
 }
 
+/// A line break and the characters that represent one have the same label.
+#[test]
+fn prometheus_has_the_worst_of_dumps_with_the_same_label() {
+    let dir = directory();
+    let sound = fs::read(dir.path().join("livecore.0.zst")).unwrap();
+    let mut broken = sound.clone();
+    let middle = broken.len() / 2;
+    broken[middle] ^= 0xff;
+    for (first, second) in [(&sound, &broken), (&broken, &sound)] {
+        fs::write(dir.path().join("a\nb"), first).unwrap();
+        fs::write(dir.path().join("a\\nb"), second).unwrap();
+        let path = dir.path().to_str().unwrap();
+        let run = run(["verify", "--format", "prom", "--all", path]).expect(2);
+        let samples = exposition::parse(run.text());
+        let labels = [
+            ("dump".to_string(), format!("{path}/a\\nb")),
+            ("verdict".to_string(), "broken".to_string()),
+        ];
+        let key = ("livecore_verify_dump_verdict".to_string(), labels.into());
+        assert_eq!(samples.get(&key), Some(&1.0), "{}", run.text());
+    }
+}
+
 #[test]
 fn directory_without_dumps_is_no_failure() {
     let empty = tempfile::tempdir().unwrap();

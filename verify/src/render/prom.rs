@@ -12,15 +12,19 @@ use livecore_defs::text::printable;
 use crate::report::Report;
 use crate::rule::Severity;
 
-const VERDICTS: [&str; 5] = ["sound", "warnings", "broken", "not-a-dump", "failed"];
+/// The worst last, in the order of exit codes.
+const VERDICTS: [&str; 5] = ["sound", "warnings", "not-a-dump", "broken", "failed"];
 const SEVERITIES: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Note];
 
-/// Writes the reports as gauges. Of several reports with the same name, the first is written: a
-/// series must not occur twice.
+/// Writes the reports as gauges. Of several reports whose names have the same label, the worst is
+/// written: a series must not occur twice.
 pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     let mut by_label = BTreeMap::new();
     for report in reports {
-        by_label.entry(label(&report.name)).or_insert(report);
+        let written = by_label.entry(label(&report.name)).or_insert(report);
+        if rank(report) > rank(written) {
+            *written = report;
+        }
     }
     let dumps = &by_label;
     family(out, "dump_verdict", "Whether the dump has this verdict")?;
@@ -58,6 +62,12 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.map_or(0, |since| since.as_secs());
     writeln!(out, "{PREFIX}{name} {now}")
+}
+
+/// The position of the verdict in [`VERDICTS`].
+fn rank(report: &Report) -> Option<usize> {
+    let name = report.verdict.name();
+    VERDICTS.iter().position(|verdict| *verdict == name)
 }
 
 const PREFIX: &str = "livecore_verify_";
