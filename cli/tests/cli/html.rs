@@ -312,6 +312,26 @@ fn file_is_private_and_replaced_only_with_force() {
     run_json(args).expect(64).error("output-is-directory");
 }
 
+#[test]
+fn inputs_are_not_replaced_and_standard_input_is_refused() {
+    let (dump, kernel, other) = (
+        made().path("vmcore.0"),
+        made().path("kernel.0"),
+        made().path("vmcore.1"),
+    );
+    let inputs = [&dump, &kernel, &other].map(|path| fs::read(path).unwrap());
+    for output in [&dump, &kernel, &other] {
+        let args = ["triage", &dump, "-k", &kernel, "--compare", &other];
+        let args = args.into_iter().chain(["--force", "--html", output]);
+        run_json(args).expect(64).error("invalid-value");
+    }
+    assert!(inputs == [&dump, &kernel, &other].map(|path| fs::read(path).unwrap()));
+    run_json(["triage", "-", "--html", "-"])
+        .expect(64)
+        .error("invalid-value");
+    run(["triage", &dump, "--html", "-", "--sections", "all"]).expect(64);
+}
+
 /// Loads the page in a browser, if it is installed.
 #[test]
 fn browser_runs_only_the_script_of_the_page() {

@@ -69,7 +69,7 @@ pub struct Args {
     ///
     /// One HTML file without references to others. It has the backtraces of all threads, the whole message buffer, a
     /// chart of the physical memory, and the findings of `livecore verify`. With --force, replaces an existing file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "signature"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "signature", "sections"])]
     pub html: Option<PathBuf>,
     /// Add a comparison with another dump to the HTML report
     #[arg(long, value_name = "DUMP", requires = "html")]

@@ -1,6 +1,7 @@
 //! Collects the contents of the page and publishes it.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ pub(in super::super) fn write(
         let failure = Failure::usage("is a directory, expected a file");
         return Err(failure.id_is(Id::OutputIsDirectory).about(path));
     }
+    require_other_file(request)?;
     // In this form, --force is about the output.
     let options = publish::Options::default().force(request.kernel.force);
     let kernel_args = KernelArgs {
@@ -115,6 +117,28 @@ pub(in super::super) fn write(
             written.map_err(|e| Failure::from(e).about(path))?;
             // Only a dump in a directory has an info file.
             pending.publish(&|_| Vec::new())?;
+        }
+    }
+    Ok(())
+}
+
+/// The output replaces no input, and inputs that are read twice are files.
+fn require_other_file(request: &Request<'_>) -> Result<(), Failure> {
+    let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    let output = identity(request.path);
+    let dumps = [Some(request.dump), request.other];
+    for dump in dumps.into_iter().flatten() {
+        if dump == Path::new("-") {
+            return Err(
+                Failure::usage("--html needs a file, not standard input").id_is(Id::InvalidValue)
+            );
+        }
+    }
+    let kernel = request.kernel.kernel.as_deref();
+    for input in dumps.into_iter().chain([kernel]).flatten() {
+        if output.is_some() && output == identity(input) {
+            let failure = Failure::usage("the report would replace an input");
+            return Err(failure.id_is(Id::InvalidValue).about(request.path));
         }
     }
     Ok(())
