@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use livecore_kernel::{Cell, Kernel, SECTION_STRUCTURES, SECTIONS, Types};
-use livecore_minidump::{KernelElf, VirtAddr};
+use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use livecore_synth::{Machine, SectionRow};
 use livecore_tests::random::Random;
 
@@ -139,4 +139,73 @@ fn sections_of_damaged_memory_end_and_have_bounded_problems() {
         }
     }
     assert!(problems > 100, "{problems}");
+}
+
+/// Memory with a list that does not end: each word at and after `START` is the address of the next.
+struct Endless<'a>(Changed<'a>);
+
+const START: u64 = 0xffff_fa00_0000_0000;
+/// The physical address of `START`.
+const BASE: u64 = 1 << 51;
+
+impl KernelMemory for Endless<'_> {
+    fn page_size(&self) -> u64 {
+        self.0.page_size()
+    }
+
+    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        if at.0 < BASE {
+            return self.0.read_phys(at, buf);
+        }
+        for (byte, at) in buf.iter_mut().zip(at.0 - BASE..) {
+            let next = START + (at & !7) + 8;
+            *byte = next.to_le_bytes()[(at & 7) as usize];
+        }
+        Ok(())
+    }
+
+    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+        match at.0.checked_sub(START) {
+            Some(offset) if offset < 1 << 32 => Ok(PhysAddr(BASE + offset)),
+            _ => self.0.translate(at),
+        }
+    }
+}
+
+#[test]
+fn lists_in_lists_and_values_of_many_cpus_end_at_a_limit() {
+    let machine = Machine::parse(MACHINE).unwrap();
+    let truth = machine.truth();
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    let found = livecore_kernel::locate::Machine::find(machine.memory(), &elf).unwrap();
+    let kernel = found.kernel(&elf);
+    let types = Types::read(
+        &elf,
+        &[&["proc", "thread"], &SECTION_STRUCTURES[..]].concat(),
+    );
+    let word = |name: &str, value: u64| {
+        let at = VirtAddr(truth.symbol(name).unwrap() & !7);
+        (kernel.memory().translate(at).unwrap().0, value)
+    };
+    let memory = Endless(Changed {
+        memory: kernel.memory(),
+        words: [
+            word("kmemstatistics", START),
+            word("uma_kegs", START),
+            word("mp_maxid", 1023 << 32 | 1023),
+        ]
+        .into(),
+    });
+    let kernel = Kernel::new(memory, &elf).with_types(&types);
+    let section = kernel.section("memory", &[]).unwrap();
+    let limit = "values of the section";
+    assert!(
+        section
+            .problems
+            .iter()
+            .any(|problem| problem.contains(limit)),
+        "{:?}",
+        section.problems
+    );
+    assert!(section.problems.len() <= 16);
 }

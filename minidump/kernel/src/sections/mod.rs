@@ -231,7 +231,7 @@ impl Kernel<'_> {
         Some(Section {
             kind: *kind,
             rows,
-            problems: reader.problems,
+            problems: reader.into_problems(),
         })
     }
 }

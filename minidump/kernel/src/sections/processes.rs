@@ -14,6 +14,8 @@ type Rows = Result<Vec<Vec<Cell>>, KernelError>;
 
 /// The maximum number of bytes of arguments that are read.
 const ARGUMENTS: u64 = 4096;
+/// The maximum number of bytes of arguments of all processes.
+const ALL_ARGUMENTS: u64 = 16 << 20;
 /// The maximum number of open files that are listed.
 const FILES: usize = 1 << 17;
 /// The maximum number of descriptors of a process.
@@ -44,6 +46,7 @@ pub(super) fn table(reader: &mut Reader<'_>, list: &[Process]) -> Rows {
     }
     let frequency = reader.kernel.variable("cpu_tick_frequency", 8);
     let frequency = frequency.ok().filter(|frequency| *frequency > 0);
+    let mut left = ALL_ARGUMENTS;
     let rows = list.iter().map(|process| {
         let follow = |pointer: &str, structure: &str, member: &str| {
             let at = reader.field(process.at, "proc", pointer).ok()?;
@@ -60,7 +63,7 @@ pub(super) fn table(reader: &mut Reader<'_>, list: &[Process]) -> Rows {
         };
         let runtime = reader.field(process.at, "proc", "p_rux.rux_runtime").ok();
         let seconds = runtime.zip(frequency).map(|(ticks, hz)| ticks / hz);
-        let command = arguments(reader, process).unwrap_or_else(|| process.comm.clone());
+        let command = arguments(reader, process, &mut left).unwrap_or_else(|| process.comm.clone());
         vec![
             follow("p_ucred", "ucred", "cr_uid").into(),
             // Process IDs are positive.
@@ -78,14 +81,17 @@ pub(super) fn table(reader: &mut Reader<'_>, list: &[Process]) -> Rows {
     Ok(rows.collect())
 }
 
-/// The arguments of a process, separated by spaces.
-fn arguments(reader: &Reader<'_>, process: &Process) -> Option<String> {
+/// The arguments of a process, separated by spaces. Subtracts their length from `left`, and returns
+/// `None` if they are longer.
+fn arguments(reader: &Reader<'_>, process: &Process, left: &mut u64) -> Option<String> {
     let args = VirtAddr(reader.field(process.at, "proc", "p_args").ok()?);
     if args == VirtAddr(0) {
         return None;
     }
     let len = reader.field(args, "pargs", "ar_length").ok()?;
-    let mut bytes = vec![0; len.min(ARGUMENTS) as usize];
+    let len = len.min(ARGUMENTS);
+    *left = left.checked_sub(len)?;
+    let mut bytes = vec![0; len as usize];
     let at = reader.place(args, "pargs", "ar_args").ok()?;
     reader.kernel.bytes_at("ar_args", at, &mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes).replace('\0', " ");

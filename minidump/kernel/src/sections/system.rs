@@ -16,8 +16,10 @@ type Rows = Result<Vec<Vec<Cell>>, KernelError>;
 const INTERRUPT_NAME: u64 = 20;
 /// The maximum number of interrupts.
 const INTERRUPTS: u64 = 1 << 16;
-/// The maximum size of a text with lines.
-const TEXT: u64 = 16 << 20;
+/// The maximum size of a text with lines: `DB_CAPTURE_MAXSIZE`.
+const TEXT: u64 = 5 << 20;
+/// The maximum number of lines of a text.
+const LINES: usize = 1 << 16;
 /// The indices of reads and writes in the arrays of `struct devstat`.
 const DEVSTAT_READ: u64 = 1;
 const DEVSTAT_WRITE: u64 = 2;
@@ -180,8 +182,11 @@ fn lines(reader: &mut Reader<'_>, at: VirtAddr, len: u64) -> Rows {
         reader.problem(&format!("{len} bytes of text, read {TEXT}"));
     }
     let text = reader.text(at, len.min(TEXT) as usize);
-    Ok(text
-        .lines()
-        .map(|line| vec![line.to_string().into()])
-        .collect())
+    let mut lines = text.lines();
+    let rows = lines.by_ref().take(LINES);
+    let rows = rows.map(|line| vec![line.to_string().into()]).collect();
+    if lines.next().is_some() {
+        reader.problem(&format!("more than {LINES} lines"));
+    }
+    Ok(rows)
 }
