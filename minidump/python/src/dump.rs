@@ -324,7 +324,9 @@ impl Dump {
             }
             json::text(&Facts::of(dump, &opened.path, warnings))
         })?;
-        json::parsed(py, &facts)
+        let document = json::parsed(py, &facts)?;
+        document.set_item("schema", livecore_verify::render::SCHEMA)?;
+        Ok(document)
     }
 
     /// Checks the dump. See `livecore.verify`, which also checks files that cannot be opened.
