@@ -25,6 +25,8 @@ use crate::sandbox_mode::Mode;
 pub struct Out<'a> {
     inner: BufWriter<&'a mut (dyn Write + Send)>,
     closed: bool,
+    /// Whether a write failed.
+    failed: bool,
 }
 
 impl Write for Out<'_> {
@@ -43,6 +45,7 @@ impl Out<'_> {
     fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if let Err(e) = &result {
             self.closed |= e.kind() == io::ErrorKind::BrokenPipe;
+            self.failed = true;
         }
         result
     }
@@ -136,6 +139,7 @@ impl<'a> Session<'a> {
             out: Out {
                 inner: BufWriter::with_capacity(1 << 16, out),
                 closed: false,
+                failed: false,
             },
             voice: Voice {
                 err: Mutex::new(err),
@@ -300,6 +304,11 @@ impl<'a> Session<'a> {
 
     /// Ends the run: flushes the output, prints a failure and returns the exit code.
     pub fn finish(mut self, result: Result<(), Failure>) -> Exit {
+        // Then a failure without a subject is that of the write.
+        let result = match self.out.failed {
+            true => result.map_err(|failure| failure.about(Path::new("standard output"))),
+            false => result,
+        };
         let flushed = self.out.flush();
         let result = match (result, &flushed) {
             (Ok(()), Ok(())) => self.check().map(drop),

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::harness::{run, run_json};
+use crate::harness::{Run, livecore, run, run_json};
 
 const HOSTILE: &str = "</script><img src=x onerror=\\\"document.title='owned'\\\">&\\u202e\\u009b";
 
@@ -310,6 +310,22 @@ fn file_is_private_and_replaced_only_with_force() {
     let directory = format!("{}/", dir.path().display());
     let args = ["triage", &dump, "--html", &directory];
     run_json(args).expect(64).error("output-is-directory");
+}
+
+/// The page is larger than the buffer of the output.
+#[test]
+fn full_standard_output_is_named() {
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = livecore()
+        .args(["triage", &made().path("vmcore.1"), "--html", "-"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let run = Run::of(output).expect(1);
+    assert!(run.err.contains("standard output"), "{}", run.err);
 }
 
 #[test]
