@@ -306,6 +306,11 @@ fn unreadable_dumps_are_reported_and_the_others_grouped() {
     run_json(["group", "--files-from", "/nonexistent"])
         .expect(1)
         .error("not-found");
+    // A sparse file without line breaks.
+    fs::File::create(&list).unwrap().set_len(1 << 40).unwrap();
+    run_json(["group", "--files-from", list.to_str().unwrap()])
+        .expect(1)
+        .error("limit");
     run_json(["group"]).expect(64).error("missing-argument");
 }
 

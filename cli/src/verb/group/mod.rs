@@ -97,7 +97,8 @@ impl Args {
             false => Box::new(File::open(list).map_err(about)?),
         };
         let mut left = LIST;
-        for line in BufReader::new(file).split(b'\n') {
+        // A list without line breaks must not be read into memory whole.
+        for line in BufReader::new(file.take(LIST + 1)).split(b'\n') {
             let mut line = line.map_err(about)?;
             left = left.checked_sub(line.len() as u64 + 1).ok_or_else(|| {
                 let what = format!("the list is longer than {LIST} bytes");
