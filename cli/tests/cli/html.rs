@@ -336,10 +336,12 @@ fn inputs_are_not_replaced_and_standard_input_is_refused() {
         made().path("vmcore.1"),
     );
     let inputs = [&dump, &kernel, &other].map(|path| fs::read(path).unwrap());
-    for output in [&dump, &kernel, &other] {
-        let args = ["triage", &dump, "-k", &kernel, "--compare", &other];
-        let args = args.into_iter().chain(["--force", "--html", output]);
-        run_json(args).expect(64).error("invalid-value");
+    for option in ["--kernel", "--kernel-path"] {
+        for output in [&dump, &kernel, &other] {
+            let args = ["triage", &dump, option, &kernel, "--compare", &other];
+            let args = args.into_iter().chain(["--force", "--html", output]);
+            run_json(args).expect(64).error("invalid-value");
+        }
     }
     assert!(inputs == [&dump, &kernel, &other].map(|path| fs::read(path).unwrap()));
     run_json(["triage", "-", "--html", "-"])

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
@@ -47,7 +47,7 @@ pub(in super::super) fn write(
         let failure = Failure::usage("is a directory, expected a file");
         return Err(failure.id_is(Id::OutputIsDirectory).about(path));
     }
-    require_other_file(request)?;
+    require_other_file(request, session)?;
     // In this form, --force is about the output.
     let options = publish::Options::default().force(request.kernel.force);
     let kernel_args = KernelArgs {
@@ -122,8 +122,8 @@ pub(in super::super) fn write(
     Ok(())
 }
 
-/// The output replaces no input, and inputs that are read twice are files.
-fn require_other_file(request: &Request<'_>) -> Result<(), Failure> {
+/// Refuses an output that is one of the inputs, and standard input, which would be read twice.
+fn require_other_file(request: &Request<'_>, session: &Session<'_>) -> Result<(), Failure> {
     let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
     let output = identity(request.path);
     let dumps = [Some(request.dump), request.other];
@@ -134,8 +134,9 @@ fn require_other_file(request: &Request<'_>) -> Result<(), Failure> {
             );
         }
     }
-    let kernel = request.kernel.kernel.as_deref();
-    for input in dumps.into_iter().chain([kernel]).flatten() {
+    let kernel = request.kernel.named(&session.env);
+    let inputs = dumps.into_iter().chain([kernel]).flatten();
+    for input in inputs.chain(request.kernel.kernel_path.iter().map(PathBuf::as_path)) {
         if output.is_some() && output == identity(input) {
             let failure = Failure::usage("the report would replace an input");
             return Err(failure.id_is(Id::InvalidValue).about(request.path));
