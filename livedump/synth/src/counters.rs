@@ -25,8 +25,6 @@ const KEG: u64 = 192;
 const CACHE: u64 = 128;
 const DOMAIN: u64 = 128;
 const VM_DOMAIN: u64 = 1664;
-/// `INTRNAME_LEN`
-const INTERRUPT_NAME: u64 = 20;
 
 /// Whether the machine has the contents of this module.
 fn applies(description: &Description, layout: &Layout) -> bool {
@@ -58,6 +56,7 @@ pub(crate) fn variables(description: &Description, layout: &Layout) -> Vec<Varia
         Variable::zero("nintrcnt", 4),
         Variable::zero("intrcnt", 8),
         Variable::zero("intrnames", 8),
+        Variable::zero("sintrnames", 8),
         Variable::zero("db_capture_buf", 8).local(),
         Variable::zero("db_capture_bufoff", 4).local(),
     ]
@@ -370,8 +369,14 @@ fn zones(made: &mut Made<'_, '_>) -> Result<(), Error> {
 }
 
 fn system(made: &mut Made<'_, '_>) -> Result<(), Error> {
-    let (counts, names) = (made.b.slab(64)?, made.b.slab(64)?);
+    let (counts, names) = (made.b.slab(64)?, made.b.slab(128)?);
+    // `INTRNAME_LEN`
+    let name_len = match made.b.description.architecture {
+        Architecture::Aarch64 | Architecture::Riscv64 => 39,
+        _ => 20,
+    };
     made.b.set_u32("nintrcnt", 3)?;
+    made.b.set_u64("sintrnames", 3 * name_len)?;
     made.b.set_u64("intrcnt", counts)?;
     made.b.set_u64("intrnames", names)?;
     // An interrupt that has not occurred is not listed.
@@ -380,8 +385,7 @@ fn system(made: &mut Made<'_, '_>) -> Result<(), Error> {
         .enumerate()
     {
         made.b.poke_u64(counts + 8 * i as u64, count)?;
-        made.b
-            .poke(names + INTERRUPT_NAME * i as u64, name.as_bytes())?;
+        made.b.poke(names + name_len * i as u64, name.as_bytes())?;
         if count > 0 {
             made.row("vmstat-i", &[&name, &count]);
         }

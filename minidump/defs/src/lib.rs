@@ -19,6 +19,7 @@
 //! | [`prstatus`]     | registers in the notes of ELF cores                                |
 //! | [`cpu`]          | registers of a CPU in memory images and QEMU's monitor             |
 //! | [`lock`]         | locks, their owner words, and waiting threads                      |
+//! | [`statistics`]   | counters, interrupts, devices and files                            |
 //! | [`vm_page`]      | `struct vm_page` and its flag for pages not to dump                |
 //! | [`pmap`]         | the page-table root in `struct pmap`                               |
 //! | [`disk`]         | partition tables: MBR, GPT, BSD labels                             |
@@ -56,6 +57,7 @@ pub mod registers;
 pub mod riscv;
 mod rows;
 pub mod seal;
+pub mod statistics;
 pub mod text;
 pub mod textdump;
 pub mod trapframe;

@@ -2,6 +2,7 @@
 //!
 //! FreeBSD `sys/sys/vmmeter.h`, `sys/vm/{vm_page,vm_pagequeue,uma_int}.h`, `sys/sys/malloc.h`.
 
+use livecore_defs::statistics::VMMETER_COUNTERS;
 use livecore_minidump::VirtAddr;
 
 use crate::error::KernelError;
@@ -13,8 +14,6 @@ type Rows = Result<Vec<Vec<Cell>>, KernelError>;
 
 /// The queues of a domain, in the order of `vmd_pagequeues`.
 const QUEUES: [&str; 4] = ["inactive", "active", "laundry", "unswappable"];
-/// The first `__FreeBSD_version` of 12, in which members of `vmmeter` are counters.
-const COUNTERS: u32 = 1_200_000;
 /// The consumers that the summary lists.
 const LARGEST: usize = 10;
 
@@ -96,7 +95,7 @@ fn is_counter(reader: &Reader<'_>, member: &str) -> Result<bool, KernelError> {
     let offset = reader.member("vmmeter", member)?.offset;
     let first_integer = reader.member("vmmeter", "v_page_size")?.offset;
     let release = reader.kernel.osreldate();
-    Ok(offset < first_integer && release.is_none_or(|release| release >= COUNTERS))
+    Ok(offset < first_integer && release.is_none_or(|release| release >= VMMETER_COUNTERS))
 }
 
 /// All members of `vm_cnt`.

@@ -2,6 +2,7 @@
 //!
 //! FreeBSD `sys/sys/{proc,ucred,filedesc,file}.h`, `sys/vm/vm_map.h`.
 
+use livecore_defs::statistics::FILE_TYPES;
 use livecore_minidump::VirtAddr;
 
 use crate::error::KernelError;
@@ -20,11 +21,6 @@ const ALL_ARGUMENTS: u64 = 16 << 20;
 const FILES: usize = 1 << 17;
 /// The maximum number of descriptors of a process.
 const DESCRIPTORS: u64 = 1 << 20;
-/// `f_type`: DTYPE_NONE to DTYPE_JAILDESC.
-const TYPES: [&str; 18] = [
-    "none", "vnode", "socket", "pipe", "fifo", "kqueue", "crypto", "mqueue", "shm", "sem", "pts",
-    "dev", "procdesc", "eventfd", "timerfd", "inotify", "jaildesc", "other",
-];
 
 /// Processes, one row each, with the state and wait message of the first thread.
 pub(super) fn table(reader: &mut Reader<'_>, list: &[Process]) -> Rows {
@@ -144,7 +140,7 @@ fn process_files(reader: &Reader<'_>, process: &Process, entry: u64, most: usize
             break;
         }
         let number = reader.field(file, "file", "f_type")?;
-        let kind = TYPES.get(number as usize).copied().unwrap_or("other");
+        let kind = FILE_TYPES.get(number as usize).copied().unwrap_or("other");
         rows.push(vec![
             (process.pid as u64).into(),
             process.comm.clone().into(),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt::Display;
 
+use livecore_defs::statistics::AMD64_RELATIVE_PCPU;
 use livecore_minidump::{ElfMachine, VirtAddr};
 
 use crate::error::KernelError;
@@ -25,8 +26,6 @@ const READS: u64 = 1 << 23;
 const PROBLEMS: usize = 16;
 /// The maximum length of a name.
 const NAME: usize = 128;
-/// The first `__FreeBSD_version` in which amd64 stores per-CPU pointers relative to `__pcpu`.
-const RELATIVE: u32 = 1_300_000;
 
 /// Reads a kernel's structures, and collects problems.
 pub(super) struct Reader<'a> {
@@ -45,7 +44,7 @@ impl<'a> Reader<'a> {
         let relative = kernel.elf().machine() == ElfMachine::EM_X86_64
             && kernel
                 .osreldate()
-                .is_some_and(|release| release >= RELATIVE);
+                .is_some_and(|release| release >= AMD64_RELATIVE_PCPU);
         let per_cpu = match relative {
             true => kernel.pointer("__pcpu").map_or(0, |at| at.0),
             false => 0,

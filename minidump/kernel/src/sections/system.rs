@@ -3,6 +3,9 @@
 //! FreeBSD `sys/x86/x86/intr_machdep.c`, `sys/vm/swap_pager.h`, `sys/sys/devicestat.h`,
 //! `sys/ddb/db_capture.c`, `sys/kern/kern_mib.c`.
 
+use livecore_defs::statistics::{
+    DDB_CAPTURE_MAXBUFSIZE, DEVSTAT_READ, DEVSTAT_WRITE, INTRNAME_MAX,
+};
 use livecore_minidump::VirtAddr;
 
 use crate::error::KernelError;
@@ -12,17 +15,12 @@ use super::reader::Reader;
 
 type Rows = Result<Vec<Vec<Cell>>, KernelError>;
 
-/// `INTRNAME_LEN`: `MAXCOMLEN + 1`.
-const INTERRUPT_NAME: u64 = 20;
 /// The maximum number of interrupts.
 const INTERRUPTS: u64 = 1 << 16;
-/// The maximum size of a text with lines: `DB_CAPTURE_MAXSIZE`.
-const TEXT: u64 = 5 << 20;
+/// The maximum size of a text with lines.
+const TEXT: u64 = DDB_CAPTURE_MAXBUFSIZE;
 /// The maximum number of lines of a text.
 const LINES: usize = 1 << 16;
-/// The indices of reads and writes in the arrays of `struct devstat`.
-const DEVSTAT_READ: u64 = 1;
-const DEVSTAT_WRITE: u64 = 2;
 
 /// Interrupts that have occurred.
 pub(super) fn interrupts(reader: &mut Reader<'_>) -> Rows {
@@ -39,6 +37,18 @@ pub(super) fn interrupts(reader: &mut Reader<'_>) -> Rows {
             expected: "at most 65536 interrupts",
         });
     }
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    // The length of a name depends on the machine.
+    let name_len = kernel.long("sintrnames")? / count;
+    if name_len == 0 || name_len > INTRNAME_MAX {
+        return Err(KernelError::Implausible {
+            what: "sintrnames / nintrcnt".into(),
+            found: name_len,
+            expected: "1 to 256 bytes for each name",
+        });
+    }
     // Arrays until 12, pointers since.
     let place = |name: &str| -> Result<VirtAddr, KernelError> {
         let at = kernel.address(name)?;
@@ -53,8 +63,8 @@ pub(super) fn interrupts(reader: &mut Reader<'_>) -> Rows {
     for i in 0..count {
         let at = counts.wrapping_add(i * reader.word());
         let total = kernel.long_at("intrcnt", at)?;
-        let name = names.wrapping_add(i * INTERRUPT_NAME);
-        let name = reader.text(name, INTERRUPT_NAME as usize);
+        let name = names.wrapping_add(i * name_len);
+        let name = reader.text(name, name_len as usize);
         if total > 0 {
             rows.push(vec![name.trim_end().to_string().into(), total.into()]);
         }
