@@ -26,6 +26,14 @@ const OTHER_CODECS: [&str; 14] = [
     ".sz", ".rz",
 ];
 
+/// The suffix of `path`, if it is that of a format that livecore cannot write.
+pub(crate) fn other_codec(path: &Path) -> Option<&'static str> {
+    let name = path.as_os_str().as_encoded_bytes();
+    OTHER_CODECS
+        .into_iter()
+        .find(|suffix| name.ends_with(suffix.as_bytes()))
+}
+
 /// Compares the suffix of `path` with the codec of `args`.
 ///
 /// # Errors
@@ -36,10 +44,7 @@ pub(crate) fn check_suffix(
     args: &CodecArgs,
     session: &Session<'_>,
 ) -> Result<(), Failure> {
-    let name = path.as_os_str().as_encoded_bytes();
-    let other = OTHER_CODECS
-        .into_iter()
-        .find(|suffix| name.ends_with(suffix.as_bytes()));
+    let other = other_codec(path);
     let of_name = match Codec::of_path(path) {
         Codec::None => other,
         codec => Some(codec.suffix()),

@@ -161,6 +161,10 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
                 files.cache(other, env);
             }
         }
+        Verb::Isf(args) => {
+            files.kernel(Some(&args.kernel));
+            files.output(&args.output);
+        }
         // It is mounted, and another process unmounts it.
         Verb::Mount(args) => files.dump_and_kernel(&args.dump, &args.kernel, env),
         Verb::Serve(args) => {

@@ -9,6 +9,10 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use livecore_tests::elf_edit::Elf;
+use livecore_tests::mkctf::Ctf;
+use livecore_tests::mkelf;
+
 /// What the probe tries on each of three threads.
 const TRIED: usize = 17;
 
@@ -55,6 +59,11 @@ impl Place {
         for thread in ["main", "pool", "new"] {
             fs::write(outside.join(format!("{thread}.victim")), "x").unwrap();
         }
+        let mut ctf = Ctf::new(3, false);
+        ctf.integer("int", 4);
+        let kernel = mkelf::build("elf amd64\nsymbol a 1 abs").unwrap();
+        let kernel = Elf::new(kernel).add(".SUNW_ctf", &ctf.bytes(true), false);
+        fs::write(inside.join("kernel.types"), kernel.bytes()).unwrap();
         let socket = UnixListener::bind(outside.join("socket")).unwrap();
         let place = Self {
             _dir: dir,
@@ -118,6 +127,7 @@ const VERBS: &[&[&str]] = &[
     &["ps", "vmcore.1", "--kernel", "machine/kernel"],
     &["threads", "vmcore.1", "--kernel-path", "machine"],
     &["triage", "vmcore.0.zst"],
+    &["isf", "kernel.types", "-o", "kernel.json"],
     &["serve", "--stdio", "vmcore.0.zst"],
     &["synth", "tiny.toml", "--out", "other/machine"],
     &["take", "--machine", "tiny.toml", "-o", "taken.zst"],

@@ -25,6 +25,7 @@ pub(crate) mod export;
 pub(crate) mod gdb;
 pub(crate) mod group;
 pub(crate) mod info;
+pub(crate) mod isf;
 pub(crate) mod kgdb;
 mod kgdb_guard;
 pub(crate) mod list;
@@ -186,6 +187,8 @@ pub enum Verb {
     Gdb(gdb::Args),
     /// Start drgn on a dump
     Drgn(drgn::Args),
+    /// Write the types of a kernel for Volatility 3
+    Isf(isf::Args),
     /// Mount a dump as a file system
     Mount(mount::Args),
     /// Receive dumps of panicking kernels over the network
@@ -227,6 +230,7 @@ impl Verb {
                 | Self::Save(_)
                 | Self::Clear(_)
                 | Self::Mem(_)
+                | Self::Isf(_)
                 | Self::Cache(_)
                 | Self::Completions(_)
                 | Self::Man(_)
@@ -357,6 +361,7 @@ pub(crate) fn run(verb: &Verb, opened: Opened, session: &mut Session<'_>) -> Res
         },
         Verb::Gdb(args) => gdb::run(args, session),
         Verb::Drgn(args) => drgn::run(args, session),
+        Verb::Isf(args) => isf::run(args, session),
         Verb::Ps(args) => ps::run(args, session),
         Verb::Threads(args) => threads::run(args, session),
         Verb::Cache(args) => cache::run(args, session),

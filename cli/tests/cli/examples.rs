@@ -16,11 +16,12 @@ use crate::harness::{machine, run, testdata};
 use crate::save::MINIDUMP;
 
 /// Examples that need more than files: what they begin with, and what they need.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     ("livecore save -m 10 /var/crash", "a FreeBSD kernel"),
     ("livecore take -o /var/crash/", "a FreeBSD kernel"),
     ("livecore take --qmp ", "a QEMU guest"),
     ("livecore netdump ", "a kernel that panics"),
+    ("livecore isf ", "a kernel with types"),
     ("livecore serve ", "a debugger that connects"),
     ("livecore mount ", "FUSE"),
     ("livecore mem paddr (", "a FreeBSD kernel"),

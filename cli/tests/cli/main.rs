@@ -27,6 +27,7 @@ mod harness;
 mod html;
 mod images;
 mod injected;
+mod isf;
 mod kinds;
 mod law;
 mod list;

@@ -34,17 +34,20 @@ const CTF_F_COMPRESS: u64 = 1;
 /// `sizeof(ctf_header_t)`: preamble, then eight 4-byte words.
 const HEADER: usize = 36;
 
-const CTF_K_INTEGER: u64 = 1;
-const CTF_K_FLOAT: u64 = 2;
-const CTF_K_POINTER: u64 = 3;
-const CTF_K_ARRAY: u64 = 4;
-const CTF_K_FUNCTION: u64 = 5;
-const CTF_K_STRUCT: u64 = 6;
-const CTF_K_UNION: u64 = 7;
-const CTF_K_ENUM: u64 = 8;
-const CTF_K_FORWARD: u64 = 9;
-const CTF_K_TYPEDEF: u64 = 10;
-const CTF_K_RESTRICT: u64 = 13;
+pub(crate) const CTF_K_INTEGER: u64 = 1;
+pub(crate) const CTF_K_FLOAT: u64 = 2;
+pub(crate) const CTF_K_POINTER: u64 = 3;
+pub(crate) const CTF_K_ARRAY: u64 = 4;
+pub(crate) const CTF_K_FUNCTION: u64 = 5;
+pub(crate) const CTF_K_STRUCT: u64 = 6;
+pub(crate) const CTF_K_UNION: u64 = 7;
+pub(crate) const CTF_K_ENUM: u64 = 8;
+pub(crate) const CTF_K_FORWARD: u64 = 9;
+pub(crate) const CTF_K_TYPEDEF: u64 = 10;
+pub(crate) const CTF_K_RESTRICT: u64 = 13;
+
+/// The maximum length of a name. Longer ones are not read, because names can overlap.
+const NAME: usize = 512;
 
 /// The maximum number of typedefs and qualifiers followed.
 const HOPS: u32 = 64;
@@ -90,25 +93,40 @@ pub(crate) fn structures(
     elf: &KernelElf,
     wanted: &[&str],
 ) -> Result<BTreeMap<String, Structure>, Error> {
-    match section::read(elf, SECTION, LIMIT.min(elf.memory()))? {
-        Some(bytes) => Ctf::parse(bytes, elf)?.structures(wanted),
+    match open(elf)? {
+        Some(ctf) => ctf.structures(wanted),
         None => Ok(BTreeMap::new()),
     }
 }
 
+/// Returns the CTF of `elf`, if any.
+pub(crate) fn open(elf: &KernelElf) -> Result<Option<Ctf>, Error> {
+    let bytes = section::read(elf, SECTION, LIMIT.min(elf.memory()))?;
+    bytes.map(|bytes| Ctf::parse(bytes, elf)).transpose()
+}
+
+/// The encoding of an integer: `CTF_INT_ENCODING`, `CTF_INT_BITS`.
+pub(crate) struct Integer {
+    pub(crate) bits: u64,
+    pub(crate) is_signed: bool,
+    pub(crate) is_char: bool,
+    pub(crate) is_bool: bool,
+}
+
 /// A type's header.
 #[derive(Debug, Clone, Copy)]
-struct Type {
-    name: u64,
-    kind: u64,
+pub(crate) struct Type {
+    pub(crate) name: u64,
+    pub(crate) kind: u64,
     vlen: u64,
     /// `ctt_size`, or `ctt_type` if the type refers to another one.
-    size: u64,
+    pub(crate) size: u64,
     /// Offset of the data that depends on the kind.
     body: usize,
 }
 
-struct Ctf {
+/// The types of a file.
+pub(crate) struct Ctf {
     order: ByteOrder,
     pointer: u64,
     shape: Shape,
@@ -247,7 +265,7 @@ impl Ctf {
     }
 
     /// Returns the type with this number, if it is in this file.
-    fn by_number(&self, number: u64) -> Option<Type> {
+    pub(crate) fn by_number(&self, number: u64) -> Option<Type> {
         let index = (number & !self.shape.child).checked_sub(1)?;
         if number & self.shape.child != self.own {
             return None;
@@ -256,15 +274,15 @@ impl Ctf {
         self.header(at as usize).ok()
     }
 
-    fn name(&self, name: u64) -> Option<&str> {
+    pub(crate) fn name(&self, name: u64) -> Option<&str> {
         // A name with the highest bit set is in the ELF string table, which is not read.
         let tail = self.strings.get(usize::try_from(name).ok()?..)?;
-        let len = tail.iter().position(|b| *b == 0)?;
+        let len = tail.iter().take(NAME + 1).position(|b| *b == 0)?;
         std::str::from_utf8(&tail[..len]).ok()
     }
 
     /// Returns a type without typedefs and qualifiers.
-    fn resolve(&self, mut number: u64) -> Option<Type> {
+    pub(crate) fn resolve(&self, mut number: u64) -> Option<Type> {
         for _ in 0..HOPS {
             let ty = self.by_number(number)?;
             match ty.kind {
@@ -275,7 +293,7 @@ impl Ctf {
         None
     }
 
-    fn size_of(&self, number: u64, depth: u32) -> u64 {
+    pub(crate) fn size_of(&self, number: u64, depth: u32) -> u64 {
         let Some(ty) = self.resolve(number) else {
             return 0;
         };
@@ -290,6 +308,69 @@ impl Ctf {
             CTF_K_INTEGER | CTF_K_FLOAT | CTF_K_STRUCT | CTF_K_UNION | CTF_K_ENUM => ty.size,
             _ => 0,
         }
+    }
+
+    /// The number of types.
+    pub(crate) fn count(&self) -> u64 {
+        self.index.len() as u64
+    }
+
+    /// The encoding of an integer type.
+    pub(crate) fn integer(&self, ty: &Type) -> Option<Integer> {
+        if ty.kind != CTF_K_INTEGER {
+            return None;
+        }
+        let data = self.number(ty.body, 4).ok()?;
+        let encoding = data >> 24;
+        Some(Integer {
+            bits: data & 0xffff,
+            is_signed: encoding & 1 != 0,
+            is_char: encoding & 2 != 0,
+            is_bool: encoding & 4 != 0,
+        })
+    }
+
+    /// The element type and the number of elements of an array.
+    pub(crate) fn array(&self, ty: &Type) -> Option<(u64, u64)> {
+        let word = self.shape.word;
+        let contents = self.number(ty.body, word).ok()?;
+        Some((contents, self.number(ty.body + 2 * word, 4).ok()?))
+    }
+
+    /// The name, type and offset in bits of each member of a structure.
+    pub(crate) fn entries<'a>(
+        &'a self,
+        ty: &'a Type,
+    ) -> impl Iterator<Item = (&'a str, u64, u64)> + 'a {
+        (0..ty.vlen as usize).map_while(|number| self.member(ty, number).ok())
+    }
+
+    /// The names and values of an enumeration.
+    pub(crate) fn enumerators<'a>(
+        &'a self,
+        ty: &'a Type,
+    ) -> impl Iterator<Item = (&'a str, i64)> + 'a {
+        let entry = move |number: usize| {
+            let at = ty.body + 8 * number;
+            let value = self.number(at + 4, 4).ok()? as u32;
+            let name = self.name(self.number(at, 4).ok()?)?;
+            Some((name, value.cast_signed().into()))
+        };
+        (0..ty.vlen as usize).map_while(entry)
+    }
+
+    /// The name, type and offset in bits of the member `number` of a structure.
+    fn member(&self, ty: &Type, number: usize) -> Result<(&str, u64, u64), Error> {
+        let (len, offset_at) = self.member_shape(ty.size);
+        let word = self.shape.word;
+        let at = ty.body + number * len;
+        let name = self.name(self.number(at, 4)?).unwrap_or("");
+        let bits = if len == 16 {
+            self.number(at + offset_at, 4)? << 32 | self.number(at + offset_at + 4, 4)?
+        } else {
+            self.number(at + offset_at, word)?
+        };
+        Ok((name, self.number(at + 4, word)?, bits))
     }
 
     fn structures(&self, wanted: &[&str]) -> Result<BTreeMap<String, Structure>, Error> {
@@ -320,20 +401,11 @@ impl Ctf {
         depth: u32,
         into: &mut Listing,
     ) -> Result<(), Error> {
-        let (len, offset_at) = self.member_shape(ty.size);
-        let word = self.shape.word;
         for i in 0..ty.vlen as usize {
             if !into.step() {
                 break;
             }
-            let at = ty.body + i * len;
-            let name = self.name(self.number(at, 4)?).unwrap_or("");
-            let number = self.number(at + 4, word)?;
-            let bits = if len == 16 {
-                self.number(at + offset_at, 4)? << 32 | self.number(at + offset_at + 4, 4)?
-            } else {
-                self.number(at + offset_at, word)?
-            };
+            let (name, number, bits) = self.member(&ty, i)?;
             let offset = base.saturating_add(bits / 8);
             let full = format!("{prefix}{name}");
             let inner = self

@@ -14,7 +14,7 @@ use crate::dwarf_file::{DwarfFile, Slice, broken};
 use crate::structure::{DEPTH_LIMIT, Listing, Member, Structure, TypeSource};
 
 /// The sections that are read.
-const SECTIONS: [SectionId; 6] = [
+pub(crate) const SECTIONS: [SectionId; 6] = [
     SectionId::DebugInfo,
     SectionId::DebugAbbrev,
     SectionId::DebugStr,
@@ -281,12 +281,12 @@ impl Target {
 }
 
 /// Converts a section offset to an offset in this unit. Types in other units are not followed.
-fn within(unit: &Unit<Slice<'_>>, at: DebugInfoOffset) -> Option<UnitOffset> {
+pub(crate) fn within(unit: &Unit<Slice<'_>>, at: DebugInfoOffset) -> Option<UnitOffset> {
     at.to_unit_offset(&unit.header)
 }
 
 /// Returns the offset of a member: a number, or in DWARF 2 the expression `DW_OP_plus_uconst N`.
-fn location<R: Reader>(unit: &Unit<R>, value: AttributeValue<R>) -> Option<u64> {
+pub(crate) fn location<R: Reader>(unit: &Unit<R>, value: AttributeValue<R>) -> Option<u64> {
     if let AttributeValue::Exprloc(expression) = value {
         let mut operations = expression.operations(unit.encoding());
         return match operations.next().ok()?? {

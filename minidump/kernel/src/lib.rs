@@ -59,6 +59,7 @@ mod dwarf_file;
 mod error;
 mod expand;
 mod frame;
+pub mod isf;
 mod kernel;
 mod kernel_search;
 mod lists;

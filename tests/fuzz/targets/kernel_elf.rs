@@ -2,6 +2,7 @@
 //! Reads a kernel file: symbols by name and by address, contents at addresses, and backtraces with its
 //! call frame information and its debug information.
 
+use livecore_kernel::isf::Isf;
 use livecore_kernel::{Kernel, Registers};
 use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
 
@@ -39,6 +40,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         if let Some((_, offset)) = elf.lookup(VirtAddr(symbol.value)) {
             assert!(offset <= symbol.value);
         }
+    }
+    if let Ok(isf) = Isf::of(&elf, None) {
+        let _ = isf.write(&mut std::io::sink());
     }
     let Some(set) = Registers::set_of(elf.machine(), elf.pointer_size()) else {
         return;

@@ -25,6 +25,7 @@ mod freebsd_headers;
 mod guests;
 mod hostile;
 mod images;
+mod isf;
 mod kernel_elf;
 mod libkvm;
 mod locks;
