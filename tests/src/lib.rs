@@ -8,6 +8,7 @@
 //! - [`outside`] walks x86 page tables to compute which pages a dump must contain.
 //! - [`machines`] generates recipes of random machines for property tests.
 //! - [`random`] generates pseudo-random numbers from a seed.
+//! - [`console`] runs the examples of Markdown pages.
 //! - [`exposition`] parses the text format of Prometheus.
 //! - [`expect`] reads the expected verdict from a recipe.
 //! - [`golden`] compares output with recorded output.
@@ -22,6 +23,7 @@
     reason = "a builder fails with an error that quotes the recipe"
 )]
 
+pub mod console;
 pub mod corpus;
 pub mod elf_edit;
 pub mod expect;

@@ -42,6 +42,7 @@ mod names;
 mod netdump;
 mod note_samples;
 mod overlaps;
+mod pages;
 mod pipes;
 mod ports;
 mod rc_script;

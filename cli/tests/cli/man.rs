@@ -154,13 +154,13 @@ fn pages_refer_to_pages_that_exist() {
 }
 
 #[test]
-fn readme_and_manual_have_the_same_exit_codes() {
+fn reference_and_manual_have_the_same_exit_codes() {
     let dir = pages();
     let text = page(dir.path(), "livecore.1");
     let part = section(&text, "EXIT STATUS");
     let codes = terms(part, "");
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let table = readme.split("| code | meaning |\n").nth(1).unwrap();
+    let reference = fs::read_to_string(repository().join("docs/reference.md")).unwrap();
+    let table = reference.split("| code | meaning |\n").nth(1).unwrap();
     let rows = table
         .lines()
         .skip(1)
