@@ -3,7 +3,7 @@
 use crate::{Architecture, ByteOrder, DumpAvail, Error};
 use livecore_defs::minidump::{MAGIC_PREFIX, PAGE_SIZE};
 use livecore_defs::paging::{Section, When};
-use livecore_defs::powerpc64::{self, HASHED_MMUS};
+use livecore_defs::powerpc64::{self, HASHED_MMUS, RADIX_MMU};
 use livecore_defs::text::escaped;
 use livecore_defs::{Field, arm64};
 
@@ -177,10 +177,13 @@ impl MinidumpHeader {
             .split(|b| *b == 0)
             .next()
             .unwrap_or_default();
-        if fields.mmu_name.is_some() && !HASHED_MMUS.iter().any(|name| name.as_bytes() == mmu) {
+        if fields.mmu_name.is_some()
+            && mmu != RADIX_MMU.as_bytes()
+            && !HASHED_MMUS.iter().any(|name| name.as_bytes() == mmu)
+        {
             return Err(Error::Unsupported {
                 what: format!(
-                    "{arch} minidump without hashed page tables: pmap {}",
+                    "{arch} minidump with page tables that are neither hashed nor radix: pmap {}",
                     escaped(mmu, 32)
                 ),
             });
@@ -287,6 +290,10 @@ impl MinidumpHeader {
             When::Word(size) => self.pointer_size() == size,
             When::PageSizeAndDmapPhys(size, first) => {
                 self.page_size() == size && self.dmapphys >= first
+            }
+            When::Mmu(name) => {
+                let mut own = self.mmu_name.split(|b| *b == 0);
+                own.next() == Some(name.as_bytes())
             }
         }
     }

@@ -91,7 +91,8 @@
 //! | riscv64       | 1, 2     | an L3 entry per page                          | direct map   |
 //! | i386          | 1, 2     | a PTE per page, of 4 or 8 bytes (PAE)         | kernel map   |
 //! | arm           | 1, 2     | an L2 descriptor per page                     | kernel map   |
-//! | powerpc64, le | 1, 2     | the whole hashed page table                   | direct map   |
+//! | powerpc64, le | 1, 2     | the whole hashed page table, or the root of   | direct map   |
+//! |               |          | radix tables; the others are dumped pages     |              |
 //! | mips, 32, 64  | 1, 2     | an entry per page                             | fixed windows|
 //!
 //! `dump_avail` exists since version 3 on amd64 and since version 2 on other architectures. Version 3

@@ -21,6 +21,8 @@ pub struct Kind {
     pub page_size: u64,
     /// Sizes of large mappings in the kernel map; empty if the format has only pages.
     pub large: &'static [u64],
+    /// Radix instead of hashed page tables (powerpc64).
+    pub radix: bool,
     /// First address of the kernel map in the recipe.
     base: u64,
     /// Physical addresses stay below this.
@@ -73,6 +75,7 @@ pub fn kinds() -> Vec<Kind> {
                 version,
                 page_size: 4096,
                 large,
+                radix: false,
                 base,
                 memory,
             });
@@ -83,9 +86,21 @@ pub fn kinds() -> Vec<Kind> {
         version: 3,
         page_size: 16384,
         large: &[32 * MIB],
+        radix: false,
         base: 0xffff_0000_0000_0000,
         memory: 1 << 46,
     });
+    let hashed = kinds
+        .iter()
+        .filter(|kind| kind.architecture.starts_with("powerpc64"));
+    let radix: Vec<Kind> = hashed
+        .map(|kind| Kind {
+            large: &[2 * MIB],
+            radix: true,
+            ..*kind
+        })
+        .collect();
+    kinds.extend(radix);
     kinds
 }
 
@@ -101,6 +116,9 @@ pub fn machine(kind: &Kind, seed: u64) -> String {
     };
     if page != 4096 {
         say(format_args!("pagesize {page}"));
+    }
+    if kind.radix {
+        say(format_args!("radix"));
     }
     say(format_args!("kernbase {:#x}", kind.base));
     if kind.architecture == "amd64" {

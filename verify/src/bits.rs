@@ -103,6 +103,14 @@ impl Marks {
         }
     }
 
+    /// Marks `bit`. Returns whether it was not marked before.
+    pub(crate) fn insert(&mut self, bit: u64) -> bool {
+        let word = usize::try_from(bit / 64).ok();
+        let old = word.and_then(|i| self.words.get(i).copied()).unwrap_or(0);
+        self.set(bit, bit + 1);
+        old >> (bit % 64) & 1 == 0
+    }
+
     /// The marked bits that are clear in `bits`, ascending.
     pub(crate) fn absent<'a>(&'a self, bits: &'a Bits) -> impl Iterator<Item = u64> + 'a {
         self.words.iter().enumerate().flat_map(|(i, word)| {

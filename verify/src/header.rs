@@ -41,6 +41,8 @@ pub(crate) struct MinidumpHeader {
     pub(crate) mmuformat: u32,
     /// i386: whether page-table entries have 8 bytes.
     pub(crate) pae: bool,
+    /// powerpc64: whether the page tables are radix page tables.
+    pub(crate) radix: bool,
     /// Whether the page tables are not padded to a page, as the kernel of 32-bit arm writes them.
     /// This follows from the payload's length, not from the header.
     pub(crate) unpadded: bool,
@@ -91,10 +93,12 @@ impl MinidumpHeader {
             Some(at) if version >= fields.flags_since => page_size(number(at), at, sink)?,
             _ => PAGE_SIZE,
         };
+        let mut radix = false;
         if let Some(at) = fields.mmu_name {
             let name = field(bytes, at).unwrap_or_default();
             let name = name.split(|b| *b == 0).next().unwrap_or_default();
-            if !powerpc64::HASHED_MMUS.iter().any(|m| m.as_bytes() == name) {
+            radix = name == powerpc64::RADIX_MMU.as_bytes();
+            if !radix && !powerpc64::HASHED_MMUS.iter().any(|m| m.as_bytes() == name) {
                 return Err(Refusal::Unsupported(format!(
                     "unsupported page tables {}",
                     quoted(name)
@@ -123,6 +127,7 @@ impl MinidumpHeader {
             // A field of four bytes.
             mmuformat: optional(fields.mmuformat) as u32,
             pae: optional(fields.paemode) != 0,
+            radix,
             unpadded: false,
         })
     }
@@ -159,6 +164,10 @@ impl MinidumpHeader {
 
     /// Whether the page tables are one hashed table.
     pub(crate) fn is_hashed(&self) -> bool {
+        self.is_powerpc64() && !self.radix
+    }
+
+    pub(crate) fn is_powerpc64(&self) -> bool {
         self.fields.magic_text == powerpc64::HEADER.magic_text
     }
 

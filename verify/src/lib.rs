@@ -26,7 +26,7 @@
 //! | `full`      | the ELF headers of a full dump                                        |
 //! | `avail`     | `dump_avail`                                                          |
 //! | `bits`      | the page bitmap                                                       |
-//! | `tables`    | page tables; `entry` and `hashed` parse their entries                 |
+//! | `tables`    | page tables; `entry`, `hashed` and `radix` parse their entries        |
 //! | `msgbuf`    | the message buffer                                                    |
 //! | `memory`    | the dumped kernel's memory, by virtual address                        |
 //! | `kernel`    | a kernel's variables, compared with the dump                          |
@@ -61,6 +61,7 @@ mod msgbuf;
 mod options;
 mod overlap;
 mod probe;
+mod radix;
 mod records;
 pub mod render;
 mod report;

@@ -23,6 +23,7 @@ use crate::hashed;
 use crate::header::MinidumpHeader;
 use crate::input::Input;
 use crate::intake::Intake;
+use crate::radix;
 use crate::symbols::DumpedMemory;
 
 /// Number of pages to cache before and after an address, if its frame is too large.
@@ -204,7 +205,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Fills `buf` from `offset` of the minidump.
-    fn payload_bytes(&self, offset: u64, buf: &mut [u8]) -> Option<()> {
+    pub(crate) fn payload_bytes(&self, offset: u64, buf: &mut [u8]) -> Option<()> {
         let mut at = offset.checked_add(self.base)?;
         let mut rest = buf;
         if self.codec == Codec::None {
@@ -288,7 +289,7 @@ impl<'a> Memory<'a> {
             return found.ok_or(Unreadable::NotMapped);
         }
         match header.architecture() {
-            "powerpc64" => return self.translate_hashed(va),
+            "powerpc64" => return self.translate_powerpc64(va),
             "mips" => {
                 if let Some(pa) = unmapped(header, va) {
                     return Ok(pa);
@@ -317,7 +318,7 @@ impl<'a> Memory<'a> {
 
     /// The physical address of `va` on powerpc64. Addresses below the direct map are link-time
     /// addresses of the kernel.
-    fn translate_hashed(&self, va: u64) -> Result<u64, Unreadable> {
+    fn translate_powerpc64(&self, va: u64) -> Result<u64, Unreadable> {
         let header = self.header;
         let va = match va < header.dmapbase {
             true => va.wrapping_add(self.displacement()),
@@ -326,10 +327,19 @@ impl<'a> Memory<'a> {
         if (header.dmapbase..=header.dmapend).contains(&va) {
             return Ok(va & !header.dmapbase);
         }
-        if !(header.kernbase..=header.kernend).contains(&va) {
+        let start = header.sections()[4].start;
+        if header.radix && va >= header.kernbase {
+            let root = |at: u64, bytes: &mut [u8]| {
+                let inside = at < header.pmapsize;
+                let read = inside.then(|| self.payload_bytes(start + at, bytes));
+                read.flatten().ok_or(Unreadable::NotMapped)
+            };
+            let found = radix::translate(va, root, |pa, bytes| self.read_phys(pa, bytes))?;
+            return found.ok_or(Unreadable::NotMapped);
+        }
+        if header.radix || !(header.kernbase..=header.kernend).contains(&va) {
             return Err(Unreadable::NotMapped);
         }
-        let start = header.sections()[4].start;
         let read = |at: u64, bytes: &mut [u8]| self.payload_bytes(start + at, bytes);
         let frame = hashed::translate(header, va, read).ok_or(Unreadable::NotMapped)?;
         Ok(frame + va % header.page)
@@ -337,7 +347,7 @@ impl<'a> Memory<'a> {
 
     /// The kernel's load address minus its link-time address; 0 except on powerpc64.
     pub(crate) fn displacement(&self) -> u64 {
-        match self.header.is_hashed() {
+        match self.header.is_powerpc64() {
             true => self.header.startkernel.wrapping_sub(powerpc64::KERNBASE.0),
             false => 0,
         }

@@ -28,6 +28,7 @@ use crate::options::{Depth, Options};
 use crate::records::ProducerRecords;
 use crate::report::{Report, Stop, Verdict};
 use crate::rule::{Group, Rule, Severity};
+use crate::tables::{Lookup, Tables};
 use crate::{kernel, probe, rules, seal, textdump};
 
 /// Verifies the dump in `source`.
@@ -406,7 +407,21 @@ impl Run<'_> {
         }
         intake.finish(walked.content_len, walked.is_measured(), stated, self.sink)?;
         let kernel = self.options.kernel.filter(|_| walked.complete);
-        let tables = intake.tables();
+        let tables = intake.take_tables();
+        let intake = &*intake;
+        let memory = || Memory::new(input, layout, walked, intake, self.options.memory);
+        let mut tables = tables.zip(intake.lookup());
+        if let Some((tables, lookup)) = &mut tables
+            && lookup.header.radix
+        {
+            self.walk_radix(tables, lookup, memory().filter(|_| walked.complete))?;
+        }
+        // Without a walk, nothing is known of the mappings.
+        let tables = tables.filter(|(tables, lookup)| tables.is_walked(lookup));
+        if let Some((tables, lookup)) = &tables {
+            tables.finish(lookup, self.sink);
+            self.facts.mapped = Some((tables.present, tables.absent + tables.outside));
+        }
         if walked.seal.is_none() && walked.complete {
             self.check_trailing(input, layout, walked, intake)?;
         }
@@ -445,7 +460,6 @@ impl Run<'_> {
                 info.check(self.facts, len, walked, header.as_ref(), self.sink);
             }
         }
-        let memory = || Memory::new(input, layout, walked, intake, self.options.memory);
         let memory = kernel.and_then(|_| memory());
         let mut nodump = None;
         if let Some(kernel) = kernel {
@@ -469,6 +483,21 @@ impl Run<'_> {
 }
 
 impl Run<'_> {
+    /// Walks radix page tables. The tables of a level can precede those of the level above, so they are
+    /// read after the pass over the dump, if its pages can be read at random.
+    fn walk_radix(
+        &mut self,
+        tables: &mut Tables,
+        lookup: &Lookup<'_>,
+        memory: Option<Memory<'_>>,
+    ) -> Result<(), Stop> {
+        let Some(memory) = memory.filter(Memory::is_random) else {
+            return Ok(());
+        };
+        let read = |at, buf: &mut [u8]| memory.payload_bytes(at, buf);
+        tables.walk_radix(lookup, self.options.memory, read, self.sink)
+    }
+
     /// Checks what follows the frames, and whether they end where the payload does.
     fn check_trailing(
         &mut self,

@@ -2,6 +2,7 @@
 
 use livecore_defs::VirtAddr;
 use livecore_defs::paging::When;
+use livecore_defs::powerpc64::RADIX_ROOT_SIZE;
 use livecore_defs::{Field, amd64};
 
 use crate::entry;
@@ -77,6 +78,13 @@ impl MinidumpHeader {
             sink.check(&rules::MD_HASH_GROUPS, right, &at(fields.pmapsize), |f| {
                 f.found(format!("pmapsize {:#x}, {groups} groups", self.pmapsize))
                     .expected(format!("{LEAST_GROUPS} groups, or a larger power of two"))
+            });
+        }
+        if self.radix {
+            let right = self.pmapsize == RADIX_ROOT_SIZE;
+            sink.check(&rules::MD_RADIX_ROOT, right, &at(fields.pmapsize), |f| {
+                f.found(format!("pmapsize {:#x}", self.pmapsize))
+                    .expected(format!("{RADIX_ROOT_SIZE:#x}"))
             });
         }
     }

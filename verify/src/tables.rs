@@ -4,6 +4,7 @@
 //! |-------------------|----------------------------------|--------------------|
 //! | amd64 from v2     | maps 2 MiB or points to a table  | pages of the dump  |
 //! | powerpc64         | maps one page, found by its hash | the section itself |
+//! | powerpc64, radix  | of the root, [`radix`](crate::radix) | pages of the dump |
 //! | all others        | maps one page                    | the section itself |
 //!
 //! A leaf table must be in the dump, since the kernel adds it while it walks the tables. A mapped
@@ -11,7 +12,7 @@
 //! or is lost; the kernel's `struct vm_page` shows which. A mapped page outside of `dump_avail` is a device or
 //! the hole below 1 MiB, which is normal.
 
-use livecore_defs::powerpc64::{LPTE_SIZE, LPTEG_ENTRIES};
+use livecore_defs::powerpc64::{LPTE_SIZE, LPTEG_ENTRIES, RPTE_SIZE};
 use livecore_defs::{PhysAddr, amd64, arm};
 
 use crate::avail::Avail;
@@ -21,6 +22,7 @@ use crate::finding::{Location, Region, Sink};
 use crate::hashed::{GROUP, Lpte};
 use crate::header::MinidumpHeader;
 use crate::input::count;
+use crate::radix::{self, ROOT_ENTRIES, Rpte, SHIFTS};
 use crate::report::Stop;
 use crate::rules;
 
@@ -36,6 +38,8 @@ pub(crate) struct Table {
 /// Minimum number of pages outside of the kernel map for [`Tables::check_eighth`]: with fewer, all of
 /// them may be in the first eighth by chance.
 const EIGHTH_LEAST: u64 = 16;
+/// Average number of addresses per page above which mapped pages are no longer marked.
+const MOST_ADDRESSES: u64 = 64;
 
 /// The result of walking the tables.
 #[derive(Debug, Default)]
@@ -53,6 +57,13 @@ pub(crate) struct Tables {
     /// The first of the `absent` pages: virtual address, and payload offset of its entry.
     first_absent: Option<(u64, u64)>,
     valid: u64,
+    /// Number of pages that the entries marked as reached, each time that one did.
+    marked: u64,
+    /// Whether the tables below the root of radix page tables were walked.
+    below_root: bool,
+    /// Radix page tables: the tables of the next level, and the bits of their pages.
+    next_level: Vec<Table>,
+    in_next_level: Marks,
     /// Valid directory entries of the kernel image: first, last, and their number.
     image: Option<(u64, u64, u64)>,
 }
@@ -67,7 +78,7 @@ pub(crate) struct Lookup<'a> {
 impl Lookup<'_> {
     /// Whether the format of this section is supported.
     fn is_walked(&self) -> bool {
-        self.header.is_hashed() || entry::size(self.header).is_some()
+        self.header.is_powerpc64() || entry::size(self.header).is_some()
     }
 
     /// Whether the section contains the directory entries of amd64's kernel image.
@@ -97,6 +108,19 @@ impl Tables {
         let within = at.saturating_sub(header.sections()[4].start);
         if header.is_hashed() {
             self.hashed_page(bytes, at, within, lookup, sink);
+            return Ok(());
+        }
+        if header.radix {
+            for (i, bytes) in bytes.chunks_exact(RPTE_SIZE).enumerate() {
+                let index = within / RPTE_SIZE as u64 + i as u64;
+                // MD-RADIX-ROOT reports another size. An entry beyond the address space maps nothing.
+                let va = header.dmapbase.checked_add(index << SHIFTS[0]);
+                let Some(va) = va.filter(|_| index < ROOT_ENTRIES) else {
+                    break;
+                };
+                let offset = at + (i * RPTE_SIZE) as u64;
+                self.radix_entry((va, 0), bytes, offset, lookup, sink);
+            }
             return Ok(());
         }
         let Some(size) = entry::size(header) else {
@@ -133,13 +157,7 @@ impl Tables {
                 });
             }
         }
-        if self.wanted.len() as u64 * size_of::<Table>() as u64 > memory / 4 {
-            return Err(Stop::Failed(format!(
-                "{} leaf tables need more memory than the limit of {memory} bytes; raise --memory",
-                self.wanted.len()
-            )));
-        }
-        Ok(())
+        self.check_memory(self.wanted.len(), memory)
     }
 
     /// Applies the rule about arm's 64 KiB pages.
@@ -221,6 +239,91 @@ impl Tables {
         }
     }
 
+    /// Walks an entry at payload offset `offset`, which maps addresses from `va`, of a table at `depth`
+    /// below the root.
+    fn radix_entry(
+        &mut self,
+        (va, depth): (u64, usize),
+        bytes: &[u8],
+        offset: u64,
+        lookup: &Lookup<'_>,
+        sink: &mut Sink,
+    ) {
+        let (header, span) = (lookup.header, 1 << SHIFTS[depth]);
+        // The tables also map the direct map.
+        if va.saturating_add(span - 1) < header.kernbase {
+            return;
+        }
+        match Rpte::parse(bytes, depth) {
+            Rpte::Absent => return,
+            Rpte::Leaf(pa) if va >= header.kernbase => self.leaf(va, pa, span, offset, lookup),
+            Rpte::Leaf(_) => return,
+            Rpte::Table(pa) => {
+                if let Some((bit, rank)) = table_page(va, pa, offset, lookup, sink)
+                    && self.in_next_level.insert(bit)
+                {
+                    self.reached.set(bit, bit + 1);
+                    self.next_level.push(Table { rank, va });
+                }
+            }
+            Rpte::Invalid(what) => invalid(va, what, radix::number(bytes), offset, sink),
+        }
+        self.valid += 1;
+    }
+
+    /// Walks the tables below the root of radix page tables. `read` reads the payload at an offset.
+    /// `memory` limits the memory for the list of tables.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Failed`] if the list exceeds the limit.
+    pub(crate) fn walk_radix(
+        &mut self,
+        lookup: &Lookup<'_>,
+        memory: u64,
+        read: impl Fn(u64, &mut [u8]) -> Option<()>,
+        sink: &mut Sink,
+    ) -> Result<(), Stop> {
+        self.below_root = true;
+        let header = lookup.header;
+        let mut page = vec![0; usize::try_from(header.page).unwrap_or_default()];
+        for (depth, shift) in SHIFTS.iter().enumerate().skip(1) {
+            // A table that several entries of a level point to is walked once.
+            self.in_next_level = Marks::default();
+            let mut level = std::mem::take(&mut self.next_level);
+            level.sort_unstable();
+            for table in level {
+                let skip = table.rank.checked_mul(header.page);
+                let at = skip.and_then(|skip| header.data().checked_add(skip));
+                // Other rules report a page that is lost.
+                let Some(at) = at.filter(|at| read(*at, &mut page).is_some()) else {
+                    continue;
+                };
+                for (i, bytes) in page.chunks_exact(RPTE_SIZE).enumerate() {
+                    let va = table.va.saturating_add((i as u64) << shift);
+                    let offset = at + (i * RPTE_SIZE) as u64;
+                    self.radix_entry((va, depth), bytes, offset, lookup, sink);
+                }
+                self.check_memory(self.next_level.len(), memory)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all tables of the dump were walked.
+    pub(crate) fn is_walked(&self, lookup: &Lookup<'_>) -> bool {
+        self.below_root || !lookup.header.radix
+    }
+
+    fn check_memory(&self, tables: usize, memory: u64) -> Result<(), Stop> {
+        if tables as u64 * size_of::<Table>() as u64 > memory / 4 {
+            return Err(Stop::Failed(format!(
+                "{tables} leaf tables need more memory than the limit of {memory} bytes; raise --memory"
+            )));
+        }
+        Ok(())
+    }
+
     /// Applies the rules about an entry of amd64's section from version 2.
     fn amd64_entry(
         &mut self,
@@ -253,7 +356,11 @@ impl Tables {
         let page = lookup.header.page;
         let pages = len / page;
         let (from, to) = lookup.avail.bits_of(pa, len);
-        self.reached.set(from, to.min(lookup.bits.len()));
+        // Damaged tables can map a large range any number of times.
+        if self.marked / MOST_ADDRESSES <= lookup.bits.len() {
+            self.marked += to - from;
+            self.reached.set(from, to.min(lookup.bits.len()));
+        }
         let inside = to - from;
         let present = lookup.bits.below(to) - lookup.bits.below(from);
         self.present += present;
@@ -265,21 +372,7 @@ impl Tables {
     }
 
     fn table(&mut self, va: u64, pa: u64, offset: u64, lookup: &Lookup<'_>, sink: &mut Sink) {
-        let place = Location::payload(Region::For("page directory entry", va), offset);
-        let bit = lookup.avail.bit(pa);
-        let inside = sink.check(&rules::PT_TABLE_OUTSIDE, bit.is_some(), &place, |f| {
-            f.found(format!("a leaf table at {pa:#x}"))
-                .expected("a page within dump_avail")
-        });
-        let rank = bit.and_then(|bit| lookup.bits.rank(bit));
-        if !inside {
-            return;
-        }
-        sink.check(&rules::PT_TABLE_ABSENT, rank.is_some(), &place, |f| {
-            f.found(format!("a leaf table at {pa:#x}, which is not in the dump"))
-                .expected("a leaf table in the dump")
-        });
-        if let (Some(bit), Some(rank)) = (bit, rank) {
+        if let Some((bit, rank)) = table_page(va, pa, offset, lookup, sink) {
             self.reached.set(bit, bit + 1);
             self.wanted.push(Table { rank, va });
         }
@@ -378,8 +471,8 @@ impl Tables {
         if !lookup.is_walked() {
             return;
         }
-        let [hashed, arm, mips] =
-            ["powerpc64", "arm", "mips"].map(|port| lookup.header.architecture() == port);
+        let hashed = lookup.header.is_hashed();
+        let [arm, mips] = ["arm", "mips"].map(|port| lookup.header.architecture() == port);
         for (rule, about) in [
             (&rules::PT_ENTRY, true),
             (&rules::PT_LARGE_PAGE, arm),
@@ -421,6 +514,31 @@ impl Tables {
 
 /// Number of 4 KiB pages in a 64 KiB page of arm.
 const ENTRIES_OF_LARGE_PAGE: usize = 16;
+
+/// The bit and the rank in the dump of the page of a table that the entry at `offset` points to.
+fn table_page(
+    va: u64,
+    pa: u64,
+    offset: u64,
+    lookup: &Lookup<'_>,
+    sink: &mut Sink,
+) -> Option<(u64, u64)> {
+    let place = Location::payload(Region::For("page directory entry", va), offset);
+    let bit = lookup.avail.bit(pa);
+    let inside = sink.check(&rules::PT_TABLE_OUTSIDE, bit.is_some(), &place, |f| {
+        f.found(format!("a leaf table at {pa:#x}"))
+            .expected("a page within dump_avail")
+    });
+    let rank = bit.and_then(|bit| lookup.bits.rank(bit));
+    if !inside {
+        return None;
+    }
+    sink.check(&rules::PT_TABLE_ABSENT, rank.is_some(), &place, |f| {
+        f.found(format!("a leaf table at {pa:#x}, which is not in the dump"))
+            .expected("a leaf table in the dump")
+    });
+    Some((bit?, rank?))
+}
 
 /// Reports an entry of a type that its format does not define.
 fn invalid(va: u64, what: &str, entry: u64, offset: u64, sink: &mut Sink) {

@@ -222,6 +222,8 @@ pub enum When {
     Word(usize),
     /// Minidumps with this page size whose direct map starts at or above this physical address.
     PageSizeAndDmapPhys(u64, u64),
+    /// Minidumps with this `mmu_name`.
+    Mmu(&'static str),
 }
 
 /// The page-table section of a minidump.
@@ -231,6 +233,8 @@ pub enum Section {
     Pages(&'static Geometry),
     /// The entries of the level above the last, from `kernbase`; the tables are pages of the dump.
     Directories(&'static Geometry),
+    /// The root table; the others are pages of the dump. Entries are big-endian (powerpc64).
+    Root(&'static Geometry),
     /// A complete hashed page table (powerpc64).
     Hashed,
     /// Entries of this size in an unsupported format; the text is for errors.

@@ -9,7 +9,7 @@
 use crate::architecture::{Chain, machine_arch};
 use crate::elf_machine::ElfMachine;
 use crate::minidump::{HeaderFields, PAGE_SIZE};
-use crate::paging::{Direct, Section, When};
+use crate::paging::{Direct, Frame, Geometry, Means, Rule, Section, When, any_of, level, rule};
 use crate::pcb::{ALWAYS, PcbFields};
 use crate::prstatus::{Prstatus, slots};
 use crate::registers::{RegisterSet, registers};
@@ -47,8 +47,61 @@ pub const HEADER: HeaderFields = HeaderFields {
     sizeof: &[136, 144],
 };
 
-/// The pmap modules with hashed page tables; kernels with radix page tables write no minidumps.
+/// The pmap modules with hashed page tables.
 pub const HASHED_MMUS: [&str; 2] = ["mmu_g5", "mmu_phyp"];
+
+/// The pmap module with radix page tables. 15.0 writes no minidumps of it.
+pub const RADIX_MMU: &str = "mmu_radix";
+/// Size in bytes of the root of radix page tables, which is the page-table section
+/// (`lib/libkvm/kvm_minidump_powerpc64_radix.c` of 2026).
+pub const RADIX_ROOT_SIZE: u64 = 1 << 16;
+/// Size in bytes of an entry of a radix page table, which is big-endian in all kernels.
+pub const RPTE_SIZE: usize = 8;
+/// Radix entry: valid.
+pub const RPTE_VALID: u64 = 1 << 63;
+/// Radix entry: maps a page; otherwise it points to a table.
+pub const RPTE_LEAF: u64 = 1 << 62;
+/// Radix entry that points to a table: the binary logarithm of the table's number of entries.
+pub const RPDE_NLS_MASK: u64 = 0x1f;
+/// The value of these bits that the kernel writes (`sys/powerpc/aim/mmu_radix.c`, `RPTE_SHIFT`).
+pub const RPDE_NLS: u64 = 9;
+/// Radix entry: frame of a page or of a table.
+pub const RPTE_RPN_MASK: u64 = 0x00ff_ffff_ffff_f000;
+/// Radix entry: writable.
+pub const RPTE_EAA_W: u64 = 2;
+/// Radix entry: executable.
+pub const RPTE_EAA_X: u64 = 1;
+
+/// Meaning of radix entries above the last level.
+const UPPER: &[Rule] = &[
+    rule(RPTE_VALID | RPTE_LEAF, RPTE_VALID | RPTE_LEAF, Means::Leaf),
+    rule(RPTE_VALID | RPTE_LEAF, RPTE_VALID, Means::Table),
+];
+/// Radix page tables: Power ISA, book III, "Radix Tree Translation"; the root has 64 KiB.
+pub static RADIX: Geometry = Geometry {
+    name: "powerpc64 radix",
+    entry_size: 8,
+    levels: &[
+        level(39, 8192, "no entry of the root table", UPPER),
+        level(30, 512, "no entry of the second level", UPPER),
+        level(21, 512, "no entry of the third level", UPPER),
+        level(
+            12,
+            512,
+            "no entry of the last level",
+            &[rule(
+                RPTE_VALID | RPTE_LEAF,
+                RPTE_VALID | RPTE_LEAF,
+                Means::Leaf,
+            )],
+        ),
+    ],
+    frame: Frame::in_place(RPTE_RPN_MASK),
+    write: any_of(RPTE_EAA_W),
+    execute: any_of(RPTE_EAA_X),
+    restricts: false,
+    user_end: None,
+};
 
 /// Size of a page-table entry: two big-endian doublewords.
 pub const LPTE_SIZE: usize = 16;
@@ -255,7 +308,10 @@ pub static ARCHITECTURE: Architecture = Architecture {
     page_sizes: &[PAGE_SIZE],
     header: &HEADER,
     bitmap_words: &[],
-    sections: &[(When::Always, Section::Hashed)],
+    sections: &[
+        (When::Mmu(RADIX_MMU), Section::Root(&RADIX)),
+        (When::Always, Section::Hashed),
+    ],
     unpadded: false,
     kernbase_align: &[(When::Always, 1)],
     kernbase: None,

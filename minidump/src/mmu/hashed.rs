@@ -6,7 +6,7 @@
 
 use super::mapping::{Mapping, Protection, Sink, WalkEnd};
 use super::tables::{OUTSIDE, Tables, not_mapped};
-use crate::{PhysAddr, ReadError, VirtAddr};
+use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 use livecore_defs::minidump::PAGE_SIZE;
 use livecore_defs::powerpc64::{
     ADDR_SR_SHIFT, KERNBASE, LARGE_PAGE_SHIFT, LPTE_API_SHIFT, LPTE_AVPN_API, LPTE_BIG, LPTE_BR,
@@ -18,12 +18,7 @@ use livecore_defs::powerpc64::{
 /// Translates `at` to a physical address.
 pub(super) fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
     let header = tables.header();
-    let va = if at.0 < header.dmapbase {
-        at.0.wrapping_add(header.startkernel)
-            .wrapping_sub(KERNBASE.0)
-    } else {
-        at.0
-    };
+    let va = kernel_address(header, at).0;
     if (header.dmapbase..=header.dmapend).contains(&va) {
         return Ok(PhysAddr(va & !header.dmapbase));
     }
@@ -32,6 +27,15 @@ pub(super) fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, R
     }
     let frame = lookup(tables, at, va)?;
     Ok(PhysAddr(frame + va % PAGE_SIZE))
+}
+
+/// The address in the running kernel of `at`, which may be an address in the kernel file.
+pub(super) fn kernel_address(header: &MinidumpHeader, at: VirtAddr) -> VirtAddr {
+    if at.0 >= header.dmapbase {
+        return at;
+    }
+    let moved = at.0.wrapping_add(header.startkernel);
+    VirtAddr(moved.wrapping_sub(KERNBASE.0))
 }
 
 /// The frame of the small page at `va` in an entry. `None` for a page of 16 MiB whose size encoding

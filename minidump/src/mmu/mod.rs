@@ -8,6 +8,7 @@ mod entry;
 mod hashed;
 mod mapping;
 mod paging;
+mod rooted;
 pub mod section;
 mod tables;
 pub mod tree;

@@ -5,6 +5,7 @@ use livecore_defs::paging::{Direct, Geometry, Section, Window};
 use super::entry::{self, Entry, decode};
 use super::hashed;
 use super::mapping::{Mapping, Protection, Sink, WalkEnd};
+use super::rooted;
 use super::tables::{OUTSIDE, Tables, not_mapped};
 use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
@@ -18,8 +19,10 @@ const BELOW: &str = "the address is below the kernel map";
 pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
     let header = tables.header();
     let section = header.section();
-    if section == Section::Hashed {
-        return hashed::translate(tables, at);
+    match section {
+        Section::Hashed => return hashed::translate(tables, at),
+        Section::Root(geometry) => return rooted::translate(tables, geometry, at),
+        _ => {}
     }
     let (first, outside) = match header.arch.direct {
         Direct::None => (false, BELOW),
@@ -93,6 +96,7 @@ fn lookup(
     let geometry = match section {
         Section::Pages(geometry) | Section::Directories(geometry) => geometry,
         Section::Hashed => return hashed::translate(tables, at),
+        Section::Root(geometry) => return rooted::translate(tables, geometry, at),
         Section::Unread(size, why) => {
             let index = offset / tables.header().page_size();
             tables.pmap_entry(at, index, size)?;
@@ -143,6 +147,7 @@ pub fn walk(tables: &dyn Tables, sink: &mut Sink<'_>) -> Result<WalkEnd, ReadErr
         Section::Pages(geometry) => pages(tables, geometry, sink),
         Section::Directories(geometry) => directories(tables, geometry, sink),
         Section::Hashed => hashed::walk(tables, sink),
+        Section::Root(geometry) => rooted::walk(tables, geometry, sink),
         Section::Unread(..) => Ok(WalkEnd::default()),
     }
 }

@@ -28,7 +28,7 @@
 //! ```
 //!
 //! Also: `let NAME = N`, `pagesize 16K`, `kernbase N`, `kernend N`, `dmap BASE END`,
-//! `dmapphys N`, `startkernel N` and `groups N` (powerpc64), `bytes CONTENT` (raw),
+//! `dmapphys N`, `startkernel N`, `groups N` and `radix` (powerpc64), `bytes CONTENT` (raw),
 //! `delta VA PA ALIGN` (full dumps), `member "NAME" CONTENT` (text dumps), `sector N`, `device_size N`, `stale SEED`,
 //! `frame N` (sealed), `kdh version N`, `key aes|chacha20 N [pkcs1]`, `cleared`,
 //! `info "DEVICE" bounds N status good ctime`, `reword "OLD" "NEW"` in that text. `set leading.` and
@@ -64,6 +64,7 @@ mod info;
 mod msgbuf;
 mod oracle;
 mod payload;
+mod radix;
 mod ranges;
 mod recipe;
 mod seal;

@@ -28,6 +28,8 @@ pub struct Oracle {
     pub version: u32,
     /// Page size in bytes.
     pub page_size: u64,
+    /// Radix instead of hashed page tables (powerpc64).
+    pub radix: bool,
     /// Every saved page by physical address.
     pub pages: BTreeMap<u64, Vec<u8>>,
     /// Every mapped page, ascending by virtual address.
@@ -75,6 +77,7 @@ impl Oracle {
             architecture: arch.name,
             version,
             page_size: page,
+            radix: recipe.radix,
             pages: payload.pages.clone(),
             mapped: mapped.into_values().collect(),
             dmap: (base, end, recipe.dmapphys()),

@@ -8,7 +8,7 @@ use super::cursor::Names;
 use super::error::{BuildError, Result};
 use super::ranges::Ranges;
 use super::recipe::{Recipe, Value};
-use super::{hpt, msgbuf, tables};
+use super::{hpt, msgbuf, radix, tables};
 
 /// The payload and its layout.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub(crate) fn build(
     let avail = Ranges::new(recipe.avail.clone(), page, old);
     let mut pages = recipe.pages.clone();
     let pmap = match arch.tables {
+        Tables::Hashed if recipe.radix => radix::build(recipe, &avail, &mut pages)?,
         Tables::Hashed => hpt::build(recipe, &avail)?,
         _ => tables::build(recipe, version, &avail, &mut pages)?,
     };
@@ -284,7 +285,11 @@ fn header(
     out[..arch.magic.len()].copy_from_slice(arch.magic.as_bytes());
     for field in arch.fields.iter().filter(|field| field.since <= version) {
         if field.name == "mmu_name" {
-            field.put_text(&mut out, b"mmu_phyp", 0)?;
+            let name: &[u8] = match recipe.radix {
+                true => b"mmu_radix",
+                false => b"mmu_phyp",
+            };
+            field.put_text(&mut out, name, 0)?;
         } else {
             let value = default(recipe, field.name, version, sizes);
             field.put(&mut out, value, arch.big, 0)?;

@@ -191,6 +191,8 @@ pub(crate) struct Recipe {
     pub(crate) dmap: (u64, u64),
     pub(crate) dmapphys: Option<u64>,
     pub(crate) hash_groups: u64,
+    /// Radix instead of hashed page tables (powerpc64).
+    pub(crate) radix: bool,
     pub(crate) startkernel: u64,
     pub(crate) msgbuf: Msgbuf,
     pub(crate) raw: Vec<u8>,
@@ -243,6 +245,7 @@ impl Recipe {
             dmap: kind.arch().dmap,
             dmapphys: None,
             hash_groups: 2048,
+            radix: false,
             startkernel: 0x10_0100,
             msgbuf: Msgbuf {
                 size: None,

@@ -156,6 +156,7 @@ fn statement(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
         "startkernel" => recipe.startkernel = cursor.number()?,
         // Entries omit 11 bits of the page number, which at least 2048 groups imply.
         "groups" => recipe.hash_groups = power_of_two(cursor, "hash groups", 2048, 1 << 16)?,
+        "radix" => recipe.radix = true,
         "msgbuf" => msgbuf(recipe, cursor)?,
         "bytes" => {
             let at = recipe.raw.len() as u64;

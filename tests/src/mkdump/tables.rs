@@ -246,7 +246,7 @@ impl Walk<'_> {
                 let stated = self.recipe.leaf_tables.get(&(va >> 21)).map(|(_, pa)| *pa);
                 let pa = match stated {
                     Some(pa) => pa,
-                    None => self.free_page(line, pages)?,
+                    None => free_page(self.recipe, self.avail, line, pages)?,
                 };
                 self.leaf_tables.insert(va >> 21, pa);
                 // Valid, writable, accessed, modified.
@@ -263,34 +263,38 @@ impl Walk<'_> {
         page[at..at + 8].copy_from_slice(&value.to_le_bytes());
         Ok(())
     }
+}
 
-    /// The highest unused page of the machine.
-    fn free_page(&self, line: usize, pages: &BTreeMap<u64, Vec<u8>>) -> Result<u64> {
-        let is_used = |pa: u64| {
-            self.recipe
-                .maps
-                .iter()
-                .any(|m| pa >= m.pa && pa - m.pa < m.size)
-                || self
-                    .recipe
-                    .leaf_tables
-                    .values()
-                    .any(|(_, stated)| *stated == pa)
-        };
-        for (start, end) in self.avail.pairs().iter().rev() {
-            let mut pa = end / 0x1000 * 0x1000;
-            while pa > *start && pa - 0x1000 >= *start {
-                pa -= 0x1000;
-                if !pages.contains_key(&pa) && !is_used(pa) {
-                    return Ok(pa);
-                }
+/// The highest unused page of the machine, or the highest one without contents if all are mapped.
+pub(crate) fn free_page(
+    recipe: &Recipe,
+    avail: &Ranges,
+    line: usize,
+    pages: &BTreeMap<u64, Vec<u8>>,
+) -> Result<u64> {
+    let is_used = |pa: u64| {
+        let mut stated = recipe.leaf_tables.values();
+        let mut maps = recipe.maps.iter();
+        maps.any(|m| pa >= m.pa && pa - m.pa < m.size) || stated.any(|(_, stated)| *stated == pa)
+    };
+    let mut mapped = None;
+    for (start, end) in avail.pairs().iter().rev() {
+        let mut pa = end / 0x1000 * 0x1000;
+        while pa > *start && pa - 0x1000 >= *start {
+            pa -= 0x1000;
+            if pages.contains_key(&pa) {
+                continue;
             }
+            if !is_used(pa) {
+                return Ok(pa);
+            }
+            mapped = mapped.or(Some(pa));
         }
-        Err(BuildError::Invalid {
-            line,
-            what: "dump_avail has no free page for a page table",
-        })
     }
+    mapped.ok_or(BuildError::Invalid {
+        line,
+        what: "dump_avail has no free page for a page table",
+    })
 }
 
 /// Valid, accessed, global; writable and modified; no-execute.

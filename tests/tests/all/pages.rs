@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use livecore_minidump::Dump;
 use livecore_minidump::mmu::Protection;
+use livecore_minidump::{Dump, KernelMemory, VirtAddr};
 use livecore_tests::corpus::recipes;
 use livecore_tests::expect::Verdict;
 use livecore_tests::mkdump::{self, Oracle};
@@ -40,7 +40,7 @@ fn preserved(oracle: &Oracle, protection: mkdump::Protection, large: bool) -> Pr
             execute: true,
         },
         // The builder writes hashed entries without protection.
-        "powerpc64" | "powerpc64le" => Protection {
+        "powerpc64" | "powerpc64le" if !oracle.radix => Protection {
             write: true,
             execute: true,
         },
@@ -133,4 +133,48 @@ fn walk_recovers_virtual_addresses_from_the_hashed_page_table() {
         assert_eq!(expected.len(), 50);
         assert_eq!(found, expected);
     }
+}
+
+/// A damaged root table that maps 512 GiB 4096 times, and a table whose entries point to itself.
+#[test]
+fn walk_of_damaged_radix_page_tables_is_bounded() {
+    let walk = |text: &str| {
+        let dump = open(&mkdump::build(text).unwrap());
+        let mut mapped = 0;
+        let end = dump.walk(&mut |mapping| {
+            mapped += mapping.len;
+            ControlFlow::Continue(())
+        });
+        let absent = dump.read_virt(VirtAddr(0xc008_0000_4000_0000), &mut [0; 8]);
+        (end.unwrap(), mapped, absent.unwrap_err().to_string())
+    };
+    let text = "minidump powerpc64 2\nradix\navail 0x0 0x40000\npage 0x1000 own\n";
+    let (end, mapped, _) = walk(&format!(
+        "{text}patch payload section.pmap.start + 0x8000 = be64 0xc000000000000187 times 4096\n"
+    ));
+    assert_eq!((end.tables_missing, mapped), (4096, 0));
+    // The table is read as one of each level below the root, until the walk read a table per page.
+    let (end, mapped, why) = walk(&format!(
+        "{text}page 0x20000 be64 0x8000000000020009 times 512\n\
+         patch payload section.pmap.start + 0x8000 = be64 0x8000000000020009\n"
+    ));
+    assert!(end.tables_missing > 0);
+    assert_eq!(mapped, 0);
+    assert!(why.contains("no entry of the last level"), "{why}");
+}
+
+/// libkvm requires the root's size.
+#[test]
+fn addresses_after_a_short_radix_root_are_not_mapped() {
+    let text = "minidump powerpc64le 2\nradix\navail 0x0 0x40000\npage 0x2000 fill 7\n\
+                map 0xc008000000000000 0x2000 4K rw\n";
+    let read = |text: &str| {
+        let dump = open(&mkdump::build(text).unwrap());
+        let mut byte = [0];
+        let read = dump.read_virt(VirtAddr(0xc008_0000_0000_0123), &mut byte);
+        read.map(|()| byte[0]).ok()
+    };
+    assert_eq!(read(text), Some(7));
+    let short = format!("{text}length pmap = 0x8000\nset header.pmapsize = 0x8000\n");
+    assert_eq!(read(&short), None);
 }

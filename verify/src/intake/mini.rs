@@ -545,9 +545,6 @@ impl Mini {
             }
             return;
         };
-        if let Some((tables, lookup)) = self.tables() {
-            tables.finish(&lookup, sink);
-        }
         if !whole {
             return;
         }
@@ -617,15 +614,20 @@ impl Mini {
         }
     }
 
-    /// The page tables and what their entries are compared with, if they were walked.
-    pub(super) fn tables(&self) -> Option<(&Tables, Lookup<'_>)> {
+    /// Takes the page tables, if they were walked.
+    pub(super) fn take_tables(&mut self) -> Option<Tables> {
+        let walked = self.walk_tables && self.sections_done && self.header.is_some();
+        walked.then(|| std::mem::take(&mut self.tables))
+    }
+
+    /// What the entries of page tables are compared with.
+    pub(super) fn lookup(&self) -> Option<Lookup<'_>> {
         let header = self.header.as_ref().filter(|_| self.sections_done)?;
-        let lookup = Lookup {
+        Some(Lookup {
             header,
             avail: &self.avail,
             bits: &self.bits,
-        };
-        self.walk_tables.then_some((&self.tables, lookup))
+        })
     }
 
     /// Whether the payload is shorter than header and bitmap require.
@@ -641,9 +643,6 @@ impl Mini {
         // A bit after the last page of dump_avail represents no page.
         let pages = self.bits.below(self.avail.bits());
         facts.pages = self.bitmap_done.then_some(pages);
-        if let Some((tables, _)) = self.tables() {
-            facts.mapped = Some((tables.present, tables.absent + tables.outside));
-        }
     }
 }
 

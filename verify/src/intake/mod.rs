@@ -318,9 +318,14 @@ impl Intake {
         self.mini.ring_sum()
     }
 
-    /// The page tables and what their entries are compared with, if they were walked.
-    pub(crate) fn tables(&self) -> Option<(&Tables, Lookup<'_>)> {
-        self.mini.tables()
+    /// Takes the page tables, if they were walked.
+    pub(crate) fn take_tables(&mut self) -> Option<Tables> {
+        self.mini.take_tables()
+    }
+
+    /// What the entries of page tables are compared with.
+    pub(crate) fn lookup(&self) -> Option<Lookup<'_>> {
+        self.mini.lookup()
     }
 
     /// The page bitmap, once it is complete.

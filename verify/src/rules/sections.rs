@@ -76,6 +76,11 @@ rules! { Sections, SECTIONS:
         "pmapsize with the sizes that such a table can have",
         "Power ISA book III, the page table; FreeBSD sys/powerpc/aim/mmu_oea64.c",
         "the header is damaged: kernel addresses cannot be translated";
+    MD_RADIX_ROOT = "MD-RADIX-ROOT", Warning,
+        "the root of powerpc64's radix page tables has 64 KiB",
+        "pmapsize with 65536",
+        "FreeBSD lib/libkvm/kvm_minidump_powerpc64_radix.c of 2026; sys/powerpc/aim/mmu_radix.c",
+        "the header is damaged: kernel addresses cannot be translated";
     MD_SECTIONS = "MD-SECTIONS", Error,
         "every section before the page data lies within the payload",
         "the end of each section with the end of the payload",

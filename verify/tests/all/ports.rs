@@ -20,7 +20,7 @@ struct Port {
     linked: u64,
 }
 
-const PORTS: [Port; 9] = [
+const PORTS: [Port; 11] = [
     Port {
         name: "arm",
         machine: "kernend 0xc0200000\nmap 0xc0101000 0x2000 4K rw\n",
@@ -78,6 +78,19 @@ const PORTS: [Port; 9] = [
         name: "powerpc64",
         machine: "startkernel 0xc000000000001100\nmap 0xc008000001801000 0x3000 4K rw\n",
         va: 0xc000_0000_0000_2000,
+        linked: 0x10_1000,
+    },
+    Port {
+        name: "powerpc64",
+        machine: "radix\nmap 0xc008000001801000 0x2000 4K rw\n",
+        va: 0xc008_0000_0180_1000,
+        linked: 0xc008_0000_0180_1000,
+    },
+    // Relocated into the kernel map.
+    Port {
+        name: "powerpc64le",
+        machine: "radix\nstartkernel 0xc008000001800100\nmap 0xc008000001801000 0x2000 4K rw\n",
+        va: 0xc008_0000_0180_1000,
         linked: 0x10_1000,
     },
 ];

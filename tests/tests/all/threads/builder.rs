@@ -128,6 +128,19 @@ pub(crate) const POWERPC64LE: Port = Port {
     version: Some(1_300_139),
     ..POWERPC64
 };
+/// The kernel runs in the kernel map, with radix page tables.
+pub(crate) const POWERPC64_RADIX: Port = Port {
+    base: 0xc008_0000_0010_1000,
+    recipe: "radix\nstartkernel 0xc008000000100100\navail 0x0 0x200000\n\
+             map 0xc008000000101000 0x101000 4K rwx times 16\npage 0x1000 fill 0\n",
+    version: Some(1_500_068),
+    ..POWERPC64
+};
+pub(crate) const POWERPC64LE_RADIX: Port = Port {
+    name: "powerpc64le",
+    dump: "powerpc64le 2",
+    ..POWERPC64_RADIX
+};
 pub(crate) const MIPS64: Port = Port {
     name: "mips64",
     dump: "mips64 2",

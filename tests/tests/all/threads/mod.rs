@@ -16,7 +16,8 @@ use livecore_kernel::{Context, Kernel, Module, Modules, State};
 use livecore_minidump::VirtAddr;
 
 use builder::{
-    AMD64, ARM, ARM64, I386, I386_PAE, KernelBuilder, POWERPC64, POWERPC64LE, Port, RISCV64,
+    AMD64, ARM, ARM64, I386, I386_PAE, KernelBuilder, POWERPC64, POWERPC64_RADIX, POWERPC64LE,
+    POWERPC64LE_RADIX, Port, RISCV64,
 };
 use scene::{Scene, Variant};
 
@@ -158,6 +159,12 @@ fn threads_registers_and_stacks_of_powerpc64() {
 #[test]
 fn threads_registers_and_stacks_of_powerpc64le() {
     check(POWERPC64LE, Variant::New);
+}
+
+#[test]
+fn threads_registers_and_stacks_of_powerpc64_with_radix_page_tables() {
+    check(POWERPC64_RADIX, Variant::New);
+    check(POWERPC64LE_RADIX, Variant::New);
 }
 
 #[test]
