@@ -160,6 +160,10 @@ fn knows(program: &Path, served: &Served) -> bool {
 /// Frames after which gdb stops a backtrace. A kernel stack has fewer.
 const FRAMES: u32 = 256;
 
+/// Seconds that gdb waits for an answer of the server. After its own 2 seconds, which a busy machine
+/// exceeds, gdb repeats a packet and then disconnects.
+const PATIENCE: u32 = 60;
+
 /// A path that cannot be used in a debugger command, and why.
 type Refused = (PathBuf, String);
 
@@ -184,6 +188,7 @@ fn gdb(
     // A gdb that does not recognize a kernel's trap frames, on arm64 above all, repeats the last
     // frame until it reaches unmapped memory.
     command.args(["-iex", &format!("set backtrace limit {FRAMES}")]);
+    command.args(["-iex", &format!("set remotetimeout {PATIENCE}")]);
     command.arg(served.kernel_path());
     // `monitor` commands apply to the thread that is selected in gdb, not to the one whose
     // registers gdb fetched last.

@@ -480,6 +480,7 @@ fn sigint_is_ignored_and_other_signals_remove_the_socket() {
                 "{out}"
             );
             assert!(after.contains("-iex set backtrace limit "), "{out}");
+            assert!(after.contains("-iex set remotetimeout 60"), "{out}");
             assert!(out.trim_end().ends_with("-ex bt"), "{out}");
         }
         assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{signal}");
