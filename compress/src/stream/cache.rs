@@ -4,17 +4,39 @@
 //! last considered, stays. So a frame that a walk needs once does not evict one that it needs often.
 //! While one reader decodes a frame, other readers of the same frame wait for it.
 //!
+//! A frame that is mostly zeros is stored without them, so that the cache has more frames.
+//!
 //! The buffer of an evicted frame is used for the frame that replaces it. So memory does not depend
 //! on which threads decode, and new memory need not be cleared.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 
-use crate::Error;
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::{Error, Sparse};
 
 /// A frame's decoded bytes.
-pub(super) type Content = Arc<Vec<u8>>;
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Whole(Arc<Vec<u8>>),
+    Sparse(Arc<Sparse>),
+}
+
+impl Content {
+    /// Copies bytes from `offset` on to the beginning of `buf`. Returns their number, which is less than
+    /// the length of `buf` only at the end.
+    pub(super) fn copy(&self, offset: usize, buf: &mut [u8]) -> usize {
+        match self {
+            Self::Whole(bytes) => {
+                let from = bytes.get(offset..).unwrap_or_default();
+                let n = buf.len().min(from.len());
+                buf[..n].copy_from_slice(&from[..n]);
+                n
+            }
+            Self::Sparse(sparse) => sparse.copy(offset, buf),
+        }
+    }
+}
 
 enum Slot {
     /// A reader is decoding the frame.
@@ -32,6 +54,10 @@ struct Frames {
     slots: HashMap<u64, Slot>,
     /// The available frames, in the order in which they are considered for eviction.
     order: VecDeque<u64>,
+    /// Memory of all slots, in bytes.
+    bytes: u64,
+    /// Buffers of frames that were stored without zeros: at most one for each concurrent reader.
+    spare: Vec<Vec<u8>>,
 }
 
 /// A bounded set of decoded frames.
@@ -39,38 +65,41 @@ pub(super) struct FrameCache {
     frames: Mutex<Frames>,
     /// Signals that a frame was decoded, or could not be.
     ready: Condvar,
-    /// Maximum number of frames; at least one, which a small read needs.
-    limit: usize,
+    /// Maximum memory, in bytes; at least one frame, which a small read needs.
+    limit: u64,
+    /// Size of the buffer of a frame.
+    frame: u64,
 }
 
 impl FrameCache {
     /// A cache of `limit` bytes for frames of up to `frame_size` bytes.
     pub(super) fn new(limit: u64, frame_size: u32) -> Self {
-        let frames = (limit / u64::from(frame_size.max(1))).max(1);
+        let frame = u64::from(frame_size.max(1));
         Self {
             frames: Mutex::new(Frames::default()),
             ready: Condvar::new(),
-            limit: usize::try_from(frames).unwrap_or(usize::MAX),
+            limit: limit.max(frame),
+            frame,
         }
     }
 
-    /// Maximum number of frames.
+    /// Maximum number of frames that are not mostly zeros.
     pub(super) fn limit(&self) -> u64 {
-        self.limit as u64
+        self.limit / self.frame
     }
 
     /// Frame `number`, from the cache or from `decode`, which gets a buffer with old bytes.
     pub(super) fn get(
         &self,
         number: u64,
-        decode: impl FnOnce(Vec<u8>) -> Result<Content, Error>,
+        decode: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, Error>,
     ) -> Result<Content, Error> {
         let mut frames = self.lock();
         loop {
             match frames.slots.get_mut(&number) {
                 Some(Slot::Ready { content, used }) => {
                     *used = true;
-                    return Ok(Arc::clone(content));
+                    return Ok(content.clone());
                 }
                 Some(Slot::Busy) => {}
                 None => break,
@@ -80,38 +109,56 @@ impl FrameCache {
                 .wait(frames)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        let spare = frames.evict(self.limit);
+        let spare = self.make_space(&mut frames);
         frames.slots.insert(number, Slot::Busy);
+        frames.bytes += self.frame;
         drop(frames);
 
         let mut busy = Busy {
             cache: self,
             number,
             content: None,
+            spare: Vec::new(),
         };
-        let content = decode(spare)?;
-        busy.content = Some(Arc::clone(&content));
+        let bytes = decode(spare)?;
+        let content = match self.sparse(&bytes) {
+            Some(sparse) => {
+                busy.spare = bytes;
+                Content::Sparse(Arc::new(sparse))
+            }
+            None => Content::Whole(Arc::new(bytes)),
+        };
+        busy.content = Some(content.clone());
         Ok(content)
     }
 
     /// Adds frame `number`, unless a reader is decoding it. Returns a buffer with old bytes.
-    pub(super) fn offer(&self, number: u64, content: Content) -> Vec<u8> {
+    pub(super) fn offer(&self, number: u64, bytes: Arc<Vec<u8>>) -> Vec<u8> {
+        let sparse = self.sparse(&bytes);
         let mut frames = self.lock();
         if frames.slots.contains_key(&number) {
-            return Vec::new();
+            return Arc::try_unwrap(bytes).unwrap_or_default();
         }
-        let spare = frames.evict(self.limit);
-        let used = false;
-        frames.slots.insert(number, Slot::Ready { content, used });
-        frames.order.push_back(number);
-        spare
+        let spare = self.make_space(&mut frames);
+        match sparse {
+            Some(sparse) => {
+                frames.add(number, Content::Sparse(Arc::new(sparse)), self.frame);
+                Arc::try_unwrap(bytes).unwrap_or(spare)
+            }
+            None => {
+                frames.add(number, Content::Whole(bytes), self.frame);
+                spare
+            }
+        }
     }
 
     /// Drops all decoded frames, to free their memory.
     pub(super) fn clear(&self) {
         let mut frames = self.lock();
         frames.order.clear();
+        frames.spare.clear();
         frames.slots.retain(|_, slot| matches!(slot, Slot::Busy));
+        frames.bytes = frames.slots.len() as u64 * self.frame;
     }
 
     /// Frame `number`, if it is in the cache.
@@ -119,10 +166,23 @@ impl FrameCache {
         match self.lock().slots.get_mut(&number)? {
             Slot::Ready { content, used } => {
                 *used = true;
-                Some(Arc::clone(content))
+                Some(content.clone())
             }
             Slot::Busy => None,
         }
+    }
+
+    /// The bytes without zeros, if that saves memory.
+    fn sparse(&self, bytes: &[u8]) -> Option<Sparse> {
+        let saves = |sparse: &Sparse| ((sparse.size() + SLOT) as u64) < self.frame;
+        Sparse::new(bytes).filter(saves)
+    }
+
+    /// Evicts frames until there is space for one more. Returns a buffer with old bytes, if there is
+    /// one.
+    fn make_space(&self, frames: &mut Frames) -> Vec<u8> {
+        let evicted = frames.evict(self.limit.saturating_sub(self.frame), self.frame);
+        frames.spare.pop().unwrap_or(evicted)
     }
 
     fn lock(&self) -> MutexGuard<'_, Frames> {
@@ -131,11 +191,19 @@ impl FrameCache {
 }
 
 impl Frames {
-    /// Evicts frames until there is space for one more. Frames being decoded stay: there is at most
+    /// Adds a frame. `frame` is the size of the buffer of one that has all its bytes.
+    fn add(&mut self, number: u64, content: Content, frame: u64) {
+        self.bytes += cost(&content, frame);
+        let used = false;
+        self.slots.insert(number, Slot::Ready { content, used });
+        self.order.push_back(number);
+    }
+
+    /// Evicts frames until they use at most `limit` bytes. Frames being decoded stay: there is at most
     /// one for each reader. Returns the buffer of an evicted frame that is not in use.
-    fn evict(&mut self, limit: usize) -> Vec<u8> {
+    fn evict(&mut self, limit: u64, frame: u64) -> Vec<u8> {
         let mut spare = Vec::new();
-        while self.slots.len() >= limit {
+        while self.bytes > limit {
             let Some(number) = self.order.pop_front() else {
                 break;
             };
@@ -146,7 +214,10 @@ impl Frames {
                 }
                 _ => {
                     if let Some(Slot::Ready { content, .. }) = self.slots.remove(&number) {
-                        spare = Arc::try_unwrap(content).unwrap_or_default();
+                        self.bytes -= cost(&content, frame);
+                        if let Content::Whole(bytes) = content {
+                            spare = Arc::try_unwrap(bytes).unwrap_or_default();
+                        }
                     }
                 }
             }
@@ -155,27 +226,39 @@ impl Frames {
     }
 }
 
+/// Memory of a frame, in bytes.
+fn cost(content: &Content, frame: u64) -> u64 {
+    match content {
+        Content::Whole(_) => frame,
+        Content::Sparse(sparse) => (sparse.size() + SLOT) as u64,
+    }
+}
+
+/// Memory of a slot without its content, in bytes: an entry of the map, which may be twice as large
+/// as it must be, one of the order, and the counters of an [`Arc`].
+const SLOT: usize = 2 * size_of::<(u64, Slot)>() + 2 * size_of::<u64>() + 2 * size_of::<usize>();
+
 /// Wakes the waiting readers when dropped, with or without the frame, even after a panic.
 struct Busy<'a> {
     cache: &'a FrameCache,
     number: u64,
     content: Option<Content>,
+    /// A buffer for another frame.
+    spare: Vec<u8>,
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         let mut frames = self.cache.lock();
+        frames.bytes = frames.bytes.saturating_sub(self.cache.frame);
         match self.content.take() {
-            Some(content) => {
-                let used = false;
-                frames
-                    .slots
-                    .insert(self.number, Slot::Ready { content, used });
-                frames.order.push_back(self.number);
-            }
+            Some(content) => frames.add(self.number, content, self.cache.frame),
             None => {
                 frames.slots.remove(&self.number);
             }
+        }
+        if self.spare.capacity() > 0 {
+            frames.spare.push(std::mem::take(&mut self.spare));
         }
         drop(frames);
         self.cache.ready.notify_all();
@@ -186,12 +269,19 @@ impl Drop for Busy<'_> {
 mod tests {
     use super::*;
 
+    fn bytes(content: &Content) -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 17];
+        let len = content.copy(0, &mut bytes);
+        bytes.truncate(len);
+        bytes
+    }
+
     #[test]
     fn a_frame_that_was_used_again_stays_and_failures_are_not_cached() {
         let cache = FrameCache::new(3 * 100, 100);
-        let fetch = |n: u64| cache.get(n, |_| Ok(Arc::new(vec![n as u8]))).unwrap();
+        let fetch = |n: u64| bytes(&cache.get(n, |_| Ok(vec![n as u8 + 1])).unwrap());
         for number in [0, 8, 16] {
-            assert_eq!(*fetch(number), [number as u8]);
+            assert_eq!(fetch(number), [number as u8 + 1]);
         }
         assert!(cache.peek(0).is_some());
         // Frames 24 to 56 are needed once each; frame 0 is needed between them.
@@ -210,7 +300,7 @@ mod tests {
     fn frames_fill_the_whole_limit_whatever_their_numbers_are() {
         let cache = FrameCache::new(16 * 100, 100);
         for number in (0..16).map(|n| n * 8) {
-            cache.get(number, |_| Ok(Arc::new(vec![1]))).unwrap();
+            cache.get(number, |_| Ok(vec![1])).unwrap();
         }
         assert!((0..16).all(|n| cache.peek(n * 8).is_some()));
     }
@@ -219,15 +309,14 @@ mod tests {
     fn the_buffer_of_an_evicted_frame_is_used_again_unless_a_reader_has_it() {
         let cache = FrameCache::new(200, 100);
         let new = |number| {
-            cache.get(number, |spare| {
-                Ok(Arc::new([spare, vec![number as u8]].concat()))
-            })
+            let found = cache.get(number, |spare| Ok([spare, vec![number as u8]].concat()));
+            found.unwrap()
         };
-        let first = new(1).unwrap();
-        new(2).unwrap();
-        assert_eq!(*new(3).unwrap(), [3], "frame 1 is in use");
-        assert_eq!(*new(4).unwrap(), [2, 4]);
-        assert_eq!(*first, [1]);
+        let first = new(1);
+        new(2);
+        assert_eq!(bytes(&new(3)), [3], "frame 1 is in use");
+        assert_eq!(bytes(&new(4)), [2, 4]);
+        assert_eq!(bytes(&first), [1]);
         assert_eq!(cache.offer(5, Arc::new(vec![5])), [3]);
     }
 
@@ -235,11 +324,51 @@ mod tests {
     fn a_cleared_cache_decodes_again() {
         let cache = FrameCache::new(1 << 20, 4096);
         for number in 0..20 {
-            cache.get(number, |_| Ok(Arc::new(vec![1]))).unwrap();
+            cache.get(number, |_| Ok(vec![1])).unwrap();
         }
         cache.clear();
         assert!((0..20).all(|number| cache.peek(number).is_none()));
-        assert_eq!(*cache.get(3, |_| Ok(Arc::new(vec![2]))).unwrap(), [2]);
+        let found = cache.get(3, |_| Ok(vec![2]));
+        assert_eq!(bytes(&found.unwrap()), [2]);
+    }
+
+    #[test]
+    fn frames_of_zeros_use_little_of_the_limit_and_their_buffers_are_used_again() {
+        let (frame, limit) = (1 << 16, 4 << 16);
+        let cache = FrameCache::new(limit, frame);
+        let content = |number: u64| {
+            let mut content = vec![0; frame as usize];
+            content[5000] = 1 + number as u8;
+            content
+        };
+        for number in 0..50 {
+            let found = cache.get(number, |spare| {
+                // The first buffer is new.
+                assert_eq!(spare.is_empty(), number == 0);
+                Ok(content(number))
+            });
+            assert_eq!(bytes(&found.unwrap()), content(number));
+        }
+        for number in 50..60 {
+            assert_eq!(
+                cache.offer(number, Arc::new(content(number))).len(),
+                1 << 16
+            );
+        }
+        for number in 0..60 {
+            let mut part = [9; 3];
+            assert_eq!(cache.peek(number).unwrap().copy(4999, &mut part), 3);
+            assert_eq!(part, [0, 1 + number as u8, 0]);
+        }
+        // Frames without zeros evict them.
+        for number in 60..80 {
+            cache.get(number, |_| Ok(vec![1; 1 << 16])).unwrap();
+            let used = cache.lock().bytes;
+            assert!(used <= limit, "{used}");
+        }
+        let frames = cache.lock();
+        assert_eq!((frames.slots.len(), frames.order.len()), (4, 4));
+        assert_eq!(frames.bytes, limit);
     }
 
     #[test]
@@ -253,9 +382,9 @@ mod tests {
                         let frame = cache.get(number, |_| {
                             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                             std::thread::yield_now();
-                            Ok(Arc::new(vec![number as u8]))
+                            Ok(vec![number as u8])
                         });
-                        assert_eq!(*frame.unwrap(), [number as u8]);
+                        assert_eq!(bytes(&frame.unwrap()), [number as u8]);
                     }
                 });
             }

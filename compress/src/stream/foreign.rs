@@ -28,7 +28,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::cache::Content;
 use super::options::{OpenOptions, Sink};
 use super::point::{WINDOW_MAX, entry};
 use super::reader::FrameReader;
@@ -86,7 +85,7 @@ struct State {
     pass: Option<Pass>,
     engine: Option<FrameEncoder>,
     /// The last complete frames, as many as a window needs.
-    history: VecDeque<Content>,
+    history: VecDeque<Arc<Vec<u8>>>,
     /// Content after the complete frames.
     partial: Vec<u8>,
     filled: usize,

@@ -7,9 +7,9 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use super::cache::FrameCache;
+use super::cache::{Content, FrameCache};
 use crate::decode::frame::{FrameDecoder, Kind};
 use crate::table::Frame;
 use crate::{Error, ReadAt};
@@ -62,8 +62,7 @@ impl FrameReader {
         let n = buf.len().min(len - inside);
         let out = &mut buf[..n];
         if let Some(content) = self.cache.peek(frame.number) {
-            out.copy_from_slice(&content[inside..inside + n]);
-            return Ok(n);
+            return Ok(content.copy(inside, out));
         }
         if n == len {
             self.decoders
@@ -87,8 +86,7 @@ impl FrameReader {
         } else {
             self.fetch(source, frame)?
         };
-        out.copy_from_slice(&content[inside..inside + n]);
-        Ok(n)
+        Ok(content.copy(inside, out))
     }
 
     /// A buffer for a frame, from `buffer`. If memory is exhausted, clears the cache first.
@@ -106,12 +104,12 @@ impl FrameReader {
     }
 
     /// A frame's content, from the cache.
-    fn fetch(&self, source: &dyn ReadAt, frame: &Frame) -> Result<super::cache::Content, Error> {
+    fn fetch(&self, source: &dyn ReadAt, frame: &Frame) -> Result<Content, Error> {
         self.cache.get(frame.number, |spare| {
             let mut content = self.memory_for(spare, frame.content_len as usize)?;
             self.decoders
                 .with(|d| d.decode(source, self.kind, frame, &mut content))?;
-            Ok(Arc::new(content))
+            Ok(content)
         })
     }
 }

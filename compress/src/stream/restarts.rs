@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::cache::{Content, FrameCache};
+use super::cache::FrameCache;
 use super::options::OpenOptions;
 use super::point::{Point, SEGMENT_MAX, STATE_MAX, WINDOW_MAX, entry};
 use super::reader::Find;
@@ -167,7 +167,7 @@ impl Restarts {
     }
 
     /// Puts a frame that the pass has decoded into the cache. Returns a buffer with old bytes.
-    pub(super) fn offer(&self, number: u64, content: Content) -> Vec<u8> {
+    pub(super) fn offer(&self, number: u64, content: Arc<Vec<u8>>) -> Vec<u8> {
         self.cache.offer(number, content)
     }
 
@@ -181,14 +181,10 @@ impl Restarts {
     ) -> Result<usize, Error> {
         let decode = |spare| self.decode(frame, find, spare);
         let content = self.cache.get(frame.number, decode)?;
-        let inside = (offset - frame.content_offset) as usize;
-        let from = content.get(inside..).unwrap_or_default();
-        let n = buf.len().min(from.len());
-        buf[..n].copy_from_slice(&from[..n]);
-        Ok(n)
+        Ok(content.copy((offset - frame.content_offset) as usize, buf))
     }
 
-    fn decode(&self, frame: &Frame, find: &Find<'_>, spare: Vec<u8>) -> Result<Content, Error> {
+    fn decode(&self, frame: &Frame, find: &Find<'_>, spare: Vec<u8>) -> Result<Vec<u8>, Error> {
         let mut content = spare;
         let mut cursor = self.cursor(frame.content_offset)?;
         loop {
@@ -206,16 +202,15 @@ impl Restarts {
             if entry(digest) != next.entry {
                 return Err(self.changed(start, "other content", "the content of the first pass"));
             }
-            let decoded = Arc::new(content);
             if number == frame.number {
                 let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
                 if cursors.len() == CURSORS {
                     cursors.remove(0);
                 }
                 cursors.push(cursor);
-                return Ok(decoded);
+                return Ok(content);
             }
-            content = self.cache.offer(number, decoded);
+            content = self.cache.offer(number, Arc::new(content));
         }
     }
 
