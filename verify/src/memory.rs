@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use livecore_compress::Codec;
+use livecore_compress::{Codec, Sparse};
 use livecore_defs::{PhysAddr, VirtAddr, amd64, mips, powerpc64};
 
 use crate::avail::Avail;
@@ -28,6 +28,9 @@ use crate::symbols::DumpedMemory;
 
 /// Number of pages to cache before and after an address, if its frame is too large.
 const NEAR: u64 = 64;
+
+/// Maximum size of a buffer that is used again.
+const BUFFER_MAX: usize = 4 << 20;
 
 /// Why an address could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,16 +79,36 @@ struct Pieces {
     pieces: BTreeMap<u64, Piece>,
     /// The offsets of the pieces, in the order in which they are considered for eviction.
     order: VecDeque<u64>,
+    /// Memory of all pieces, in bytes.
     bytes: u64,
+    /// A buffer for the next piece.
+    buffer: Vec<u8>,
 }
 
 struct Piece {
     /// Content offset after it.
     end: u64,
     /// Empty if the frame is damaged.
-    bytes: Vec<u8>,
+    bytes: Bytes,
     /// Whether it was used since it was decoded or last considered for eviction.
     used: bool,
+}
+
+/// The bytes of a piece.
+enum Bytes {
+    Whole(Vec<u8>),
+    /// Most of them are zeros.
+    Sparse(Sparse),
+}
+
+impl Bytes {
+    /// Memory used, in bytes.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Whole(bytes) => bytes.len() as u64,
+            Self::Sparse(sparse) => sparse.size() as u64,
+        }
+    }
 }
 
 impl Pieces {
@@ -98,15 +121,34 @@ impl Pieces {
         }
         piece.used = true;
         let inside = usize::try_from(offset - start).ok()?;
-        let from = piece.bytes.get(inside..).unwrap_or_default();
-        let n = from.len().min(buf.len());
-        buf[..n].copy_from_slice(&from[..n]);
-        Some(n)
+        Some(match &piece.bytes {
+            Bytes::Whole(bytes) => {
+                let from = bytes.get(inside..).unwrap_or_default();
+                let n = from.len().min(buf.len());
+                buf[..n].copy_from_slice(&from[..n]);
+                n
+            }
+            Bytes::Sparse(sparse) => sparse.copy(inside, buf),
+        })
+    }
+
+    /// Keeps a buffer for the next piece.
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= BUFFER_MAX {
+            self.buffer = buffer;
+        }
     }
 
     /// Adds a piece, and evicts others above `limit` bytes: those that were not used a second time.
     fn insert(&mut self, range: Range<u64>, bytes: Vec<u8>, limit: u64) {
-        self.bytes += bytes.len() as u64;
+        let bytes = match Sparse::new(&bytes) {
+            Some(sparse) => {
+                self.keep(bytes);
+                Bytes::Sparse(sparse)
+            }
+            None => Bytes::Whole(bytes),
+        };
+        self.bytes += bytes.size();
         let start = range.start;
         let piece = Piece {
             end: range.end,
@@ -114,7 +156,7 @@ impl Pieces {
             used: false,
         };
         match self.pieces.insert(start, piece) {
-            Some(old) => self.bytes -= old.bytes.len() as u64,
+            Some(old) => self.bytes -= old.bytes.size(),
             None => self.order.push_back(start),
         }
         while self.bytes > limit && self.order.len() > 1 {
@@ -127,8 +169,12 @@ impl Pieces {
                     self.order.push_back(oldest);
                 }
                 _ => {
-                    let old = self.pieces.remove(&oldest);
-                    self.bytes -= old.map_or(0, |old| old.bytes.len() as u64);
+                    if let Some(old) = self.pieces.remove(&oldest) {
+                        self.bytes -= old.bytes.size();
+                        if let Bytes::Whole(bytes) = old.bytes {
+                            self.keep(bytes);
+                        }
+                    }
                 }
             }
         }
@@ -250,7 +296,11 @@ impl<'a> Memory<'a> {
             false => offset.saturating_sub(near).max(mark.content)..offset.saturating_add(near),
         };
         let mut at = mark.content;
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut pieces.buffer);
+        bytes.clear();
+        // The walk has decoded these bytes, and they are within the memory limit.
+        let len = usize::try_from(part.end.saturating_sub(part.start)).ok()?;
+        bytes.try_reserve_exact(len).ok()?;
         let result = replay(self.input, self.codec, mark, self.end, &mut |piece| {
             let skipped = part.start.saturating_sub(at).min(piece.len() as u64);
             let taken = part.end.saturating_sub(at).min(piece.len() as u64);
@@ -455,6 +505,24 @@ mod tests {
         assert_eq!(pieces.copy(150, &mut byte), None, "evicted");
         assert_eq!(pieces.copy(599, &mut byte), Some(1), "the last");
         assert_eq!(pieces.copy(600, &mut byte), None, "after all");
+    }
+
+    #[test]
+    fn zeros_use_little_of_the_limit() {
+        let mut pieces = Pieces::default();
+        let (len, mut bytes) = (1 << 16, [0; 3]);
+        for number in 0..40 {
+            let mut content = std::mem::take(&mut pieces.buffer);
+            content.clear();
+            content.resize(len as usize, 0);
+            content[5000] = 1 + number as u8;
+            pieces.insert(number * len..(number + 1) * len, content, 2 * len);
+        }
+        for number in 0..40 {
+            assert_eq!(pieces.copy(number * len + 4999, &mut bytes), Some(3));
+            assert_eq!(bytes, [0, 1 + number as u8, 0]);
+        }
+        assert!(pieces.bytes < 2 * len && pieces.pieces.len() == 40);
     }
 
     #[test]
