@@ -13,6 +13,7 @@ mod dump;
 mod failure;
 mod finding;
 mod handle;
+mod isf;
 mod json;
 mod module;
 mod opened;
@@ -37,6 +38,8 @@ mod _livecore {
     use crate::dump::{Dump, open};
     #[pymodule_export]
     use crate::finding::{Finding, Report};
+    #[pymodule_export]
+    use crate::isf::isf;
     #[pymodule_export]
     use crate::module::Module;
     #[pymodule_export]

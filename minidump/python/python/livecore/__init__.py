@@ -155,6 +155,7 @@ from ._livecore import (
     Trap,
     Written,
     compare,
+    isf,
     open,
     verify,
 )
@@ -186,6 +187,7 @@ __all__ = [
     "UnsupportedError",
     "Written",
     "compare",
+    "isf",
     "open",
     "verify",
 ]

@@ -20,6 +20,7 @@ __all__ = [
     "Written",
     "_panic",
     "compare",
+    "isf",
     "open",
     "verify",
 ]
@@ -59,6 +60,7 @@ def compare(
     strict: bool = False,
     limit: int = 16,
 ) -> Comparison: ...
+def isf(kernel: _Path, out: _Path, *, force: bool = False) -> None: ...
 def _panic(message: str) -> None: ...
 @final
 class Dump:
