@@ -149,6 +149,7 @@ pub mod machine_dir;
 mod memory;
 pub mod mmu;
 mod msgbuf;
+pub mod pack;
 mod pages;
 pub mod partitions;
 mod payload;
@@ -157,6 +158,7 @@ mod plan;
 pub mod provenance;
 pub mod salvage;
 mod seal;
+mod tar_block;
 pub mod textdump;
 
 pub use bitmap::{Bitmap, TooManyPages};

@@ -27,6 +27,7 @@ use livecore_defs::textdump::{BLOCK, MEMBERS, USTAR, USTAR_OFFSET};
 
 use crate::container::{Container, trailing_header};
 use crate::kerneldump::Magic;
+use crate::tar_block::TarBlock;
 use crate::{Error, KernelDumpHeader};
 
 /// Maximum size of an archive, in bytes. A kernel's capture and message buffers have a few MiB.
@@ -186,24 +187,9 @@ impl TextDump {
             if got < bytes.len() {
                 return Err(broken(format!("{got} bytes"), "a header of 512 bytes"));
             }
-            let header = tar::Header::from_byte_slice(&bytes);
-            let stated = header.cksum().ok();
-            let sum: u32 = bytes
-                .iter()
-                .enumerate()
-                .map(|(i, byte)| {
-                    if (148..156).contains(&i) {
-                        32
-                    } else {
-                        u32::from(*byte)
-                    }
-                })
-                .sum();
-            if stated != Some(sum) {
-                let stated = stated.map_or("no number".into(), |sum| sum.to_string());
-                return Err(broken(format!("checksum {stated}"), &format!("{sum}")));
-            }
-            let size = header.size().map_err(|e| broken(e.to_string(), "a size"))?;
+            let header =
+                TarBlock::parse(&bytes).map_err(|(found, expected)| broken(found, &expected))?;
+            let size = header.size;
             let offset = at + BLOCK;
             let end = offset.checked_add(size).filter(|end| *end <= limit);
             if end.is_none() {
@@ -215,7 +201,7 @@ impl TextDump {
                 return Err(broken("another member".into(), &expected));
             }
             self.members.push(Member {
-                name: String::from_utf8_lossy(&header.path_bytes()).into_owned(),
+                name: String::from_utf8_lossy(&header.name).into_owned(),
                 offset,
                 len: size,
             });

@@ -21,6 +21,7 @@ use crate::elf::core::ElfCore;
 use crate::elf::headers::Head;
 use crate::encryption::key_file;
 use crate::info::{self, InfoFile};
+use crate::pack::Pack;
 use crate::{Architecture, ByteOrder, DumpMemory, Error, FullDump, KernelDumpHeader, KernelMemory};
 use livecore_defs::elf::ELFOSABI_STANDALONE;
 use livecore_defs::foreign;
@@ -271,7 +272,43 @@ impl AnyDump {
         info_file: Option<InfoFile>,
         options: &OpenOptions,
     ) -> Result<Self, Error> {
-        let opened = decrypt::open(source, options)?;
+        let opened = decrypt::open(Arc::clone(&source), options)?;
+        let mut head = [0; 64];
+        let got = opened.stream.content().read_full_at(&mut head, 0)?;
+        match Pack::probe(&head[..got]) {
+            true => Self::of_pack(source, options),
+            false => Self::of_container(opened, info_file, options),
+        }
+    }
+
+    /// Opens the dump in the pack `source`.
+    fn of_pack(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
+        // Both streams have a cache of frames.
+        let outer = options.stream.clone().memory(options.stream.memory / 4);
+        let pack = Pack::from_source(source, &outer)?.ok_or_else(|| Error::NotADump {
+            found: "a pack in another container".into(),
+        })?;
+        let mut inner = options.clone();
+        inner.stream.memory -= outer.memory;
+        inner.key_file = None;
+        let opened = decrypt::open(pack.dump(), &inner)?;
+        let mut dump = Self::of_container(opened, pack.info_file(), &inner)?;
+        pack.require_seal(dump.envelope().stream().attachment())?;
+        // The dump was just opened and has no other reference.
+        match &mut dump {
+            Self::Mini(dump) => Arc::get_mut(dump).map(Dump::envelope_mut),
+            Self::Full(dump) => Arc::get_mut(dump).map(FullDump::envelope_mut),
+        }
+        .ok_or_else(no_minidump)?
+        .set_pack(Arc::new(pack));
+        Ok(dump)
+    }
+
+    fn of_container(
+        opened: Opened,
+        info_file: Option<InfoFile>,
+        options: &OpenOptions,
+    ) -> Result<Self, Error> {
         let encryption = opened.encryption;
         match (Self::of_payload(opened, info_file, options), encryption) {
             // A wrong key makes random bytes, or a damaged dump.

@@ -16,6 +16,7 @@ use crate::encryption::Cipher;
 use crate::info::Info;
 use crate::info::InfoFile;
 use crate::kerneldump::Magic;
+use crate::pack::Pack;
 use crate::{Architecture, ByteOrder, KernelDumpHeader, SealRecord};
 use livecore_defs::text::escaped;
 
@@ -34,6 +35,7 @@ pub struct Envelope {
     pub(crate) content: Arc<dyn ReadAt>,
     embedded: bool,
     encryption: Option<Cipher>,
+    pack: Option<Arc<Pack>>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -74,6 +76,7 @@ impl Envelope {
             info,
             seal: opened.seal,
             embedded: false,
+            pack: None,
             warnings,
         }
     }
@@ -98,9 +101,19 @@ impl Envelope {
             seal: self.seal.clone(),
             content: carried.content,
             embedded: true,
+            pack: self.pack.clone(),
             encryption: self.encryption,
             warnings,
         }
+    }
+
+    pub(super) fn set_pack(&mut self, pack: Arc<Pack>) {
+        self.pack = Some(pack);
+    }
+
+    /// The pack that contains the dump.
+    pub fn pack(&self) -> Option<&Arc<Pack>> {
+        self.pack.as_ref()
     }
 
     /// What to warn of where a part of the payload is missing, for which there is the warning `lost`.

@@ -31,6 +31,10 @@ impl Dump {
         &self.envelope
     }
 
+    pub(super) fn envelope_mut(&mut self) -> &mut Envelope {
+        &mut self.envelope
+    }
+
     /// The minidump header.
     pub fn header(&self) -> &MinidumpHeader {
         &self.mini

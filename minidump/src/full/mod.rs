@@ -72,6 +72,10 @@ impl FullDump {
         &self.envelope
     }
 
+    pub(crate) fn envelope_mut(&mut self) -> &mut Envelope {
+        &mut self.envelope
+    }
+
     /// The payload: the ELF core.
     pub fn payload(&self) -> Arc<dyn ReadAt> {
         Arc::clone(&self.envelope.content)
