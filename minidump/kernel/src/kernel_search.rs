@@ -1,8 +1,9 @@
 //! Searches for the kernel of a dump.
 //!
-//! The search covers the directories of kgdb(1) and crashinfo(8): paths that the caller gives, the
-//! directory of the dump, `/boot/*/kernel` and the debug files in `/usr/lib/debug`. A file is
-//! accepted only if its build-id or its `version` string matches the dump's memory, or its
+//! The search begins with the pack of the dump, if it is in one. It covers the directories of kgdb(1)
+//! and crashinfo(8): paths that the caller gives, the directory of the dump, `/boot/*/kernel` and the
+//! debug files in `/usr/lib/debug`. A file is accepted only if its build-id or its `version` string
+//! matches the dump's memory, or its
 //! `version` string matches the dump's header or `info.N`. A file that cannot be compared is
 //! rejected.
 
@@ -86,6 +87,17 @@ impl<'a> KernelSearch<'a> {
     /// Searches for the kernel of `dump`.
     pub fn find(&self, dump: &AnyDump) -> SearchResult {
         let mut found = SearchResult::default();
+        let name = self.dump.as_deref().unwrap_or(Path::new("pack"));
+        match Pair::of_pack(dump, name, self.memory.unwrap_or(MEMORY)) {
+            Ok(pair) => found.pair = pair,
+            Err(error) => found.rejected.push(Rejected {
+                path: name.to_owned(),
+                why: error.to_string(),
+            }),
+        }
+        if found.pair.is_some() {
+            return found;
+        }
         for path in candidates(
             self.dump.as_deref(),
             self.places,

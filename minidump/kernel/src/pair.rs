@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use livecore_compress::ReadAt;
 use livecore_minidump::MessageBuffer;
+use livecore_minidump::pack::KERNEL;
 use livecore_minidump::{AnyDump, DumpMemory, Error, KernelElf};
 
 use crate::agree::{self, Agreement};
@@ -53,10 +54,50 @@ impl Pair {
         elf: impl Into<Arc<KernelElf>>,
     ) -> Result<Self, LocateError> {
         let (elf, path) = (elf.into(), path.into());
+        let debug = open_debug_file(&elf, &path);
+        Self::with_debug_file(dump, path, elf, debug)
+    }
+
+    /// Pairs `dump` with the kernel in its pack, with at most `memory` bytes for the tables and
+    /// sections of the kernel. `name`: the path of the pack. `None` if the dump is not in a pack, or the
+    /// pack has no kernel.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PairError::Format`] if the kernel cannot be read or differs from the manifest,
+    /// [`PairError::AnotherKernel`] if it contradicts the dump, and [`PairError::Locate`] if it is not
+    /// found in a full dump.
+    pub fn of_pack(
+        dump: &AnyDump,
+        name: impl AsRef<Path>,
+        memory: u64,
+    ) -> Result<Option<Self>, PairError> {
+        let Some(pack) = dump.envelope().pack() else {
+            return Ok(None);
+        };
+        let Some(file) = pack.kernel() else {
+            return Ok(None);
+        };
+        let elf = Arc::new(KernelElf::parse_within(file, memory)?);
+        let debug = match needs_debug_file(&elf) {
+            true => pack.debug_file(KERNEL),
+            false => None,
+        };
+        let path = format!("{}:{KERNEL}", name.as_ref().display());
+        let pair = Self::with_debug_file(dump, path.into(), elf, debug)?;
+        pair.agreed().map(Some)
+    }
+
+    fn with_debug_file(
+        dump: &AnyDump,
+        path: PathBuf,
+        elf: Arc<KernelElf>,
+        debug: Option<Arc<dyn ReadAt>>,
+    ) -> Result<Self, LocateError> {
         let (agreement, machine) = compare(&elf, dump)?;
         Ok(Self {
             dump: dump.clone(),
-            debug: open_debug_file(&elf, &path),
+            debug,
             path,
             elf,
             agreement,
@@ -83,7 +124,7 @@ impl Pair {
         &self.dump
     }
 
-    /// The path of the kernel file.
+    /// The path of the kernel file: `PACK:kernel/kernel` for the kernel in a pack, which is no path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -157,11 +198,16 @@ pub(crate) fn kernel_file(path: impl AsRef<Path>, memory: u64) -> Result<KernelE
 
 /// Opens the file with the debug information of the kernel file `path`, unless `elf` has it.
 fn open_debug_file(elf: &KernelElf, path: &Path) -> Option<Arc<dyn ReadAt>> {
-    let has = |name| section::exists(elf, name);
-    if has(".debug_info") && has(".debug_frame") {
+    if !needs_debug_file(elf) {
         return None;
     }
     Some(Arc::new(File::open(debug_file(path)?).ok()?))
+}
+
+/// Whether the kernel file lacks debug information that a debug file can have.
+fn needs_debug_file(elf: &KernelElf) -> bool {
+    let has = |name| section::exists(elf, name);
+    !(has(".debug_info") && has(".debug_frame"))
 }
 
 /// Compares a kernel file with a dump, and locates the kernel in a full dump.
