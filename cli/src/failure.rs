@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use livecore_kernel::PairError;
 use livecore_kernel::locate::LocateError;
 use livecore_livedump::mem4::MemError;
 use livecore_livedump::publish::{PublishError, WriteError};
@@ -229,6 +230,18 @@ impl From<livecore_minidump::Error> for Failure {
             // The caller sets the subject, so the context of the error is not needed.
             Error::Io { source, .. } => Self::from(source),
             _ => Self::of(Exit::COULD_NOT, &error),
+        }
+    }
+}
+
+impl From<PairError> for Failure {
+    fn from(error: PairError) -> Self {
+        match error {
+            PairError::Format(error) => error.into(),
+            PairError::Locate(error) => error.into(),
+            PairError::Kernel(error) => error.into(),
+            PairError::AnotherKernel { .. } => Self::of(Exit::BROKEN, &error),
+            error => Self::of(Exit::COULD_NOT, &error),
         }
     }
 }

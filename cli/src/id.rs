@@ -254,6 +254,8 @@ pub enum Id {
     CoreOnly,
     /// The ELF core lacks threads, or pages whose page tables are not in the dump
     CoreIncomplete,
+    /// The pack lacks a file that was not found, or that --limit excludes
+    PackIncomplete,
     /// The search found this kernel file, and livecore uses it
     KernelUsed,
     /// The search found kernel files that are not the kernel of the dump

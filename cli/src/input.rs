@@ -16,6 +16,7 @@ use livecore_kernel::{KernelSearch, Pair, PairError, Tried};
 use livecore_livedump::disk::Disk;
 use livecore_minidump::Warning;
 use livecore_minidump::encryption;
+use livecore_minidump::pack::Pack;
 use livecore_minidump::textdump::TextDump;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
@@ -64,7 +65,7 @@ pub(crate) fn dump(
         let ends = ends::of_stdin(&mut session.env);
         AnyDump::from_source(ends.map_err(|e| Failure::from(e).about(path))?, &options)
     } else {
-        AnyDump::from_source(source(path, session)?.into(), &options)
+        AnyDump::from_source(unopened(path, session)?.into(), &options)
     };
     let dump = opened.map_err(|e| not_opened(e, path))?;
     if !opening.unchecked {
@@ -113,8 +114,24 @@ fn disk(path: &Path) -> Result<Option<Arc<Disk>>, Failure> {
     }
 }
 
-/// Opens `path` to read it at any offset: a disk device, or a file as [`seekable`] opens it.
+/// Opens the dump `path` to read it at any offset: a disk device, or a file as [`seekable`] opens it. The
+/// source of a pack is the dump in it.
 pub(crate) fn source(path: &Path, session: &mut Session<'_>) -> Result<Source, Failure> {
+    let source = unopened(path, session)?;
+    let Source::File(file) = source else {
+        return Ok(source);
+    };
+    let options = session.stream_options(None);
+    let options = options.memory(session.env.memory / 4);
+    let pack = Pack::from_source(Arc::clone(&file) as _, &options);
+    Ok(match pack.map_err(|e| Failure::from(e).about(path))? {
+        Some(pack) => Source::Pack(file, Arc::new(pack)),
+        None => Source::File(file),
+    })
+}
+
+/// Opens `path` as [`source`] does, but not the pack in it.
+fn unopened(path: &Path, session: &mut Session<'_>) -> Result<Source, Failure> {
     Ok(match disk(path)? {
         Some(disk) => Source::Disk(disk),
         None => Source::File(Arc::new(seekable(path, session)?)),
@@ -144,12 +161,24 @@ pub(crate) fn decrypted(
 pub(crate) enum Source {
     File(Arc<File>),
     Disk(Arc<Disk>),
+    /// A pack, and its file.
+    Pack(Arc<File>, Arc<Pack>),
+}
+
+impl Source {
+    /// The pack that contains the dump.
+    pub(crate) fn pack(&self) -> Option<&Arc<Pack>> {
+        match self {
+            Self::Pack(_, pack) => Some(pack),
+            Self::File(_) | Self::Disk(_) => None,
+        }
+    }
 }
 
 impl AsFd for Source {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::File(file) => file.as_fd(),
+            Self::File(file) | Self::Pack(file, _) => file.as_fd(),
             Self::Disk(disk) => disk.as_fd(),
         }
     }
@@ -160,6 +189,7 @@ impl From<Source> for Arc<dyn ReadAt> {
         match source {
             Source::File(file) => file,
             Source::Disk(disk) => disk,
+            Source::Pack(_, pack) => pack.dump(),
         }
     }
 }
@@ -320,7 +350,7 @@ impl KernelArgs {
         match self.named(&session.env).map(Path::to_owned) {
             Some(path) => self.pair(&path, dump, name, session).map(Some),
             None => {
-                let found = self.search(dump, name, session);
+                let found = self.search(dump, name, session)?;
                 if found.pair.is_none() && !found.rejected.is_empty() {
                     let tried = Tried(&found.rejected);
                     session
@@ -344,7 +374,7 @@ impl KernelArgs {
         if let Some(path) = self.named(&session.env).map(Path::to_owned) {
             return self.pair(&path, dump, name, session);
         }
-        let SearchResult { pair, rejected } = self.search(dump, name, session);
+        let SearchResult { pair, rejected } = self.search(dump, name, session)?;
         pair.ok_or_else(|| {
             Failure::of(Exit::COULD_NOT, &PairError::NotFound { rejected })
                 .about(name)
@@ -368,14 +398,34 @@ impl KernelArgs {
         }
     }
 
-    fn search(&self, dump: &AnyDump, name: &Path, session: &mut Session<'_>) -> SearchResult {
+    /// Takes the kernel of the pack, or else searches for one.
+    fn search(
+        &self,
+        dump: &AnyDump,
+        name: &Path,
+        session: &mut Session<'_>,
+    ) -> Result<SearchResult, Failure> {
+        let memory = session.env.memory;
+        let packed = Pair::of_pack(dump, name, memory).map_err(|e| {
+            let failure = Failure::from(e).about(name);
+            failure.next("use --kernel ELF to use another kernel than that of the pack")
+        })?;
+        if let Some(pair) = packed {
+            if let Agreement::Unknown { why } = pair.agreement() {
+                let what = format!("cannot compare the kernel of the pack with its dump: {why}");
+                session.warn(name, Id::KernelNotCompared, what);
+            }
+            return Ok(SearchResult {
+                pair: Some(pair),
+                rejected: Vec::new(),
+            });
+        }
         // Another user may own the dump's directory, so skip paths that a debugger would interpret
         // as more than a path.
         let plain = |path: &Path| command::plain(path).map(drop);
         let places = self.places(&session.env);
         let search = KernelSearch::new().next_to(name).places(places);
-        let search = search.memory(session.env.memory);
-        let found = search.filter(&plain).find(dump);
+        let found = search.memory(memory).filter(&plain).find(dump);
         if !found.rejected.is_empty() && found.pair.is_some() {
             let tried = Tried(&found.rejected);
             session.voice.detail(
@@ -389,7 +439,7 @@ impl KernelArgs {
                 format_args!("kernel: {}", pair.path().display()),
             );
         }
-        found
+        Ok(found)
     }
 
     fn pair(

@@ -36,6 +36,7 @@ mod message;
 #[cfg(feature = "mount")]
 mod mounted;
 mod output;
+mod packed;
 mod parallel;
 #[cfg(feature = "sandbox-probe")]
 mod probe;

@@ -149,6 +149,10 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
             files.cache(&args.dump, env);
             files.output(&args.output);
         }
+        Verb::Pack(args) => {
+            files.dump_and_kernel(&args.dump, &args.kernel(), env);
+            files.output(&args.output());
+        }
         Verb::Read(args) => files.dump_and_kernel(&args.dump, &args.kernel, env),
         Verb::Dmesg(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),
         Verb::Ps(args) => files.dump_and_kernel(args.dump.path(), &args.kernel, env),

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use livecore_compress::ReadAt;
 use livecore_defs::Architecture;
 use livecore_kernel::verifier::{ElfFacts, Keys};
 use livecore_minidump::encryption::{self, PrivateKey};
+use livecore_minidump::pack::Pack;
 use livecore_minidump::{AnyDump, KernelElf, Warning};
 
 use crate::describe::Describe;
@@ -89,13 +91,22 @@ fn check_dump(
     key: Option<&Arc<PrivateKey>>,
     depth: Depth,
 ) -> Result<String, String> {
-    let source = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let mut source: Arc<dyn ReadAt> = Arc::new(file);
+    let stream = livecore_compress::OpenOptions::new();
+    let pack = Pack::from_source(Arc::clone(&source), &stream).map_err(|e| e.to_string())?;
+    if let Some(pack) = &pack {
+        pack.check(depth != Depth::Quick, &livecore_compress::NoProgress)
+            .map_err(|e| e.to_string())?;
+        source = pack.dump();
+    }
     let key_file = encryption::key_file(path).map_err(|e| e.to_string())?;
     let keys = key.map(|key| Keys(Arc::clone(key)));
     let info = livecore_minidump::info::path_of(path).and_then(|path| {
         let bytes = livecore_minidump::info::read(&path).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     });
+    let info = pack.map_or(info, |pack| pack.info());
     let facts = ElfFacts(elf);
     let options = livecore_verify::Options::default()
         .name(path.display().to_string())
@@ -109,8 +120,7 @@ fn check_dump(
         .info(info.as_deref())
         .keys(keys.as_ref().map(|keys| keys as &dyn OneTimeKeys))
         .key_file(key_file.as_ref().map(|file| &file.bytes[..]));
-    let report =
-        livecore_verify::verify(Arc::new(source), &options, &livecore_compress::NoProgress);
+    let report = livecore_verify::verify(source, &options, &livecore_compress::NoProgress);
     let mut text = Vec::new();
     render::write(&[report], Format::Text, Style::default(), &mut text)
         .map_err(|e| e.to_string())?;

@@ -169,7 +169,9 @@ pub(crate) fn write_info(
     to: &Path,
     number: u32,
 ) -> Result<(), Failure> {
+    let packed = dump.envelope().pack().and_then(|pack| pack.info());
     let text = match dump.envelope().header_origin() {
+        HeaderOrigin::Info(_) if packed.is_some() => packed.unwrap_or_default().into_bytes(),
         HeaderOrigin::Info(path) => {
             livecore_minidump::info::read(path).map_err(|e| Failure::from(e).about(path))?
         }

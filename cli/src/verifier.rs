@@ -6,7 +6,7 @@ use std::sync::Arc;
 use livecore_compress::Progress;
 use livecore_kernel::verifier::Keys;
 use livecore_minidump::encryption::{self, KeyFile, PrivateKey};
-use livecore_verify::{OneTimeKeys, Options, Report, Verdict};
+use livecore_verify::{Depth, OneTimeKeys, Options, Report, Verdict};
 
 use crate::crash_directory;
 use crate::failure::Failure;
@@ -31,13 +31,31 @@ impl Subject {
     ///
     /// The file cannot be opened.
     pub(crate) fn open(path: &Path, session: &mut Session<'_>) -> Result<Self, Failure> {
+        let source = input::source(path, session)?;
+        let of_file = || livecore_minidump::info::path_of(path).and_then(|path| text_of(&path));
         Ok(Self {
             name: path.display().to_string(),
-            source: input::source(path, session)?,
-            info: livecore_minidump::info::path_of(path).and_then(|path| text_of(&path)),
+            info: match source.pack() {
+                Some(pack) => pack.info(),
+                None => of_file(),
+            },
+            source,
             key_file: encryption::key_file(path).ok().flatten(),
             key: session.env.key.clone(),
         })
+    }
+
+    /// Compares the members of a pack with its manifest: all, or all but the dump with [`Depth::Quick`].
+    ///
+    /// # Errors
+    ///
+    /// A member differs, or the pack cannot be read.
+    pub(crate) fn check_pack(&self, depth: Depth, progress: &dyn Progress) -> Result<(), Failure> {
+        let Some(pack) = self.source.pack() else {
+            return Ok(());
+        };
+        pack.check(depth != Depth::Quick, progress)
+            .map_err(|e| Failure::from(e).about(self.name.as_ref()))
     }
 
     /// Verifies the dump with `options`, completed by its name, its info file and its keys.

@@ -11,6 +11,7 @@ use crate::dump_args::KernelAndDump;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
+use crate::packed;
 use crate::session::Session;
 
 const MANUAL: &str = "\
@@ -45,7 +46,7 @@ pub struct Args {
 /// Starts drgn and waits for it.
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let (dump, kernel) = args.dump.paths();
-    let kernel = args.kernel.with(kernel)?;
+    let mut kernel = args.kernel.with(kernel)?;
     // The other program opens the dump again, and cannot read what this one has read.
     if dump == Path::new("-") {
         let failure = Failure::usage("drgn cannot read a dump from standard input");
@@ -55,6 +56,11 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         unchecked: true,
         ..Opening::default()
     };
+    let unpacked = packed::kernel_files(dump, &kernel, session)?;
+    let _directory = unpacked.map(|(directory, files)| {
+        kernel = files;
+        directory
+    });
     let pair = input::pair(dump, opening, &kernel, session)?;
     find_packages(&args.python)?;
     let mut command = Command::new(&args.python);

@@ -10,6 +10,7 @@ use crate::dump_args::KernelAndDump;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::KernelArgs;
+use crate::packed;
 use crate::served;
 use crate::session::Session;
 use crate::transport::Listener;
@@ -61,7 +62,12 @@ enum Kind {
 /// Starts the debugger and waits for it.
 pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let (dump, kernel) = args.dump.paths();
-    let kernel = args.kernel.with(kernel)?;
+    let mut kernel = args.kernel.with(kernel)?;
+    let unpacked = packed::kernel_files(dump, &kernel, session)?;
+    let _directory = unpacked.map(|(directory, files)| {
+        kernel = files;
+        directory
+    });
     let served = served::open(dump, &kernel, args.zero_tail, session)?;
     let (program, kind) = choose(args, &served)?;
     let listener = Listener::private()?.without_idle_limit();

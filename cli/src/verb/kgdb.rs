@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::guard;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
+use crate::packed;
 use crate::session::Session;
 use crate::unpack;
 
@@ -74,7 +75,12 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         ..Opening::default()
     };
     let (name, kernel) = args.dump.paths();
-    let kernel_args = args.kernel.with(kernel)?;
+    let mut kernel_args = args.kernel.with(kernel)?;
+    let unpacked = packed::kernel_files(name, &kernel_args, session)?;
+    let _files = unpacked.map(|(directory, files)| {
+        kernel_args = files;
+        directory
+    });
     let dump = input::dump(name, opening, session)?;
     for warning in dump.envelope().warnings() {
         session.warn_of(name, warning);

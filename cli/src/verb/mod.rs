@@ -34,6 +34,7 @@ pub(crate) mod mem;
 pub(crate) mod mount;
 mod mount_guard;
 pub(crate) mod netdump;
+pub(crate) mod pack;
 pub(crate) mod ps;
 mod qmp_guard;
 pub(crate) mod read;
@@ -177,6 +178,8 @@ pub enum Verb {
     Triage(triage::Args),
     /// Group crashes by signature
     Group(group::Args),
+    /// Write a dump, its kernel and debug files to one file
+    Pack(pack::Args),
     /// Unpack a dump for kgdb(1), crashinfo(8) and libkvm
     Export(export::Args),
     /// Run kgdb(1) or crashinfo(8) on any dump
@@ -253,6 +256,9 @@ impl Verb {
                 let number = dump.number;
                 (dump.path_mut(), number)
             }
+            Self::Pack(pack::Args {
+                dump: path, number, ..
+            }) => (path, *number),
             Self::Gdb(gdb::Args { dump, .. })
             | Self::Drgn(drgn::Args { dump, .. })
             | Self::Kgdb(kgdb::Args { dump, .. }) => {
@@ -342,6 +348,7 @@ pub(crate) fn run(verb: &Verb, opened: Opened, session: &mut Session<'_>) -> Res
         Verb::Read(args) => read::run(args, session),
         Verb::Triage(args) => triage::run(args, session),
         Verb::Group(args) => group::run(args, session),
+        Verb::Pack(args) => pack::run(args, session),
         Verb::Export(args) => export::run(args, session),
         Verb::Kgdb(args) => kgdb::run(args, session),
         Verb::Mem(args) => mem::run(args, session),

@@ -155,6 +155,8 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             if format == Format::Text {
                 return Ok(());
             }
+        } else if let Some(failure) = failure {
+            session.fail(&failure);
         }
         if format == Format::Text || format == Format::JsonLines {
             render::write(&[report], format, style, &mut session.out)?;
@@ -196,10 +198,14 @@ fn verify_all(
         .bar("verify", format != Format::Text, size(asked))
         .of_stored();
     let verify = |dump: Result<Subject, Box<Done>>| match dump {
-        Ok(dump) => Done {
-            report: dump.verify(options(args, memory, kernel, threads), &bar),
-            failure: None,
-        },
+        Ok(dump) => {
+            let failure = dump.check_pack(depth(args), &bar).err();
+            let mut report = dump.verify(options(args, memory, kernel, threads), &bar);
+            if failure.is_some() && !matches!(report.verdict, Verdict::Failed(_)) {
+                report.verdict = Verdict::Broken;
+            }
+            Done { report, failure }
+        }
         Err(done) => *done,
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(together);
@@ -243,7 +249,7 @@ fn verify_all(
     })
 }
 
-/// A report, and the failure if the file could not be opened.
+/// A report, and the failure if the file could not be opened, or is a pack that differs from its manifest.
 struct Done {
     report: Report,
     failure: Option<Failure>,
@@ -332,7 +338,11 @@ fn could_not(path: &Path, failure: Failure, args: &Args) -> Box<Done> {
         findings: Vec::new(),
         outcomes: BTreeMap::new(),
         time: Duration::ZERO,
-        verdict: Verdict::Failed(failure.what().to_string()),
+        verdict: match failure.exit() {
+            // A damaged pack.
+            Exit::BROKEN => Verdict::Broken,
+            _ => Verdict::Failed(failure.what().to_string()),
+        },
         liveness: None,
     };
     let failure = Some(failure.about(path));

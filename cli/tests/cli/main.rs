@@ -42,6 +42,7 @@ mod names;
 mod netdump;
 mod note_samples;
 mod overlaps;
+mod pack;
 mod pages;
 mod pipes;
 mod ports;

@@ -248,7 +248,10 @@ impl Inventory {
             .memory(session.env.memory);
         let quick = depth == Depth::Quick;
         let bar = session.bar("verify", quick, Some(0).filter(|_| quick));
-        Check::of(&subject.verify(options, &bar))
+        match subject.check_pack(depth, &bar) {
+            Ok(()) => Check::of(&subject.verify(options, &bar)),
+            Err(failure) => Check::failed(depth, &failure),
+        }
     }
 
     /// Disk space of all files that are listed.

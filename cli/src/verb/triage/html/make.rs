@@ -80,7 +80,9 @@ pub(in super::super) fn write(
     let bar = session
         .bar("verify", false, Some(triage.file_size))
         .of_stored();
-    let report = Subject::open(name, session)?.verify(verifying, &bar);
+    let subject = Subject::open(name, session)?;
+    subject.check_pack(Depth::Default, &bar)?;
+    let report = subject.verify(verifying, &bar);
     drop(bar);
     let other = match request.other {
         Some(other) => {
