@@ -134,6 +134,23 @@ def test_messages_and_modules_are_those_of_livecore(real, home):
     assert [(row["Id"], row["Name"]) for row in rows] == modules
 
 
+def test_plugins_need_no_types_of_variables(real, home, tmp_path):
+    """As with a stock kernel, whose CTF has none."""
+    kernel, dump = real
+    listed = vol(home, dump, "livecore.pslist.PsList", kernel)
+    empty = tmp_path / "home"
+    made = next(home.glob(".cache/volatility3/livecore_*.json"))
+    isf = json.loads(made.read_text())
+    for symbol in isf["symbols"].values():
+        symbol.pop("type", None)
+    cache = empty / ".cache/volatility3"
+    cache.mkdir(parents=True)
+    (cache / made.name).write_text(json.dumps(isf))
+    assert vol(empty, dump, "livecore.pslist.PsList", kernel) == listed
+    assert vol(empty, dump, "livecore.kldstat.Kldstat", kernel)
+    assert vol(empty, dump, "livecore.dmesg.Dmesg", kernel)
+
+
 def test_plugins_of_others_run(real, home):
     kernel, dump = real
     checkout = os.environ.get("LIVECORE_VOLATILITY_PLUGINS")

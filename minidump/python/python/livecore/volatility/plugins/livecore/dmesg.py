@@ -5,6 +5,8 @@ from typing import Any, Iterable, List, Tuple
 from volatility3.framework import interfaces, renderers
 from volatility3.framework.configuration import requirements
 
+from livecore.volatility.variables import pointer
+
 #: MSG_MAGIC of sys/msgbuf.h.
 MAGIC = 0x063062
 #: The largest buffer that is read.
@@ -23,7 +25,7 @@ class Dmesg(interfaces.plugins.PluginInterface):
 
     def _rows(self) -> Iterable[Tuple[int, Tuple[Any, ...]]]:
         kernel = self.context.modules[self.config["kernel"]]
-        buffer = kernel.object_from_symbol("msgbufp").dereference()
+        buffer = pointer(kernel, "msgbufp", "msgbuf").dereference()
         size, sequence = int(buffer.msg_size), int(buffer.msg_wseq)
         if int(buffer.msg_magic) != MAGIC or not 0 < size <= LIMIT:
             raise ValueError(f"message buffer: magic {int(buffer.msg_magic):#x}, size {size}")

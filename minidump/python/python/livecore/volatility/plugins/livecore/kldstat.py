@@ -7,7 +7,7 @@ from volatility3.framework.configuration import requirements
 from volatility3.framework.objects import utility
 from volatility3.framework.renderers import format_hints
 
-from volatility3.plugins.livecore import pslist
+from livecore.volatility.variables import canonical, pointer
 
 #: The most files.
 LIMIT = 1 << 16
@@ -28,7 +28,7 @@ class Kldstat(interfaces.plugins.PluginInterface):
     def _rows(self) -> Iterable[Tuple[int, Tuple[Any, ...]]]:
         kernel = self.context.modules[self.config["kernel"]]
         layer = self.context.layers[kernel.layer_name]
-        entry = kernel.object_from_symbol("linker_files").tqh_first
+        entry = pointer(kernel, "linker_files", "linker_file")
         seen: Set[int] = set()
         while entry != 0 and int(entry) not in seen and len(seen) < LIMIT:
             seen.add(int(entry))
@@ -36,7 +36,7 @@ class Kldstat(interfaces.plugins.PluginInterface):
             yield 0, (
                 int(file.id),
                 int(file.refs),
-                format_hints.Hex(pslist.canonical(layer, int(file.address))),
+                format_hints.Hex(canonical(layer, int(file.address))),
                 format_hints.Hex(int(file.size)),
                 utility.pointer_to_string(file.filename, MAXPATHLEN),
             )

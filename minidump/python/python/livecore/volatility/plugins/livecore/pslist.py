@@ -7,24 +7,21 @@ from volatility3.framework.configuration import requirements
 from volatility3.framework.objects import utility
 from volatility3.framework.renderers import format_hints
 
+from livecore.volatility.variables import canonical, pointer
+
 #: The most processes, pid_max of FreeBSD (sys/proc.h, PID_MAX) and more.
 LIMIT = 1 << 20
 
 
 def processes(kernel: interfaces.context.ModuleInterface) -> Iterator[Any]:
     """The processes in ``allproc``, the newest first."""
-    entry = kernel.object_from_symbol("allproc").lh_first
+    entry = pointer(kernel, "allproc", "proc")
     seen: Set[int] = set()
     while entry != 0 and int(entry) not in seen and len(seen) < LIMIT:
         seen.add(int(entry))
         process = entry.dereference()
         yield process
         entry = process.p_list.le_next
-
-
-def canonical(layer: Any, address: int) -> int:
-    """The address as the kernel prints it: Volatility removes its sign."""
-    return int(layer.canonicalize(address)) if hasattr(layer, "canonicalize") else address
 
 
 class PsList(interfaces.plugins.PluginInterface):
