@@ -150,8 +150,9 @@ impl Engine for Inflate {
         })
     }
 
-    fn state(&self, window: &[u8]) -> Option<Vec<u8>> {
-        self.tracked.as_ref()?.state(window)
+    fn state(&self, window: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+        out.extend(self.tracked.as_ref()?.state(&window.concat())?);
+        Some(())
     }
 
     fn resume(&mut self, state: &[u8]) -> Option<()> {

@@ -69,9 +69,10 @@ trait Engine: Send {
     /// The boundary of blocks at which the decoder is, if all content before it was returned.
     fn boundary(&self) -> Option<Boundary>;
 
-    /// The decoder's state at the boundary. `window` is the content before it, at least as much as
-    /// [`Boundary::window`] or all of the frame's. `None` if decoding cannot be resumed here.
-    fn state(&self, window: &[u8]) -> Option<Vec<u8>>;
+    /// Appends the decoder's state at the boundary to `out`. `window` is the content before it, in
+    /// pieces, at least as much as [`Boundary::window`] or all of the frame's. `None` if decoding cannot
+    /// be resumed here.
+    fn state(&self, window: &[&[u8]], out: &mut Vec<u8>) -> Option<()>;
 
     /// Continues with a state at its boundary. `None` if the state is invalid.
     fn resume(&mut self, state: &[u8]) -> Option<()>;
@@ -176,10 +177,10 @@ impl Pass {
         })
     }
 
-    /// The state at the place of the last content returned. `window` is the content before it, of
-    /// [`StreamPosition::window`] bytes.
-    pub(crate) fn state(&self, window: &[u8]) -> Option<Vec<u8>> {
-        self.engine.state(window)
+    /// Appends the state at the place of the last content returned to `out`. `window` is the content
+    /// before it, in pieces, of [`StreamPosition::window`] bytes. `None` if there is no such state.
+    pub(crate) fn state(&self, window: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+        self.engine.state(window, out)
     }
 
     /// Decodes more content to the beginning of `out` and returns how much; 0 only at the end of the

@@ -134,10 +134,15 @@ impl Engine for Blocks {
         })
     }
 
-    fn state(&self, window: &[u8]) -> Option<Vec<u8>> {
-        let mut state = self.tracker.as_ref()?.state(window.len() as u64)?;
-        state.extend_from_slice(window);
-        Some(state)
+    fn state(&self, window: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+        let len: usize = window.iter().map(|piece| piece.len()).sum();
+        let state = self.tracker.as_ref()?.state(len as u64)?;
+        out.reserve(state.len() + len);
+        out.extend(state);
+        for piece in window {
+            out.extend_from_slice(piece);
+        }
+        Some(())
     }
 
     fn resume(&mut self, state: &[u8]) -> Option<()> {

@@ -154,7 +154,7 @@ pub(super) struct Sequences {
     pub(super) count: u32,
     /// The tables in effect, in the order of [`Code::ALL`].
     pub(super) tables: [Table; 3],
-    pub(super) bits: Box<[u8]>,
+    pub(super) bits: Vec<u8>,
 }
 
 /// Reads bits from the end of a bitstream.

@@ -55,7 +55,9 @@ fn check(stored: Vec<u8>, codec: Codec, content: &[u8], what: &str) -> (usize, u
                 continue;
             };
             assert_eq!(place.content, at as u64);
-            if let Some(state) = pass.state(&content[at - window as usize..at]) {
+            let (window, mut state) = (&content[at - window as usize..at], Vec::new());
+            let (older, newer) = window.split_at(window.len() / 3);
+            if pass.state(&[older, newer], &mut state).is_some() {
                 places.push((place, state));
             }
             break;
@@ -169,8 +171,9 @@ fn damaged_states_are_refused_or_give_other_content_without_a_panic() {
         match pass.place() {
             Some(place) if at > 1 << 19 => {
                 let window = place.window.unwrap() as usize;
-                match pass.state(&content[at - window..at]) {
-                    Some(state) => break (place, state),
+                let mut state = Vec::new();
+                match pass.state(&[&content[at - window..at]], &mut state) {
+                    Some(()) => break (place, state),
                     None => continue,
                 }
             }

@@ -84,7 +84,7 @@ impl Tracker {
 
     /// Continues with bytes that the decoder has accepted.
     pub(crate) fn see(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.stage != Stage::Lost {
+        while !bytes.is_empty() {
             let wanted = match self.stage {
                 // The length of a header is known only after its second byte.
                 Stage::FrameHeader => self.seen.len() + 1,
@@ -92,19 +92,31 @@ impl Tracker {
                 Stage::Block { len, .. } => len,
                 Stage::Lost => return,
             };
+            if self.seen.is_empty() && bytes.len() >= wanted && self.stage != Stage::FrameHeader {
+                // All of it is here: parse it without a copy.
+                let (now, later) = bytes.split_at(wanted);
+                self.advance(now);
+                bytes = later;
+                continue;
+            }
             let n = bytes.len().min(wanted - self.seen.len());
             self.seen.extend_from_slice(&bytes[..n]);
             bytes = &bytes[n..];
             if self.seen.len() == wanted {
-                self.advance();
+                let mut seen = std::mem::take(&mut self.seen);
+                if self.advance(&seen) {
+                    seen.clear();
+                }
+                // Keep the allocation.
+                self.seen = seen;
             }
         }
     }
 
-    fn advance(&mut self) {
-        let seen = std::mem::take(&mut self.seen);
+    /// Continues after a header or block. `false` if it is the beginning of a longer header.
+    fn advance(&mut self, seen: &[u8]) -> bool {
         self.stage = match self.stage {
-            Stage::FrameHeader => match FrameHeader::parse(&seen) {
+            Stage::FrameHeader => match FrameHeader::parse(seen) {
                 Some(header) => {
                     self.window = header.window;
                     self.checksum = header.checksum;
@@ -113,29 +125,22 @@ impl Tracker {
                         _ => Stage::Lost,
                     }
                 }
-                None if seen.len() < FRAME_HEADER_MAX => {
-                    self.seen = seen;
-                    return;
-                }
+                None if seen.len() < FRAME_HEADER_MAX => return false,
                 None => Stage::Lost,
             },
-            Stage::BlockHeader => self.block(&seen),
+            Stage::BlockHeader => self.block(seen),
             Stage::Block {
                 compressed, last, ..
             } => {
                 self.begun = true;
-                match !compressed || self.compressed(&seen).is_some() {
+                match !compressed || self.compressed(seen).is_some() {
                     true if !last => Stage::BlockHeader,
                     _ => Stage::Lost,
                 }
             }
             Stage::Lost => Stage::Lost,
         };
-        // Keep the allocation.
-        if self.seen.capacity() == 0 {
-            self.seen = seen;
-            self.seen.clear();
-        }
+        true
     }
 
     fn block(&mut self, header: &[u8]) -> Stage {
@@ -224,14 +229,18 @@ impl Tracker {
                 _ => {}
             }
         }
+        let mut bits = Vec::new();
         if self.recent.len() == RECENT {
-            self.recent.pop_front();
+            // Use its memory again.
+            bits = self.recent.pop_front().map(|s| s.bits).unwrap_or_default();
+            bits.clear();
             self.whole = false;
         }
+        bits.extend_from_slice(rest);
         self.recent.push_back(Sequences {
             count,
             tables: self.tables.clone(),
-            bits: rest.into(),
+            bits,
         });
         Some(())
     }

@@ -132,8 +132,12 @@ impl FrameCache {
         Ok(content)
     }
 
-    /// Adds frame `number`, unless a reader is decoding it. Returns a buffer with old bytes.
-    pub(super) fn offer(&self, number: u64, bytes: Arc<Vec<u8>>) -> Vec<u8> {
+    /// Adds frame `number`, unless a reader is decoding it, or the cache is full and `evict` is false.
+    /// Returns a buffer with old bytes, if there is one.
+    pub(super) fn offer(&self, number: u64, bytes: Arc<Vec<u8>>, evict: bool) -> Vec<u8> {
+        if !evict && self.lock().bytes > self.limit.saturating_sub(self.frame) {
+            return Arc::try_unwrap(bytes).unwrap_or_default();
+        }
         let sparse = self.sparse(&bytes);
         let mut frames = self.lock();
         if frames.slots.contains_key(&number) {
@@ -317,7 +321,7 @@ mod tests {
         assert_eq!(bytes(&new(3)), [3], "frame 1 is in use");
         assert_eq!(bytes(&new(4)), [2, 4]);
         assert_eq!(bytes(&first), [1]);
-        assert_eq!(cache.offer(5, Arc::new(vec![5])), [3]);
+        assert_eq!(cache.offer(5, Arc::new(vec![5]), true), [3]);
     }
 
     #[test]
@@ -351,7 +355,7 @@ mod tests {
         }
         for number in 50..60 {
             assert_eq!(
-                cache.offer(number, Arc::new(content(number))).len(),
+                cache.offer(number, Arc::new(content(number)), true).len(),
                 1 << 16
             );
         }
@@ -369,6 +373,9 @@ mod tests {
         let frames = cache.lock();
         assert_eq!((frames.slots.len(), frames.order.len()), (4, 4));
         assert_eq!(frames.bytes, limit);
+        drop(frames);
+        assert_eq!(cache.offer(90, Arc::new(vec![2; 10]), false), [2; 10]);
+        assert!(cache.peek(90).is_none() && cache.peek(79).is_some());
     }
 
     #[test]

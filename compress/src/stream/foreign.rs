@@ -24,12 +24,14 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread::JoinHandle;
 
 use xxhash_rust::xxh64::xxh64;
 
 use super::options::{OpenOptions, Sink};
-use super::point::{WINDOW_MAX, entry};
+use super::point::{Point, SEGMENT_MAX, WINDOW_MAX, entry};
 use super::reader::FrameReader;
 use super::restart_cache::{Key, RestartCache};
 use super::restarts::Restarts;
@@ -61,7 +63,9 @@ pub(super) struct Foreign {
     unproven: bool,
     /// The frames that the pass has decoded, and the spool.
     done: RwLock<Done>,
-    restarts: Restarts,
+    restarts: Arc<Restarts>,
+    /// Whether another thread compresses states.
+    parallel: AtomicBool,
     /// Where restart points are kept, and what identifies the stream there.
     keep: Option<(RestartCache, Key)>,
     pass: Mutex<State>,
@@ -86,6 +90,15 @@ struct State {
     engine: Option<FrameEncoder>,
     /// The last complete frames, as many as a window needs.
     history: VecDeque<Arc<Vec<u8>>>,
+    /// The restart point whose state is being stored.
+    pending: Option<Pending>,
+    /// Content offset of the last restart point, with the pending one.
+    last: Option<u64>,
+    /// Size of the compressed state before that point; 0 without one. It does not depend on which
+    /// states have been stored in the meantime.
+    before: u32,
+    /// A buffer for the next state.
+    state: Vec<u8>,
     /// Content after the complete frames.
     partial: Vec<u8>,
     filled: usize,
@@ -94,6 +107,10 @@ struct State {
     /// Whether content after the complete frames was dropped.
     dropped: bool,
 }
+
+/// A thread that stores the state of a restart point while the pass continues: it returns the state's
+/// buffer and the point. There is at most one for a pass.
+type Pending = JoinHandle<(Vec<u8>, Result<Option<Point>, Error>)>;
 
 /// The failure of a pass.
 struct Failure {
@@ -104,7 +121,7 @@ struct Failure {
 
 impl Foreign {
     pub(super) fn new(source: Arc<dyn ReadAt>, codec: Codec, options: &OpenOptions) -> Self {
-        let restarts = Restarts::new(Arc::clone(&source), codec, FRAME, options);
+        let restarts = Arc::new(Restarts::new(Arc::clone(&source), codec, FRAME, options));
         let keep = options.restart_cache.clone();
         let keep = keep.and_then(|cache| Some((cache, Key::of(&*source, codec)?)));
         let kept = keep
@@ -127,11 +144,16 @@ impl Foreign {
             unproven: options.unproven,
             done: RwLock::new(Done { table, spool: None }),
             restarts,
+            parallel: AtomicBool::new(options.threads.get() > 1),
             keep,
             pass: Mutex::new(State {
                 pass: None,
                 engine: None,
                 history: VecDeque::new(),
+                pending: None,
+                last: None,
+                before: 0,
+                state: Vec::new(),
                 partial: Vec::new(),
                 filled: 0,
                 stored: Vec::new(),
@@ -185,7 +207,8 @@ impl Foreign {
     }
 
     /// Decodes a little further. Returns `false` at the end or after a failure.
-    fn advance(&self, state: &mut State) -> Result<bool, Error> {
+    /// Decoded frames that do not fit in the cache replace others in it only if `evict`.
+    fn advance(&self, state: &mut State, evict: bool) -> Result<bool, Error> {
         if state.dropped {
             return Err(Error::Options(
                 "the stream was checked to its end and its rest was dropped: open it again".into(),
@@ -195,7 +218,7 @@ impl Foreign {
             return Ok(false);
         }
         if state.filled == FRAME as usize {
-            self.complete_frame(state)?;
+            self.complete_frame(state, evict)?;
         }
         self.decode_some(state)
     }
@@ -215,7 +238,9 @@ impl Foreign {
             Ok(0) => self.end(state)?,
             Ok(n) => {
                 state.filled += n;
-                let place = pass.place().filter(|p| self.restarts.wants(p));
+                let (last, before) = (state.last, state.before);
+                let place = pass.place();
+                let place = place.filter(|p| self.restarts.wants(p, last, before));
                 if let Some(place) = place.filter(|_| !state.dropped) {
                     self.restart(state, place)?;
                 }
@@ -231,6 +256,7 @@ impl Foreign {
                 self.failure.get_or_init(|| Failure { error, readable });
                 state.ended = true;
                 state.pass = None;
+                self.settle(state)?;
             }
         }
         Ok(!state.ended)
@@ -239,8 +265,11 @@ impl Foreign {
     /// Ends the pass at the end of the stream.
     fn end(&self, state: &mut State) -> Result<(), Error> {
         if state.filled > 0 && !state.dropped {
-            self.complete_frame(state)?;
+            self.complete_frame(state, true)?;
         }
+        self.settle(state)?;
+        self.restarts.stored_all();
+        state.state = Vec::new();
         let Some(pass) = state.pass.take() else {
             return Ok(());
         };
@@ -290,43 +319,102 @@ impl Foreign {
 
     /// Makes a restart point after the content that was decoded last.
     fn restart(&self, state: &mut State, place: StreamPosition) -> Result<(), Error> {
-        let mut decoder = Vec::new();
-        if let Some(window) = place.window {
-            // At most WINDOW_MAX.
-            let mut window_bytes = Vec::with_capacity(window as usize);
-            let older = (window as usize).saturating_sub(state.filled);
-            let kept: usize = state.history.iter().map(|frame| frame.len()).sum();
-            let Some(mut skip) = kept.checked_sub(older) else {
-                return Ok(());
-            };
-            for frame in &state.history {
-                let skipped = skip.min(frame.len());
-                skip -= skipped;
-                window_bytes.extend_from_slice(&frame[skipped..]);
-            }
-            let newer = state.filled.saturating_sub(window as usize);
-            window_bytes.extend_from_slice(&state.partial[newer..state.filled]);
-            let found = state.pass.as_ref().and_then(|p| p.state(&window_bytes));
-            let Some(found) = found else {
-                return Ok(());
-            };
-            decoder = found;
+        self.settle(state)?;
+        let before = self.restarts.last().map_or(0, |point| point.len);
+        let Some(window) = place.window else {
+            self.restarts.add(Point {
+                place,
+                at: 0,
+                len: 0,
+                check: 0,
+            });
+            (state.last, state.before) = (Some(place.content), before);
+            return Ok(());
+        };
+        // At most WINDOW_MAX.
+        let older = (window as usize).saturating_sub(state.filled);
+        let kept: usize = state.history.iter().map(|frame| frame.len()).sum();
+        let Some(mut skip) = kept.checked_sub(older) else {
+            return Ok(());
+        };
+        let mut pieces = Vec::with_capacity(state.history.len() + 1);
+        for frame in &state.history {
+            let skipped = skip.min(frame.len());
+            skip -= skipped;
+            pieces.push(&frame[skipped..]);
         }
-        self.restarts.add(place, &decoder, || {
+        let newer = state.filled.saturating_sub(window as usize);
+        pieces.push(&state.partial[newer..state.filled]);
+        let mut decoder = std::mem::take(&mut state.state);
+        decoder.clear();
+        let found = state.pass.as_ref();
+        if found.and_then(|p| p.state(&pieces, &mut decoder)).is_none() {
+            state.state = decoder;
+            return Ok(());
+        }
+        let file = self.restarts.states(|| {
             let kept = self.keep.as_ref().map(|(cache, _)| cache.unlinked());
             match kept {
                 Some(Ok(file)) => Ok(file),
                 _ => spool(self.spool_dir.as_deref()),
             }
-        })
+        });
+        let Some(file) = file else {
+            state.state = decoder;
+            return Ok(());
+        };
+        (state.last, state.before) = (Some(place.content), before);
+        if self.parallel.load(Ordering::Relaxed) {
+            let restarts = Arc::clone(&self.restarts);
+            let thread = std::thread::Builder::new().name("restart".into());
+            let store = move || {
+                let point = restarts.store(place, &decoder, &file);
+                (decoder, point)
+            };
+            state.pending = thread.spawn(store).ok();
+            if state.pending.is_none() {
+                // This thread stores the next state, and all others.
+                self.parallel.store(false, Ordering::Relaxed);
+                state.last = self.restarts.last().map(|point| point.place.content);
+            }
+            return Ok(());
+        }
+        let point = self.restarts.store(place, &decoder, &file);
+        self.stored(state, decoder, point)
+    }
+
+    /// Waits for the pending restart point.
+    fn settle(&self, state: &mut State) -> Result<(), Error> {
+        let Some(pending) = state.pending.take() else {
+            return Ok(());
+        };
+        match pending.join() {
+            Ok((decoder, point)) => self.stored(state, decoder, point),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// Adds a restart point whose state was stored.
+    fn stored(
+        &self,
+        state: &mut State,
+        decoder: Vec<u8>,
+        point: Result<Option<Point>, Error>,
+    ) -> Result<(), Error> {
+        state.state = decoder;
+        match point? {
+            Some(point) => self.restarts.add(point),
+            None => state.last = self.restarts.last().map(|point| point.place.content),
+        }
+        Ok(())
     }
 
     /// Adds the decoded content as a frame. Stores it in the spool if no restart point is near.
-    fn complete_frame(&self, state: &mut State) -> Result<(), Error> {
+    fn complete_frame(&self, state: &mut State, evict: bool) -> Result<(), Error> {
         let mut done = self.done.write().unwrap_or_else(PoisonError::into_inner);
         let len = state.filled as u32;
         let end = done.table.content_len() + u64::from(len);
-        let added = if self.restarts.reaches(end) {
+        let added = if reaches(state.last, end) {
             entry(xxh64(&state.partial[..state.filled], 0))
         } else {
             drop(done);
@@ -342,11 +430,16 @@ impl Foreign {
         state.filled = 0;
         let content = Arc::new(content);
         if added.stored_len == 0 {
-            state.partial = self.restarts.offer(number, Arc::clone(&content));
+            let shared = Arc::clone(&content);
+            state.partial = self.restarts.offer(number, shared, evict);
         }
         state.history.push_back(content);
-        if state.history.len() as u64 > WINDOW_MAX.div_ceil(FRAME.into()) {
-            state.history.pop_front();
+        if state.history.len() as u64 > WINDOW_MAX.div_ceil(FRAME.into())
+            && let Some(oldest) = state.history.pop_front()
+            && state.partial.capacity() == 0
+        {
+            // A frame that is not in the cache: use its memory again.
+            state.partial = Arc::try_unwrap(oldest).unwrap_or_default();
         }
         Ok(())
     }
@@ -387,7 +480,7 @@ impl Foreign {
                 };
                 // Before the first read, decode as much as fits without a spool.
                 if !state.ended && (state.dropped || state.filled < FRAME as usize) {
-                    self.advance(&mut state)?;
+                    self.advance(&mut state, true)?;
                     continue;
                 }
                 let most = self.may_read(buf.len(), offset)?;
@@ -397,7 +490,7 @@ impl Foreign {
                     buf[..n].copy_from_slice(&state.partial[from..from + n]);
                     return Ok(n);
                 }
-                if !self.advance(&mut state)? {
+                if !self.advance(&mut state, true)? {
                     if let Some(error) = self.failed() {
                         return Err(error.again());
                     }
@@ -453,7 +546,7 @@ impl Foreign {
         {
             return Ok((*len, None));
         }
-        while self.advance(&mut state)? {}
+        while self.advance(&mut state, false)? {}
         let len = self.complete() + state.filled as u64;
         Ok(match self.failure.get() {
             Some(failure) => (len.min(failure.readable), Some(failure.error.again())),
@@ -472,11 +565,11 @@ impl Foreign {
             }
             if state.filled == FRAME as usize {
                 let end = self.complete() + u64::from(FRAME);
-                if state.dropped || !self.restarts.reaches(end) {
+                if state.dropped || !reaches(state.last, end) {
                     state.dropped = true;
                     state.filled = 0;
                 } else {
-                    self.complete_frame(&mut state)?;
+                    self.complete_frame(&mut state, false)?;
                 }
             }
             self.decode_some(&mut state)?;
@@ -516,6 +609,11 @@ impl Foreign {
         })?;
         Ok(*self.whole.get_or_init(|| len))
     }
+}
+
+/// Whether content that ends at `end` is near enough to the last restart point.
+fn reaches(last: Option<u64>, end: u64) -> bool {
+    last.is_some_and(|last| end - last <= SEGMENT_MAX)
 }
 
 /// A worker's pass over the stream.

@@ -10,10 +10,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use xxhash_rust::xxh64::xxh64;
+use zstd::bulk::Compressor;
 
 use super::cache::FrameCache;
 use super::options::OpenOptions;
-use super::point::{Point, SEGMENT_MAX, STATE_MAX, WINDOW_MAX, entry};
+use super::point::{Point, STATE_MAX, WINDOW_MAX, entry};
 use super::reader::Find;
 use super::restart_cache::HEADER_LEN;
 use crate::decode::{Pass, StreamPosition};
@@ -50,6 +51,14 @@ pub(super) struct Restarts {
     file: OnceLock<Arc<File>>,
     cursors: Mutex<Vec<Cursor>>,
     cache: FrameCache,
+    storing: Mutex<Storing>,
+}
+
+/// What compresses states.
+#[derive(Default)]
+struct Storing {
+    compressor: Option<Compressor<'static>>,
+    stored: Vec<u8>,
 }
 
 impl Restarts {
@@ -68,6 +77,7 @@ impl Restarts {
             file: OnceLock::new(),
             cursors: Mutex::default(),
             cache: FrameCache::new(options.cache(), frame_size),
+            storing: Mutex::default(),
         }
     }
 
@@ -88,23 +98,19 @@ impl Restarts {
         points.clone()
     }
 
-    fn last(&self) -> Option<Point> {
+    /// The last point.
+    pub(super) fn last(&self) -> Option<Point> {
         let points = self.points.read().unwrap_or_else(PoisonError::into_inner);
         points.last().copied()
     }
 
-    /// Whether content that ends at `end` is near enough to a restart point.
-    pub(super) fn reaches(&self, end: u64) -> bool {
-        self.last()
-            .is_some_and(|last| end - last.place.content <= SEGMENT_MAX)
-    }
-
-    /// Whether a pass should make a restart point at `place`.
-    pub(super) fn wants(&self, place: &StreamPosition) -> bool {
-        let Some(last) = self.last() else {
+    /// Whether a pass should make a restart point at `place`. `last` is the content offset of the last
+    /// one, and `state` the size of a compressed state before it, 0 without one.
+    pub(super) fn wants(&self, place: &StreamPosition, last: Option<u64>, state: u32) -> bool {
+        let Some(last) = last else {
             return place.window.is_none();
         };
-        let distance = place.content - last.place.content;
+        let distance = place.content - last;
         let Some(window) = place.window else {
             return distance >= DISTANCE_MIN;
         };
@@ -112,7 +118,7 @@ impl Restarts {
             return false;
         }
         // Without an earlier state, assume that the window is compressed to a third.
-        let state = match last.len {
+        let state = match state {
             0 => window / 3,
             len => len.into(),
         };
@@ -123,40 +129,57 @@ impl Restarts {
         distance >= (ratio * state).clamp(DISTANCE_MIN, DISTANCE_MAX)
     }
 
-    /// Adds a restart point, whose state is written to the file that `create` makes. Without space for
-    /// it, there is no restart point.
-    pub(super) fn add(
+    /// The file with states, which `create` makes if there is none.
+    pub(super) fn states(&self, create: impl FnOnce() -> io::Result<File>) -> Option<Arc<File>> {
+        if let Some(file) = self.file.get() {
+            return Some(Arc::clone(file));
+        }
+        let file = Arc::new(create().ok()?);
+        Some(Arc::clone(self.file.get_or_init(|| file)))
+    }
+
+    /// Compresses the state of a restart point and writes it to `file`. Call it again only after
+    /// [`Self::add`]. Without space for the state, there is no restart point.
+    pub(super) fn store(
         &self,
         place: StreamPosition,
         state: &[u8],
-        create: impl FnOnce() -> io::Result<File>,
-    ) -> Result<(), Error> {
-        let mut point = Point {
-            place,
-            at: 0,
-            len: 0,
-            check: 0,
+        file: &File,
+    ) -> Result<Option<Point>, Error> {
+        let mut storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Storing { compressor, stored } = &mut *storing;
+        let compressor = match compressor {
+            Some(compressor) => compressor,
+            none => none.insert(Compressor::new(1).map_err(Error::Read)?),
         };
-        if place.window.is_some() {
-            let stored = zstd::bulk::compress(state, 1).map_err(Error::Read)?;
-            point.at = self.states_end();
-            let file = match self.file.get() {
-                Some(file) => Arc::clone(file),
-                None => match create() {
-                    Ok(file) => Arc::clone(self.file.get_or_init(|| Arc::new(file))),
-                    Err(_) => return Ok(()),
-                },
-            };
-            if file.write_all_at(&stored, point.at).is_err() {
-                return Ok(());
-            }
-            // A state has at most STATE_MAX bytes.
-            point.len = stored.len() as u32;
-            point.check = xxh64(&stored, 0) as u32;
+        stored.clear();
+        stored.reserve(zstd::zstd_safe::compress_bound(state.len()));
+        compressor
+            .compress_to_buffer(state, stored)
+            .map_err(Error::Read)?;
+        let at = self.states_end();
+        if file.write_all_at(stored, at).is_err() {
+            return Ok(None);
         }
+        Ok(Some(Point {
+            place,
+            at,
+            // A state has at most STATE_MAX bytes.
+            len: stored.len() as u32,
+            check: xxh64(stored, 0) as u32,
+        }))
+    }
+
+    /// Adds a restart point after all others.
+    pub(super) fn add(&self, point: Point) {
         let mut points = self.points.write().unwrap_or_else(PoisonError::into_inner);
         points.push(point);
-        Ok(())
+    }
+
+    /// Frees the memory that [`Self::store`] needs.
+    pub(super) fn stored_all(&self) {
+        let mut storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        *storing = Storing::default();
     }
 
     /// Offset in the file after the last state.
@@ -166,9 +189,10 @@ impl Restarts {
         state.map_or(HEADER_LEN as u64, |point| point.at + u64::from(point.len))
     }
 
-    /// Puts a frame that the pass has decoded into the cache. Returns a buffer with old bytes.
-    pub(super) fn offer(&self, number: u64, content: Arc<Vec<u8>>) -> Vec<u8> {
-        self.cache.offer(number, content)
+    /// Puts a frame that the pass has decoded into the cache; if it is full, only if `evict`. Returns a
+    /// buffer with old bytes, if there is one.
+    pub(super) fn offer(&self, number: u64, content: Arc<Vec<u8>>, evict: bool) -> Vec<u8> {
+        self.cache.offer(number, content, evict)
     }
 
     /// Copies content of `frame` from content offset `offset`, which is in the frame, to `buf`.
@@ -210,7 +234,7 @@ impl Restarts {
                 cursors.push(cursor);
                 return Ok(content);
             }
-            content = self.cache.offer(number, Arc::new(content));
+            content = self.cache.offer(number, Arc::new(content), true);
         }
     }
 
