@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use livecore_compress::{Codec, ReadAt};
 use livecore_livedump::publish::Destination;
+use livecore_livedump::qmp::Address;
 use livecore_livedump::sys::sandbox::{self, Allowed, Files, Sockets};
 
 use crate::emulated;
@@ -208,7 +209,10 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
                     // The standard streams of the guard.
                     files.0.write.push("/dev/null".into());
                     files.0.run.extend(std::env::current_exe());
-                    sockets = Sockets::Unix(socket.clone());
+                    sockets = match Address::find(socket) {
+                        Address::Unix(path) => Sockets::Unix(path),
+                        Address::Tcp(_, port) => Sockets::Tcp(port),
+                    };
                     programs = true;
                 }
                 _ => return None,

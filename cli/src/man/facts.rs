@@ -59,6 +59,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         Verbs::All,
     ),
     (
+        &["XDG_CONFIG_HOME"],
+        "The sockets of a user's libvirt domains are below libvirt/qemu/lib in XDG_CONFIG_HOME, or else in .config in \
+         HOME.",
+        Verbs::With(&["qmp"]),
+    ),
+    (
         &["XDG_CACHE_HOME", "HOME"],
         "The cache of restart points is the directory livecore in XDG_CACHE_HOME, or else in .cache in HOME.",
         Verbs::All,

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::AtFlags;
@@ -94,6 +95,32 @@ pub fn watch_signals() -> io::Result<()> {
 fn remove(directory: &OwnedFd, name: &OsStr) {
     if rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_err() {
         let _ = rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
+    }
+}
+
+/// A program that receives SIGTERM when a signal ends this process, until this is dropped.
+#[derive(Debug)]
+pub struct RunningProgram(Pid);
+
+impl RunningProgram {
+    /// Starts `command`.
+    ///
+    /// # Errors
+    ///
+    /// The system's error.
+    pub fn start(command: &mut Command) -> io::Result<(Self, Child)> {
+        // A signal finds the program, or comes before it starts.
+        let mut unfinished = unfinished();
+        let child = command.spawn()?;
+        let pid = Pid::from_child(&child);
+        unfinished.programs.push(pid);
+        Ok((Self(pid), child))
+    }
+}
+
+impl Drop for RunningProgram {
+    fn drop(&mut self) {
+        unfinished().programs.retain(|pid| *pid != self.0);
     }
 }
 

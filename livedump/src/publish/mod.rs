@@ -37,7 +37,7 @@ mod stem;
 pub(crate) mod temporary;
 mod watcher;
 
-pub use cleanup::{Passing, watch_signals};
+pub use cleanup::{Passing, RunningProgram, watch_signals};
 pub use destination::Destination;
 pub use directory::Directory;
 pub use error::{Planted, PublishError, is_full};

@@ -1,8 +1,9 @@
 //! A QMP client: commands and answers (QEMU `docs/interop/qmp-spec.rst`).
 //!
-//! A message is a JSON object on its own line. Events between answers are skipped, unless they are
-//! awaited.
+//! A message is a JSON object on its own line. Events between answers are skipped, except those of
+//! a crash, which are kept.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
@@ -13,16 +14,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, connect, sendmsg, socket_with,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 
 use super::QmpError;
+use super::address::Address;
 
 /// The longest message that is accepted; the memory tree of a large machine has some 100 KiB.
 const MESSAGE_MAX: usize = 16 << 20;
+
+/// The events that are kept for [`Client::event`].
+const AWAITED: [&str; 3] = ["GUEST_PANICKED", "WATCHDOG", "SHUTDOWN"];
+/// The number of events that are kept.
+const EVENTS: usize = 64;
 
 /// The interval for checking a silent socket.
 const POLL: Duration = Duration::from_millis(50);
@@ -42,6 +46,9 @@ pub struct Client {
     /// The id of the last command. Answers contain their command's id, so that a late answer is not
     /// taken for the next one.
     id: u64,
+    /// Events that a caller may wait for, at most [`EVENTS`].
+    events: VecDeque<Value>,
+    passes_files: bool,
 }
 
 impl fmt::Debug for Client {
@@ -54,7 +61,7 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Connects to the socket at `path`. Each answer must arrive within `timeout`.
+    /// Connects to the socket at `path`, or to what else [`Address::find`] finds. Each answer must arrive within `timeout`.
     ///
     /// # Errors
     ///
@@ -80,29 +87,24 @@ impl Client {
             path: path.into(),
             source,
         };
-        let address = SocketAddrUnix::new(path).map_err(|e| failed(e.into()))?;
+        let address = Address::find(path);
         let deadline = Instant::now() + timeout;
         loop {
-            // Without an accepting server, a blocking connect would wait forever.
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
-            let fd = fd.map_err(|e| failed(e.into()))?;
-            match connect(&fd, &address) {
-                Ok(()) => {
-                    let socket = UnixStream::from(fd);
-                    socket
-                        .set_nonblocking(false)
-                        .map_err(QmpError::io("set up the socket"))?;
-                    return Self::over_until(socket, timeout, stop);
-                }
-                Err(Errno::AGAIN) if Instant::now() >= deadline => {
-                    return Err(QmpError::Timeout {
-                        command: "the connection".into(),
-                        waited: timeout,
-                    });
-                }
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(errno) => return Err(failed(errno.into())),
+            if let Some(fd) = address.connect(timeout).map_err(failed)? {
+                // A stream socket, also one of TCP.
+                let socket = UnixStream::from(fd);
+                socket
+                    .set_nonblocking(false)
+                    .map_err(QmpError::io("set up the socket"))?;
+                let mut client = Self::over_until(socket, timeout, stop)?;
+                client.passes_files = matches!(address, Address::Unix(_));
+                return Ok(client);
+            }
+            if Instant::now() >= deadline {
+                return Err(QmpError::Timeout {
+                    command: "the connection".into(),
+                    waited: timeout,
+                });
             }
             if stop() {
                 return Err(QmpError::Cancelled);
@@ -132,6 +134,8 @@ impl Client {
             timeout,
             stop,
             id: 0,
+            events: VecDeque::new(),
+            passes_files: true,
         };
         let wait = Wait::new("the greeting", timeout, &client.stop);
         let greeting = client.message(&wait)?;
@@ -214,9 +218,43 @@ impl Client {
                     "\"return\" or \"error\"",
                 ));
             }
+            self.keep(answer);
             // An endless sequence of events does not extend the time limit.
             wait.check()?;
         }
+    }
+
+    /// Keeps an event for [`Client::event`], if it is one of a crash. Drops the newest of too many.
+    fn keep(&mut self, event: Value) {
+        if AWAITED.iter().any(|name| event["event"] == *name) {
+            self.events.truncate(EVENTS - 1);
+            self.events.push_back(event);
+        }
+    }
+
+    /// Waits at most `wait` for an event that a caller of [`Guest::next_crash`](super::Guest::next_crash) waits
+    /// for.
+    pub(super) fn event(&mut self, wait: Duration) -> Result<Option<Value>, QmpError> {
+        let wait = Wait::new("an event", wait, &self.stop);
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            match self.message(&wait) {
+                // The answer to a command that was abandoned may precede it.
+                Ok(message) => self.keep(message),
+                Err(QmpError::Timeout { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            if matches!(wait.check(), Err(QmpError::Timeout { .. })) && self.events.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether QEMU can receive file descriptors over this connection.
+    pub(super) fn passes_files(&self) -> bool {
+        self.passes_files
     }
 
     /// Runs a command of the human monitor and returns its output.
@@ -347,6 +385,7 @@ impl<'a> Wait<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
     use std::io::{BufRead, BufReader, Write};
 
     const TIMEOUT: Duration = Duration::from_millis(300);

@@ -30,7 +30,7 @@ pub struct Status {
 /// A QEMU guest.
 #[derive(Debug)]
 pub struct Guest {
-    client: Client,
+    pub(super) client: Client,
 }
 
 impl Guest {
@@ -193,6 +193,14 @@ impl Guest {
     ///
     /// [`QmpError`] if QEMU fails to write the dump, or `progress` ends it.
     pub fn dump_to(&mut self, file: &File, progress: &dyn Progress) -> Result<Duration, QmpError> {
+        if !self.client.passes_files() {
+            return Err(QmpError::Refused {
+                command: "getfd".into(),
+                why: "a TCP connection cannot pass a file; use the Unix socket, or share the guest's memory \
+                      (share=on)"
+                    .into(),
+            });
+        }
         let name = json!({ "fdname": FD_NAME });
         self.client
             .execute_with("getfd", name, Some(file.as_fd()))?;

@@ -86,9 +86,11 @@ pub struct Args {
     pub layout: Option<RawLayout>,
     /// Dump a QEMU guest through its QMP control socket
     ///
+    /// ADDRESS is the path of a Unix socket, HOST:PORT, or the name of a running domain of libvirt.
+    ///
     /// Reads the file with the guest's memory if QEMU shares it (share=on). Otherwise --pause is
     /// required, and QEMU writes the memory to a temporary file (docs/guests.md).
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "ADDRESS")]
     pub qmp: Option<PathBuf>,
     /// Pause the guest so that the dump is a consistent snapshot
     ///
@@ -485,7 +487,7 @@ fn own_kernel() -> Result<PathBuf, Failure> {
         Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {
             let what = "no source given, and this system is not FreeBSD";
             Err(Failure::new(Exit::UNSUPPORTED, what).id_is(Id::NeedsFreebsd).next(
-                "use --machine MACHINE.toml, --image IMAGE --kernel ELF or --qmp SOCKET --kernel ELF",
+                "use --machine MACHINE.toml, --image IMAGE --kernel ELF or --qmp ADDRESS --kernel ELF",
             ))
         }
         Err(e) => Err(

@@ -4,8 +4,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
     make_bitflags,
 };
 
@@ -62,6 +62,9 @@ fn try_restrict(files: &Files, sockets: &Sockets) -> Result<Result<String, Strin
     }
     if let Sockets::Unix(path) = sockets {
         rules = allow(rules, path, AccessFs::ResolveUnix.into())?;
+    }
+    if let Sockets::Tcp(port) = sockets {
+        rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
     let status = rules.restrict_self()?;
     Ok(match (status.ruleset, status.landlock) {

@@ -57,6 +57,8 @@ pub enum Sockets {
     Listening,
     /// Connections to this Unix socket.
     Unix(PathBuf),
+    /// Connections to this TCP port, and what resolving a name needs.
+    Tcp(u16),
     /// All.
     All,
 }

@@ -204,6 +204,7 @@ fn denied(sockets: &Sockets, programs: bool) -> Result<Rules, seccompiler::Backe
             deny(libc::SYS_socket, vec![argument(0, SeccompCmpOp::Ne, unix)?]);
             [accept, listen].concat()
         }
+        Sockets::Tcp(_) => [accept.as_slice(), &[libc::SYS_listen]].concat(),
         Sockets::All => Vec::new(),
     };
     for call in others {
