@@ -257,6 +257,9 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
                 closes_paths: false,
             });
         }
+        // It parses QEMU's messages only. Its dumps are those of `take`, `verify` and `triage`, which run as
+        // programs with their own sandboxes; the command of --hook has none.
+        Verb::Watch(_) => return None,
         Verb::Cache(_)
         | Verb::Completions(_)
         | Verb::Man(_)

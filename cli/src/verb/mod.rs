@@ -46,6 +46,7 @@ pub(crate) mod take;
 pub(crate) mod threads;
 pub(crate) mod triage;
 pub(crate) mod verify;
+mod watch;
 
 const AFTER: &str = "\
 Examples:
@@ -196,6 +197,8 @@ pub enum Verb {
     Mount(mount::Args),
     /// Receive dumps of panicking kernels over the network
     Netdump(netdump::Args),
+    /// Dump QEMU guests when they crash
+    Watch(watch::Args),
     /// Access mem(4): memory, memory ranges, physical addresses
     Mem(mem::Args),
     /// Remove cached data
@@ -242,6 +245,7 @@ impl Verb {
                 | Self::MountGuard(_)
                 | Self::Netdump(_)
                 | Self::NetdumpHook(_)
+                | Self::Watch(_)
         )
     }
 
@@ -366,6 +370,7 @@ pub(crate) fn run(verb: &Verb, opened: Opened, session: &mut Session<'_>) -> Res
             // `listen` has mounted it, or failed.
             _ => Ok(()),
         },
+        Verb::Watch(args) => watch::run(args, session),
         Verb::Gdb(args) => gdb::run(args, session),
         Verb::Drgn(args) => drgn::run(args, session),
         Verb::Isf(args) => isf::run(args, session),

@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
-use crate::guests::{Memory, Qemu, differing, is_installed};
+use crate::guests::differing;
 use crate::harness::run;
+use crate::qemu::{Memory, Qemu, is_installed};
 use crate::stub::Stub;
 
 /// Registers: the number in QEMU's `i386-64bit.xml`, the name in a dump, the value.

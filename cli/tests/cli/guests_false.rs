@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::guests::{self, Memory, Qemu};
 use crate::harness::{Run, livecore, machine, names, run};
+use crate::qemu::{self, Memory, Qemu};
 
 const RAM: u64 = 32 << 20;
 
@@ -343,7 +343,7 @@ fn events_between_answers_are_ignored() {
 
 #[test]
 fn guest_that_has_not_started_is_not_called_damaged() {
-    if !guests::is_installed() {
+    if !qemu::is_installed() {
         return;
     }
     let guest = Qemu::start(Memory::Shared);

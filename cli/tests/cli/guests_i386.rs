@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::guests::is_installed;
 use crate::harness::{machine, run};
+use crate::qemu::is_installed;
 use crate::stub::{CR0, CR3, CR4, EIP, ESP, Stub};
 
 const QEMU: &str = "qemu-system-x86_64";

@@ -147,6 +147,10 @@ const REFUSED: &[&str] = &[
     "netdump --listen 127.0.0.1:0 --out DIR/nowhere",
     "netdump --listen 127.0.0.1:0 --out DIR --hosts DIR/nowhere",
     "netdump --listen 127.0.0.1:0 --out DIR --clients 0",
+    "watch --qmp DIR/socket --out DIR",
+    "watch --qmp DIR/socket --out DIR/nowhere --kernel DIR/m/kernel",
+    "watch --qmp DIR/socket --out DIR --kernel DIR/m/kernel --once",
+    "watch --qmp DIR/socket --out DIR --kernel DIR/m/kernel --on boot",
 ];
 
 #[test]
