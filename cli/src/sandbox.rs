@@ -150,6 +150,19 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
             files.cache(&args.dump, env);
             files.output(&args.output);
         }
+        Verb::Estimate(args) => {
+            match &args.image {
+                Some(image) => {
+                    files.dump(image);
+                    files.kernel(args.kernel.as_deref());
+                }
+                None => args.dump.iter().for_each(|dump| {
+                    files.dump(dump);
+                    files.cache(dump, env);
+                }),
+            }
+            files.0.read.extend(args.directory());
+        }
         Verb::Pack(args) => {
             files.dump_and_kernel(&args.dump, &args.kernel(), env);
             files.output(&args.output());

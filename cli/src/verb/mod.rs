@@ -21,6 +21,7 @@ pub(crate) mod convert;
 pub(crate) mod decrypt;
 pub(crate) mod dmesg;
 pub(crate) mod drgn;
+pub(crate) mod estimate;
 pub(crate) mod export;
 pub(crate) mod gdb;
 pub(crate) mod group;
@@ -161,6 +162,8 @@ pub enum Verb {
     Verify(verify::Args),
     /// Compare two dumps
     Compare(compare::Args),
+    /// Predict the size of a dump and the time to write it
+    Estimate(estimate::Args),
     /// Convert a dump to another container, codec or kind
     Convert(convert::Args),
     /// Decrypt an encrypted dump
@@ -260,6 +263,11 @@ impl Verb {
                 let number = dump.number;
                 (dump.path_mut(), number)
             }
+            Self::Estimate(estimate::Args {
+                dump: Some(dump),
+                number,
+                ..
+            }) => (dump, *number),
             Self::Pack(pack::Args {
                 dump: path, number, ..
             }) => (path, *number),
@@ -352,6 +360,7 @@ pub(crate) fn run(verb: &Verb, opened: Opened, session: &mut Session<'_>) -> Res
         Verb::Read(args) => read::run(args, session),
         Verb::Triage(args) => triage::run(args, session),
         Verb::Group(args) => group::run(args, session),
+        Verb::Estimate(args) => estimate::run(args, session),
         Verb::Pack(args) => pack::run(args, session),
         Verb::Export(args) => export::run(args, session),
         Verb::Kgdb(args) => kgdb::run(args, session),

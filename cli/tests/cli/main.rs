@@ -13,6 +13,7 @@ mod drgn;
 mod encrypted;
 mod every_kind;
 
+mod estimate;
 mod examples;
 mod foreign;
 mod grid;
