@@ -85,6 +85,11 @@ struct Mount {
 
 impl Mount {
     fn new(dump: &Path, kernel: Option<&Path>) -> Self {
+        Self::attempt(dump, kernel).unwrap_or_else(|mount| panic!("{:?}", mount.end()))
+    }
+
+    /// Mounts the dump. Returns an error if the program ends before it is mounted.
+    fn attempt(dump: &Path, kernel: Option<&Path>) -> Result<Self, Self> {
         let dir = tempfile::tempdir().unwrap();
         let mut command = livecore(&["mount"]);
         command.arg(dump).arg(dir.path());
@@ -101,8 +106,15 @@ impl Mount {
         BufReader::new(child.stdout.as_mut().unwrap())
             .read_line(&mut line)
             .unwrap();
-        assert_eq!(line, format!("mounted {}\n", dir.path().display()));
-        Self { dir, child }
+        let expected = format!("mounted {}\n", dir.path().display());
+        let mount = Self { dir, child };
+        match line.as_str() {
+            "" => Err(mount),
+            line => {
+                assert_eq!(line, expected);
+                Ok(mount)
+            }
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -423,4 +435,130 @@ fn refused_directories_and_dumps_leave_nothing_mounted() {
     }
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains(dir.path().to_str().unwrap()));
+}
+
+/// The output of a program, or `None` with a reason if it is not installed.
+fn output_of(program: &str, args: &[&std::ffi::OsStr]) -> Option<String> {
+    match Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+    {
+        Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "skipped: {program}: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn readelf_and_gdb_open_the_mounted_core() {
+    if !can_mount() {
+        return;
+    }
+    let made = made();
+    let mount = Mount::new(&made.dump, Some(&made.kernel));
+    let dir = tempfile::tempdir().unwrap();
+    let written = dir.path().join("elf");
+    fs::write(&written, &made.core).unwrap();
+    let mounted = mount.path("elf");
+    let both = |program: &str, args: &[&str]| {
+        let run = |core: &Path| {
+            let args = args.iter().map(|arg| match *arg {
+                "CORE" => core.as_os_str(),
+                "KERNEL" => made.kernel.as_os_str(),
+                arg => std::ffi::OsStr::new(arg),
+            });
+            output_of(program, &args.collect::<Vec<_>>())
+        };
+        Some((run(&mounted)?, run(&written)?))
+    };
+    if let Some((a, b)) = both("readelf", &["-hlnW", "CORE"]) {
+        assert!(a.contains("CORE (Core file)") && a.contains("LOAD"), "{a}");
+        assert_eq!(a, b);
+    }
+    // A gdb for Linux does not know FreeBSD's ABI.
+    let linux = ["-nx", "-batch", "-iex", "set osabi GNU/Linux"];
+    let commands = [&linux[..], &["KERNEL", "-c", "CORE"]].concat();
+    let commands = [&commands[..], &["-ex", "x/s &version", "-ex", "x/4xw &hz"]].concat();
+    if let Some((a, b)) = both("gdb", &commands) {
+        assert!(a.contains("FreeBSD 14.0-RELEASE"), "{a}");
+        assert_eq!(
+            a,
+            b.replace(written.to_str().unwrap(), mounted.to_str().unwrap())
+        );
+    }
+    mount.stop();
+}
+
+/// Reads every file of a directory. Returns the number of files that were read and of those with errors.
+fn read_all(dir: &Path) -> (usize, usize) {
+    let (mut good, mut bad) = (0, 0);
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match path.is_dir() {
+            true => {
+                let (more, worse) = read_all(&path);
+                (good, bad) = (good + more, bad + worse);
+            }
+            false => match fs::read(&path) {
+                Ok(_) => good += 1,
+                Err(_) => bad += 1,
+            },
+        }
+    }
+    (good, bad)
+}
+
+#[test]
+fn hostile_dumps_are_refused_or_served() {
+    if !can_mount() {
+        return;
+    }
+    let made = made();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vmcore.0");
+    let mut seed = 0x6c69_7665_636f_7265_u64;
+    let mut random = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed as usize % below
+    };
+    let (mut refused, mut served) = (0, 0);
+    for round in 0..24 {
+        let mut bytes = made.vmcore.clone();
+        for _ in 0..=random(8) {
+            // The header and the tables at the start, or anywhere.
+            let range = [4096, 1 << 17, bytes.len()][random(3)];
+            let at = random(range.min(bytes.len() - 8));
+            let value = [0, 0xff, 0x80, random(256) as u8][random(4)];
+            bytes[at..at + 1 + random(8)].fill(value);
+        }
+        if round % 6 == 5 {
+            bytes.truncate(random(bytes.len()));
+        }
+        fs::write(&path, bytes).unwrap();
+        match Mount::attempt(&path, Some(&made.kernel)) {
+            Ok(mount) => {
+                let (good, bad) = read_all(mount.dir.path());
+                assert!(good + bad > 0, "round {round}");
+                let text = mount.stop();
+                assert!(!text.contains("panicked"), "round {round}: {text}");
+                served += 1;
+            }
+            Err(mount) => {
+                let (code, text) = mount.end();
+                let code = code.unwrap_or(-1);
+                assert!([1, 2, 63].contains(&code), "round {round}: {code} {text}");
+                assert!(!text.contains("panicked"), "round {round}: {text}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(
+        refused > 0 && served > 0,
+        "{refused} refused, {served} served"
+    );
 }
