@@ -56,7 +56,7 @@ struct Frames {
     order: VecDeque<u64>,
     /// Memory of all slots, in bytes.
     bytes: u64,
-    /// Buffers of frames that were stored without zeros: at most one for each concurrent reader.
+    /// Buffers of frames that were stored without zeros: at most [`SPARE`].
     spare: Vec<Vec<u8>>,
 }
 
@@ -186,7 +186,10 @@ impl FrameCache {
     /// one.
     fn make_space(&self, frames: &mut Frames) -> Vec<u8> {
         let evicted = frames.evict(self.limit.saturating_sub(self.frame), self.frame);
-        frames.spare.pop().unwrap_or(evicted)
+        match evicted.capacity() {
+            0 => frames.spare.pop().unwrap_or_default(),
+            _ => evicted,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Frames> {
@@ -230,11 +233,15 @@ impl Frames {
     }
 }
 
-/// Memory of a frame, in bytes.
+/// Maximum number of unused buffers.
+const SPARE: usize = 4;
+
+/// Memory of a frame, in bytes. Frames without zeros have many sizes, and each reading thread may
+/// allocate from an arena of its own, so about as much memory again is free but cannot be used.
 fn cost(content: &Content, frame: u64) -> u64 {
     match content {
         Content::Whole(_) => frame,
-        Content::Sparse(sparse) => (sparse.size() + SLOT) as u64,
+        Content::Sparse(sparse) => frame.min(2 * (sparse.size() + SLOT) as u64),
     }
 }
 
@@ -261,7 +268,7 @@ impl Drop for Busy<'_> {
                 frames.slots.remove(&self.number);
             }
         }
-        if self.spare.capacity() > 0 {
+        if self.spare.capacity() > 0 && frames.spare.len() < SPARE {
             frames.spare.push(std::mem::take(&mut self.spare));
         }
         drop(frames);
