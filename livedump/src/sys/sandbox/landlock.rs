@@ -40,9 +40,13 @@ pub(super) fn restrict(files: &Files, sockets: &Sockets) -> Part {
 }
 
 fn try_restrict(files: &Files, sockets: &Sockets) -> Result<Result<String, String>, RulesetError> {
+    let network = match sockets {
+        Sockets::Connecting | Sockets::All => AccessNet::BindTcp.into(),
+        _ => AccessNet::from_all(KNOWN),
+    };
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(KNOWN))?
-        .handle_access(AccessNet::from_all(KNOWN))?
+        .handle_access(network)?
         .scope(Scope::from_all(KNOWN))?
         .create()?;
     for path in &files.read {

@@ -55,6 +55,8 @@ pub enum Sockets {
     None,
     /// Connections to sockets that already listen.
     Listening,
+    /// Connections to other hosts, and lookups of their addresses.
+    Connecting,
     /// Connections to this Unix socket.
     Unix(PathBuf),
     /// Connections to this TCP port, and what resolving a name needs.

@@ -199,6 +199,8 @@ fn denied(sockets: &Sockets, programs: bool) -> Result<Rules, seccompiler::Backe
     let others: Vec<c_long> = match sockets {
         Sockets::None => [accept, listen, connect].concat(),
         Sockets::Listening => [listen, connect].concat(),
+        // The C library binds a netlink socket when it looks up a host.
+        Sockets::Connecting => [&accept[..], &[libc::SYS_listen]].concat(),
         Sockets::Unix(_) => {
             let unix = u64::from(libc::AF_UNIX.unsigned_abs());
             deny(libc::SYS_socket, vec![argument(0, SeccompCmpOp::Ne, unix)?]);
