@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::input;
+use crate::remote::{Stores, is_remote};
 use crate::session::Session;
 
 /// A signature, as docs/schemas/triage.schema.json describes it.
@@ -161,6 +162,7 @@ pub(crate) struct Reader {
     options: OpenOptions,
     memory: u64,
     places: Vec<PathBuf>,
+    stores: Stores,
 }
 
 impl Reader {
@@ -183,7 +185,21 @@ impl Reader {
             options,
             memory,
             places,
+            stores: session.stores.clone(),
         }
+    }
+
+    /// Opens an object.
+    fn open_remote(&self, path: &Path) -> Result<Opened, Failure> {
+        let source = self.stores.open(path)?;
+        let text = TextDump::from_source(Arc::clone(&source), &self.options.stream);
+        if let Ok(Some(dump)) = text {
+            return Ok(Opened::Text(dump));
+        }
+        Ok(match AnyDump::from_source(source, &self.options) {
+            Ok(dump) => Opened::Dump(Box::new(dump)),
+            Err(error) => Opened::Not(error),
+        })
     }
 
     /// Opens a regular file.
@@ -203,12 +219,17 @@ impl Reader {
     ///
     /// The file is not a readable dump, or it is encrypted and there is no key.
     pub(crate) fn read(&self, path: &Path) -> Result<Crash, Failure> {
-        let found = path.metadata().map_err(|e| Failure::from(e).about(path))?;
-        if !found.is_file() {
-            // Reading a pipe would block.
-            return Err(Failure::could_not("not a regular file").about(path));
-        }
-        let opened = self.open(path);
+        let opened = match is_remote(path) {
+            true => self.open_remote(path)?,
+            false => {
+                let found = path.metadata().map_err(|e| Failure::from(e).about(path))?;
+                if !found.is_file() {
+                    // Reading a pipe would block.
+                    return Err(Failure::could_not("not a regular file").about(path));
+                }
+                self.open(path)
+            }
+        };
         let facts = Facts::of(path, &opened, self);
         let signature = self.signature(&opened, &facts, path);
         match opened {
@@ -234,7 +255,11 @@ impl Reader {
         };
         let header = dump.envelope().kerneldumpheader();
         let message = header.map(|header| &header.panicstring[..]);
-        let search = KernelSearch::new().next_to(path).places(&self.places);
+        let search = KernelSearch::new().places(&self.places);
+        let search = match is_remote(path) {
+            true => search,
+            false => search.next_to(path),
+        };
         match search.memory(self.memory).find(dump).pair {
             Some(pair) => {
                 let kernel = pair.kernel();

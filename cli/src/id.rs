@@ -54,6 +54,8 @@ pub enum Id {
     Memory,
     /// A limit of the format would be exceeded
     Limit,
+    /// Bytes received from object stores; only with --verbose
+    StoreTraffic,
     /// The work was cancelled
     Cancelled,
     /// The reader of standard output or a pipe exited

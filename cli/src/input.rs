@@ -26,6 +26,7 @@ use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
+use crate::remote::is_remote;
 use crate::session::Session;
 use livecore_serve::command;
 
@@ -58,7 +59,7 @@ pub(crate) fn dump(
         .zero_tail(opening.zero_tail)
         .bitmap_limit(session.env.memory)
         .key(session.env.key.clone());
-    let is_regular = path.metadata().is_ok_and(|m| m.is_file());
+    let is_regular = !is_remote(path) && path.metadata().is_ok_and(|m| m.is_file());
     let opened = if path != Path::new("-") && is_regular {
         AnyDump::open(path, &options)
     } else if opening.ends && path == Path::new("-") {
@@ -93,6 +94,10 @@ pub(crate) fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failur
 /// Opens the dump `path` if it is a text dump. `None` if it is not, or if it cannot be read twice.
 pub(crate) fn text_dump(path: &Path, session: &Session<'_>) -> Result<Option<TextDump>, Failure> {
     let options = session.stream_options(None);
+    if is_remote(path) {
+        let opened = TextDump::from_source(session.stores.open(path)?, &options);
+        return opened.map_err(|e| Failure::from(e).about(path));
+    }
     let opened = match disk(path)? {
         Some(disk) => TextDump::from_source(disk, &options),
         None if path.is_file() => TextDump::open(path, &options),
@@ -132,6 +137,9 @@ pub(crate) fn source(path: &Path, session: &mut Session<'_>) -> Result<Source, F
 
 /// Opens `path` as [`source`] does, but not the pack in it.
 fn unopened(path: &Path, session: &mut Session<'_>) -> Result<Source, Failure> {
+    if is_remote(path) {
+        return Ok(Source::Object(session.stores.open(path)?));
+    }
     Ok(match disk(path)? {
         Some(disk) => Source::Disk(disk),
         None => Source::File(Arc::new(seekable(path, session)?)),
@@ -163,6 +171,8 @@ pub(crate) enum Source {
     Disk(Arc<Disk>),
     /// A pack, and its file.
     Pack(Arc<File>, Arc<Pack>),
+    /// An object of a store. A pack in it is not opened.
+    Object(Arc<dyn ReadAt>),
 }
 
 impl Source {
@@ -170,16 +180,18 @@ impl Source {
     pub(crate) fn pack(&self) -> Option<&Arc<Pack>> {
         match self {
             Self::Pack(_, pack) => Some(pack),
-            Self::File(_) | Self::Disk(_) => None,
+            Self::File(_) | Self::Disk(_) | Self::Object(_) => None,
         }
     }
 }
 
-impl AsFd for Source {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+impl Source {
+    /// Its file descriptor; `None` for an object, whose client opens connections.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::File(file) | Self::Pack(file, _) => file.as_fd(),
-            Self::Disk(disk) => disk.as_fd(),
+            Self::File(file) | Self::Pack(file, _) => Some(file.as_fd()),
+            Self::Disk(disk) => Some(disk.as_fd()),
+            Self::Object(_) => None,
         }
     }
 }
@@ -190,6 +202,7 @@ impl From<Source> for Arc<dyn ReadAt> {
             Source::File(file) => file,
             Source::Disk(disk) => disk,
             Source::Pack(_, pack) => pack.dump(),
+            Source::Object(object) => object,
         }
     }
 }
@@ -424,8 +437,13 @@ impl KernelArgs {
         // as more than a path.
         let plain = |path: &Path| command::plain(path).map(drop);
         let places = self.places(&session.env);
-        let search = KernelSearch::new().next_to(name).places(places);
-        let found = search.memory(memory).filter(&plain).find(dump);
+        let search = KernelSearch::new().places(places);
+        let search = match is_remote(name) {
+            true => search,
+            false => search.next_to(name),
+        };
+        let search = search.memory(memory);
+        let found = search.filter(&plain).find(dump);
         if !found.rejected.is_empty() && found.pair.is_some() {
             let tried = Tried(&found.rejected);
             session.voice.detail(

@@ -42,6 +42,7 @@ mod parallel;
 mod probe;
 mod progress;
 mod published;
+mod remote;
 mod sandbox;
 mod sandbox_mode;
 mod served;
@@ -149,6 +150,8 @@ fn begin(cli: &verb::Cli, env: &mut Env, form: Form) -> Result<Opened, Failure> 
             Opened::Dumps(opened) => signals::raise(&env.interrupt, form, &opened.wake),
             #[cfg(feature = "mount")]
             Opened::Mounted(mounted) => signals::raise(&env.interrupt, form, &mounted.wake),
+            // An interrupted upload removes its parts.
+            _ if cli.verb.uploads() => signals::raise_only(&env.interrupt, form),
             _ => signals::watch(&env.interrupt, form),
         };
         #[cfg(feature = "sandbox-probe")]

@@ -17,6 +17,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::progress::Bar;
+use crate::remote::{Upload, is_remote};
 use crate::session::Session;
 use crate::text::{Bytes, Short};
 
@@ -159,23 +160,69 @@ pub(crate) fn write(
     session: &mut Session<'_>,
     write: &mut Writer<'_>,
 ) -> Result<Report, Failure> {
-    let mut sink = match begin(destination, options)? {
-        Some(pending) => Sink::Pending(pending),
-        None => Sink::Stream(&mut session.out),
+    let mut upload = None;
+    let mut sink = match begin(destination, options, session)? {
+        Begun::File(pending) => Sink::Pending(*pending),
+        Begun::Stdout => Sink::Stream(&mut session.out),
+        Begun::Object(begun) => Sink::Stream(&mut **upload.insert(begun)),
     };
-    let written = sink.write(|out| write(out, bar))?;
-    let published = sink.publish(&written, info_device)?;
+    let published = match sink.write(|out| write(out, bar)) {
+        Ok(written) => sink
+            .publish(&written, info_device)
+            .map(|published| (written, published))
+            .map_err(Failure::from),
+        Err(e) => Err(e.into()),
+    };
+    let (written, published) = match upload {
+        Some(upload) => {
+            let written = published.map_err(|e| upload.failure().unwrap_or(e))?.0;
+            let published = complete(*upload, &written)?;
+            (written, published)
+        }
+        None => published?,
+    };
     Ok(report(&written, published, target, bar.elapsed()))
 }
 
-/// Creates the temporary file for `destination`, before the work; `None` for standard output.
+/// An output before the work.
+pub(crate) enum Begun {
+    /// A temporary file.
+    File(Box<Pending>),
+    /// Standard output.
+    Stdout,
+    /// An object.
+    Object(Box<Upload>),
+}
+
+/// Completes the object, which then exists.
+pub(crate) fn complete(upload: Upload, written: &Written) -> Result<Published, Failure> {
+    let path = upload.path().to_owned();
+    upload.complete()?;
+    Ok(Published {
+        path,
+        number: None,
+        len: written.file_len,
+        notes: Vec::new(),
+    })
+}
+
+/// Creates the temporary file or the object for `destination`, before the work.
 pub(crate) fn begin(
     destination: &Destination,
     options: &publish::Options,
-) -> Result<Option<Pending>, Failure> {
+    session: &Session<'_>,
+) -> Result<Begun, Failure> {
     if destination.is_stdout() {
         pipe::widen(io::stdout());
-        return Ok(None);
+        return Ok(Begun::Stdout);
+    }
+    if let Destination::Directory(path) | Destination::File(path) = destination
+        && is_remote(path)
+    {
+        // The size of a compressed dump is not known.
+        let len = (options.needed > 0).then_some(options.needed);
+        let upload = session.stores.create(path, len, options.force)?;
+        return Ok(Begun::Object(Box::new(upload)));
     }
     if let Destination::Directory(path) = destination
         && !path.exists()
@@ -185,7 +232,7 @@ pub(crate) fn begin(
             .about(path);
         return Err(failure.next("create it with mkdir(1)"));
     }
-    Ok(Some(destination.begin(options)?))
+    Ok(Begun::File(Box::new(destination.begin(options)?)))
 }
 
 /// The report of a published dump.

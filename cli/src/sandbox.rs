@@ -19,6 +19,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::KernelArgs;
+use crate::remote::is_remote;
 use crate::sandbox_mode::{Mode, VARIABLE};
 use crate::verb::Verb;
 use crate::verb::mem::Operation;
@@ -37,6 +38,32 @@ const SYSTEM: [&str; 5] = [
     "/proc/self/cgroup",
     "/proc/self/mountinfo",
     "/sys/fs/cgroup",
+];
+
+/// Files that the client of object stores needs: addresses of hosts, and certificates.
+const NETWORK: [&str; 14] = [
+    "/etc/gai.conf",
+    "/etc/host.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/pki",
+    "/etc/protocols",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl",
+    "/run/systemd/resolve",
+    "/usr/local/etc/ssl",
+    "/usr/local/share/certs",
+    "/usr/share/ca-certificates",
+    "/usr/share/certs",
+];
+
+/// Environment variables that name more of them, or files with credentials.
+const NETWORK_VARIABLES: [&str; 4] = [
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
 ];
 
 /// Restricts the process to what `verb` needs. Call it before the first thread starts.
@@ -238,8 +265,11 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
                 .encrypt
                 .iter()
                 .for_each(|path| files.read(path));
-            if !args.check && !args.clear {
-                files.0.write.push(args.split().0.to_owned());
+            let directory = args.split().0;
+            if !args.check && !args.clear && is_remote(directory) {
+                files.1 = true;
+            } else if !args.check && !args.clear {
+                files.0.write.push(directory.to_owned());
             }
         }
         Verb::Clear(args) => files.disks(&args.devices, true),
@@ -281,6 +311,15 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         | Verb::MountGuard(_)
         | Verb::NetdumpHook(_) => return None,
     }
+    if files.1 {
+        // `serve` also accepts connections to the socket that it has opened.
+        sockets = match sockets {
+            Sockets::Listening => Sockets::All,
+            _ => Sockets::Connecting,
+        };
+        files.network();
+    }
+    let is_remote = files.1;
     let compiles = text.is_some_and(|path| emulated::runs_compiler(path));
     text.iter().for_each(|path| files.read(path));
     programs |= compiles;
@@ -290,6 +329,7 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         sockets,
         programs,
         closes_paths: match verb {
+            _ if is_remote => false,
             Verb::Verify(_) => true,
             // To name a page, `compare` opens the dumps again.
             Verb::Compare(args) => args.kernel.is_none(),
@@ -299,21 +339,33 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
 }
 
 /// The files that a verb may use.
-struct Access(Files);
+struct Access(
+    Files,
+    /// Whether an input or an output is on an object store.
+    bool,
+);
 
 impl Access {
     /// The files that every verb needs.
     fn new(env: &Env) -> Self {
-        let mut files = Self(Files {
+        let files = Files {
             read: SYSTEM.iter().map(PathBuf::from).collect(),
             write: vec![env.spool_dir.clone()],
             ..Files::default()
-        });
+        };
+        let mut files = Self(files, false);
         if let Some(kernel) = &env.kernel {
             files.kernel(Some(kernel));
         }
         files.kernels(&env.kernel_path);
         files
+    }
+
+    /// What a client of object stores reads: the addresses of hosts, certificates and credentials.
+    fn network(&mut self) {
+        self.0.read.extend(NETWORK.map(PathBuf::from));
+        let named = NETWORK_VARIABLES.iter().filter_map(std::env::var_os);
+        self.0.read.extend(named.map(PathBuf::from));
     }
 
     fn read(&mut self, path: &Path) {
@@ -335,6 +387,10 @@ impl Access {
     /// A dump or an image, and the files in its directory.
     fn dump(&mut self, path: &Path) {
         if path == Path::new("-") {
+            return;
+        }
+        if is_remote(path) {
+            self.1 = true;
             return;
         }
         self.read(path);
@@ -419,6 +475,10 @@ impl Access {
 
     /// The directory of an output file or of numbered dumps.
     fn output(&mut self, path: &Path) {
+        if is_remote(path) {
+            self.1 = true;
+            return;
+        }
         match Destination::parse(path) {
             Destination::Stdout => {}
             Destination::Directory(directory) => self.0.write.push(directory),

@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
+use crate::remote::{Stores, is_remote};
 use crate::session::Session;
 use livecore_serve::{Depth, ServeError, Served};
 use livecore_verify::OneTimeKeys;
@@ -46,8 +47,9 @@ pub(crate) fn open(
     let key = session.env.key.clone();
     let served = Served::new(pair, dump, kernel.places(&session.env))?;
     let name = dump.to_owned();
+    let stores = session.stores.clone();
     let served = served.with_check(Box::new(move |depth| {
-        check_dump(&name, &elf, key.as_ref(), depth)
+        check_dump(&name, &stores, &elf, key.as_ref(), depth)
     }));
     for problem in served.problems() {
         session.voice.say(Id::of_problem(problem), problem);
@@ -87,12 +89,15 @@ fn warn_of_lost_memory(opened: &AnyDump, dump: &Path, session: &mut Session<'_>)
 /// The output of `monitor verify` for the dump `path`.
 fn check_dump(
     path: &Path,
+    stores: &Stores,
     elf: &KernelElf,
     key: Option<&Arc<PrivateKey>>,
     depth: Depth,
 ) -> Result<String, String> {
-    let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let mut source: Arc<dyn ReadAt> = Arc::new(file);
+    let mut source: Arc<dyn ReadAt> = match is_remote(path) {
+        true => stores.open(path).map_err(|failure| failure.to_string())?,
+        false => Arc::new(File::open(path).map_err(|e| format!("{}: {e}", path.display()))?),
+    };
     let stream = livecore_compress::OpenOptions::new();
     let pack = Pack::from_source(Arc::clone(&source), &stream).map_err(|e| e.to_string())?;
     if let Some(pack) = &pack {

@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::id::Id;
 use crate::message::{Form, Level, Message};
 use crate::progress::{Bar, Show};
+use crate::remote::Stores;
 use crate::sandbox_mode::Mode;
 
 /// Standard output, which records that its reader exited.
@@ -119,6 +120,8 @@ pub struct Session<'a> {
     pub voice: Voice<'a>,
     /// The environment of the run.
     pub env: Env,
+    /// The object stores of inputs and outputs.
+    pub(crate) stores: Stores,
     show: Show,
     exit: Exit,
     /// Dumps whose streams have their checksum at the end, which the verb may not have read, and
@@ -135,6 +138,7 @@ impl<'a> Session<'a> {
         (detail, form): (Detail, Form),
         show: Show,
     ) -> Self {
+        let stores = Stores::new(&env);
         Self {
             out: Out {
                 inner: BufWriter::with_capacity(1 << 16, out),
@@ -147,6 +151,7 @@ impl<'a> Session<'a> {
                 form,
             },
             env,
+            stores,
             show,
             exit: Exit::DONE,
             unchecked: Vec::new(),
@@ -182,16 +187,20 @@ impl<'a> Session<'a> {
     }
 
     /// Gives up opening files by name, in a sandbox and on a system that can do that. `inputs` stay
-    /// readable.
+    /// readable. Has no effect if one of them has no descriptor, but opens connections.
     ///
     /// # Errors
     ///
     /// The system refuses, and the sandbox is required.
-    pub fn close_paths(&self, inputs: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+    pub fn close_paths(&self, inputs: &[Option<BorrowedFd<'_>>]) -> Result<(), Failure> {
         if self.env.sandbox == Mode::Off {
             return Ok(());
         }
-        match close_paths(inputs) {
+        let inputs: Option<Vec<_>> = inputs.iter().copied().collect();
+        let Some(inputs) = inputs else {
+            return Ok(());
+        };
+        match close_paths(&inputs) {
             Err(error) if self.env.sandbox == Mode::Require => Err(Failure::from(error)
                 .id_is(Id::NoSandbox)
                 .about("sandbox".as_ref())),
@@ -325,6 +334,9 @@ impl<'a> Session<'a> {
         }
         if self.out.closed {
             return Exit::CLOSED_PIPE;
+        }
+        if let Some(line) = self.stores.summary() {
+            self.voice.detail(Id::StoreTraffic, line);
         }
         match result.and_then(|()| flushed.map_err(output_failed)) {
             Ok(()) => self.exit,

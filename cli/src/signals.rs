@@ -28,6 +28,14 @@ pub(crate) fn raise(interrupt: &Interrupt, form: Form, wake: &UnixStream) -> io:
     print_status(interrupt, form)
 }
 
+/// Installs the handlers for a verb that removes what it has sent to a server: the first signal raises
+/// `interrupt`, the second ends the process.
+pub(crate) fn raise_only(interrupt: &Interrupt, form: Form) -> io::Result<()> {
+    // The verb asks `interrupt`, and reads no byte.
+    let (wake, _) = UnixStream::pair()?;
+    raise(interrupt, form, &wake)
+}
+
 fn print_status(interrupt: &Interrupt, form: Form) -> io::Result<()> {
     let mut signals = Signals::new(STATUS)?;
     let interrupt = interrupt.clone();

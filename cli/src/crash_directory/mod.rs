@@ -1,6 +1,7 @@
 //! Finds dumps in a directory such as /var/crash.
 
 mod one;
+mod prefix;
 
 pub(crate) use one::{DEFAULT, one};
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::id::Id;
+use crate::remote::is_prefix;
 use crate::session::Session;
 
 /// A file that is named like a dump.
@@ -40,16 +42,27 @@ pub(crate) struct Search {
     pub since: Option<SystemTime>,
 }
 
-/// Replaces each directory with the dumps in it. An empty directory is not a failure: the machine
+/// Replaces each directory, and each prefix of an object store, with the dumps in it. An empty directory is not a failure: the machine
 /// may never have crashed.
 pub(crate) fn expand(paths: &[PathBuf], search: Search, session: &Session<'_>) -> Vec<Entry> {
     let mut all = Vec::new();
     for path in paths {
-        if !path.is_dir() {
-            all.push(Entry::Dump(path.clone()));
-            continue;
-        }
-        match dumps(path, search, session) {
+        let found = match path {
+            path if is_prefix(path) => match prefix::dumps(path, search, session) {
+                // Opening it fails with the reason.
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                    all.push(Entry::Dump(path.clone()));
+                    continue;
+                }
+                found => found,
+            },
+            path if path.is_dir() => dumps(path, search, session),
+            path => {
+                all.push(Entry::Dump(path.clone()));
+                continue;
+            }
+        };
+        match found {
             Ok(dumps) if dumps.is_empty() => session.voice.say(
                 Id::NoDumps,
                 format_args!("{}: no dumps found", path.display()),

@@ -18,6 +18,14 @@ pub(crate) type Variable = (&'static [&'static str], &'static str, Verbs);
 /// The environment variables that the program reads. A test compares them with the code.
 pub(crate) const VARIABLES: &[Variable] = &[
     (
+        &[
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+        ],
+        "Files with credentials for object stores. The other variables of S3 clients apply too (docs/stores.md).",
+        Verbs::All,
+    ),
+    (
         &["CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD"],
         "In a CI job, `dmesg` escapes lines that the job's runner would execute as commands.",
         Verbs::Of(&["dmesg"]),
@@ -44,6 +52,11 @@ pub(crate) const VARIABLES: &[Variable] = &[
         Verbs::All,
     ),
     (
+        &["LIVECORE_STORE_RETRIES", "LIVECORE_STORE_TIMEOUT"],
+        "How often a request to an object store is repeated (5), and the seconds that a server may be silent (30).",
+        Verbs::All,
+    ),
+    (
         &["NO_COLOR", "TERM"],
         "No colors if NO_COLOR is not empty, or TERM is not set or `dumb`, unless --color is `always`.",
         Verbs::All,
@@ -52,6 +65,11 @@ pub(crate) const VARIABLES: &[Variable] = &[
         &["PATH"],
         "Directories to search for debuggers and other programs.",
         Verbs::Of(&["drgn", "gdb", "kgdb", "mount"]),
+    ),
+    (
+        &["SSL_CERT_DIR", "SSL_CERT_FILE"],
+        "Certificate authorities for object stores, instead of those of the system.",
+        Verbs::All,
     ),
     (
         &["TMPDIR"],

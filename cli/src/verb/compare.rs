@@ -1,7 +1,6 @@
 //! `livecore compare A B`: compares the contents of two dumps.
 
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -72,7 +71,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let a = input::source(&args.a, session).map_err(could_not)?;
     let b = input::source(&args.b, session).map_err(could_not)?;
     if kernel.is_none() {
-        session.close_paths(&[a.as_fd(), b.as_fd()])?;
+        session.close_paths(&[a.fd(), b.fd()])?;
     }
     let sources: [Arc<dyn ReadAt>; 2] = [a.into(), b.into()];
     let sizes = sources.each_ref().map(|source| source.size().ok());

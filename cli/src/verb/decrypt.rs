@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input;
-use crate::output;
+use crate::output::{self, Begun};
 use crate::session::Session;
 use crate::text::Bytes;
 
@@ -78,13 +78,20 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let codec = Codec::sniff(&head[..got]);
     let options = publish::Options::of_dump(codec, Some(len)).force(args.force);
     let bar = session.bar("decrypt", args.json, Some(len));
-    let path = match output::begin(&destination, &options)? {
-        Some(mut pending) => {
-            copy(&*plain, &mut pending, &bar).map_err(|failure| failure.about(&args.input))?;
+    let path = match output::begin(&destination, &options, session)? {
+        Begun::File(mut pending) => {
+            copy(&*plain, &mut *pending, &bar).map_err(|failure| failure.about(&args.input))?;
             // Only a dump in a directory has an info file.
             pending.publish(&|_| Vec::new())?.path
         }
-        None => {
+        Begun::Object(mut upload) => {
+            let copied = copy(&*plain, &mut *upload, &bar);
+            copied.map_err(|e| upload.failure().unwrap_or(e).about(&args.input))?;
+            let path = upload.path().to_owned();
+            upload.complete()?;
+            path
+        }
+        Begun::Stdout => {
             copy(&*plain, &mut session.out, &bar)?;
             PathBuf::from("-")
         }

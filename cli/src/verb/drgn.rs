@@ -8,10 +8,12 @@ use std::process::{Command, Stdio};
 use livecore_livedump::sys::signals::ignore_interrupts;
 
 use crate::dump_args::KernelAndDump;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
 use crate::packed;
+use crate::remote::is_remote;
 use crate::session::Session;
 
 const MANUAL: &str = "\
@@ -51,6 +53,10 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     if dump == Path::new("-") {
         let failure = Failure::usage("drgn cannot read a dump from standard input");
         return Err(failure.id_is(Id::InvalidValue));
+    }
+    if is_remote(dump) {
+        let failure = Failure::new(Exit::UNSUPPORTED, "drgn cannot read objects of stores");
+        return Err(failure.about(dump).next("copy it to a file"));
     }
     let opening = Opening {
         unchecked: true,

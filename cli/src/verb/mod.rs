@@ -9,6 +9,7 @@ use crate::env::Env;
 use crate::exit;
 use crate::failure::Failure;
 use crate::id::Id;
+use crate::remote;
 use crate::session::Session;
 use crate::text::parse_size;
 use crate::transport::Listener;
@@ -250,6 +251,19 @@ impl Verb {
                 | Self::NetdumpHook(_)
                 | Self::Watch(_)
         )
+    }
+
+    /// Whether the output is an object of a store.
+    pub(crate) fn uploads(&self) -> bool {
+        match self {
+            Self::Take(args) => remote::is_remote(&args.out),
+            Self::Convert(args) => remote::is_remote(&args.output),
+            Self::Decrypt(args) => remote::is_remote(&args.output),
+            Self::Salvage(args) => remote::is_remote(&args.output),
+            Self::Pack(args) => remote::is_remote(&args.output()),
+            Self::Save(args) => remote::is_remote(args.split().0),
+            _ => false,
+        }
     }
 
     /// The dump of a verb that reads one, and its number. `None` for other verbs.

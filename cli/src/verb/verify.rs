@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
@@ -19,6 +18,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input;
+use crate::remote::is_prefix;
 use crate::session::Session;
 use crate::since::parse_since;
 use crate::verifier::Subject;
@@ -169,7 +169,13 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         render::write(&reports, format, style, &mut session.out)?;
     }
     let any = summary.0.iter().any(|count| *count > 0);
-    if format == Format::Text && any && args.dumps.iter().any(|path| path.is_dir()) {
+    if format == Format::Text
+        && any
+        && args
+            .dumps
+            .iter()
+            .any(|path| path.is_dir() || is_prefix(path))
+    {
         writeln!(session.out, "{summary}")?;
     }
     Ok(())
@@ -226,7 +232,7 @@ fn verify_all(
                 };
                 // Nothing else is opened.
                 if let ([_], Ok(dump)) = (asked, &dump) {
-                    session.close_paths(&[dump.source.as_fd()])?;
+                    session.close_paths(&[dump.source.fd()])?;
                 }
                 let (reply, done) = mpsc::sync_channel(1);
                 let verify = &verify;

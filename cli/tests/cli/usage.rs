@@ -117,6 +117,21 @@ fn take_without_a_source_lists_the_options() {
     run(["take", "--kernel", "y"]).expect(64);
 }
 
+#[cfg(not(feature = "store"))]
+#[test]
+fn urls_without_the_feature_name_the_feature() {
+    for args in [
+        &["info", "s3://crash/vmcore.0"][..],
+        &["group", "s3://crash/"],
+        &["triage", "https://localhost/vmcore.0"],
+        &["take", "--image", "absent", "-o", "s3://crash/vmcore.0"],
+    ] {
+        let refused = crate::harness::run_json(args).expect(63);
+        refused.error("unsupported");
+        assert!(refused.err.contains("--features store"), "{}", refused.err);
+    }
+}
+
 #[cfg(not(feature = "mount"))]
 #[test]
 fn mount_without_its_feature_names_the_feature() {

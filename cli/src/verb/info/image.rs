@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::failure::Failure;
 use crate::json::Hex;
+use crate::remote::is_remote;
 use crate::session::Session;
 use crate::text::Bytes;
 use livecore_defs::text::printable;
@@ -204,6 +205,9 @@ fn has_mark(path: &Path) -> bool {
 
 /// Opens the image at `path`. `None` if it could only be raw memory, which has no signature.
 pub(super) fn of(path: &Path, session: &mut Session<'_>) -> Option<Result<ImageFacts, Failure>> {
+    if is_remote(path) {
+        return None;
+    }
     let options = session.image_options();
     match image::open(path, &options) {
         Ok(image) if image.format == Format::Raw => None,

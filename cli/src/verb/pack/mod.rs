@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
-use crate::output;
+use crate::output::{self, Begun};
 use crate::session::Session;
 use crate::text::{Bytes, Short, parse_size};
 
@@ -210,9 +210,9 @@ fn write(
     let archive = Archive::new(&collected.manifest, &collected.contents)?;
     let options = publish::Options::default().force(args.force);
     let failed = |error: livecore_minidump::Error| Failure::from(error).about(&args.dump);
-    match output::begin(destination, &options)? {
-        Some(mut pending) => {
-            let len = pack::write(&archive, encoding, &mut pending, progress).map_err(failed)?;
+    match output::begin(destination, &options, session)? {
+        Begun::File(mut pending) => {
+            let len = pack::write(&archive, encoding, &mut *pending, progress).map_err(failed)?;
             if args.limit.is_some_and(|limit| len > limit) {
                 return Ok(None);
             }
@@ -220,7 +220,19 @@ fn write(
             // Only a dump in a directory has an info file.
             Ok(Some((pending.publish(&|_| Vec::new())?.path, len)))
         }
-        None => {
+        Begun::Object(mut upload) => {
+            let mut out = livecore_compress::InOrder(&mut *upload);
+            let written = pack::write(&archive, encoding, &mut out, progress);
+            let len = written.map_err(|e| upload.failure().unwrap_or_else(|| failed(e)))?;
+            if args.limit.is_some_and(|limit| len > limit) {
+                return Ok(None);
+            }
+            collected.require_unchanged()?;
+            let path = upload.path().to_owned();
+            upload.complete()?;
+            Ok(Some((path, len)))
+        }
+        Begun::Stdout => {
             let mut out = livecore_compress::InOrder(&mut session.out);
             let len = pack::write(&archive, encoding, &mut out, progress).map_err(failed)?;
             out.flush()?;

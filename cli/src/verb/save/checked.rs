@@ -1,8 +1,6 @@
 //! Checks a saved file before its dump is cleared.
 
-use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 use livecore_compress::{Codec, Progress as _, ReadAt, Stream};
 use serde::Serialize;
@@ -69,7 +67,7 @@ pub(super) fn same(
     session: &Session<'_>,
 ) -> Result<Check, Failure> {
     let about = |e: std::io::Error| Failure::from(e).about(path);
-    let file: Arc<dyn ReadAt> = Arc::new(File::open(path).map_err(about)?);
+    let file = published::open(path, session)?;
     let content = match codec {
         Codec::None => file,
         _ => {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use livecore_compress::Codec;
+use livecore_compress::{Codec, ReadAt};
 use livecore_livedump::publish::{self, Stem};
 use livecore_livedump::sys::syslog::Severity;
 use livecore_minidump::encryption::{Cipher, KeyBlock};
@@ -207,8 +207,11 @@ fn encrypted(place: &Place, plan: &Plan<'_>, session: &mut Session<'_>) -> Resul
     };
     let file = copy(place, plan, &data, name, session)?;
     let saved_key: PathBuf = file.path.with_file_name(format!("key.{}", file.number));
-    let saved_key = std::fs::read(&saved_key).map_err(|e| Failure::from(e).about(&saved_key))?;
-    let check = match saved_key == key {
+    let about = |e: std::io::Error| Failure::from(e).about(&saved_key);
+    let key_file = published::open(&saved_key, session)?;
+    let mut found = vec![0; key.len() + 1];
+    let got = key_file.read_full_at(&mut found, 0).map_err(about)?;
+    let check = match found[..got] == key {
         true => checked::same(&file.path, Codec::None, &data, session)?,
         false => Check::Broken,
     };

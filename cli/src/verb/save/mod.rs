@@ -7,12 +7,14 @@
 mod checked;
 mod devices;
 mod dump;
+mod object;
 mod opaque;
 pub(crate) mod place;
 mod plan;
 mod recover;
 mod report;
 mod stored;
+mod why;
 mod write;
 
 use std::num::NonZeroU32;
@@ -24,6 +26,7 @@ use crate::args::{CodecArgs, ContainerArg, EncryptArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
+use crate::remote::is_remote;
 use crate::session::Session;
 use crate::{keys, output};
 use plan::Plan;
@@ -34,6 +37,7 @@ Examples:
   livecore save -m 10 /var/crash               every dump device of this FreeBSD system
   livecore save /var/crash /dev/ada0p2
   livecore save -k . disk.img                  from the image of a disk or a partition
+  livecore save s3://crash/web/ /dev/ada0p2    to an object store (docs/stores.md)
   livecore save --encrypt public.pem /var/crash /dev/ada0p2
   livecore save -C disk.img                    exits with 0 if there is a dump, and with 1 if not
 
@@ -127,7 +131,9 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         return clear(&devices, session);
     }
     let directory = args.split().0;
-    require_directory(directory)?;
+    if !is_remote(directory) {
+        require_directory(directory)?;
+    }
     let codec = match args.uncompress {
         true => Some(Codec::None),
         false => args.codec.named(),
@@ -148,6 +154,9 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         max: args.max,
         json: args.json,
     };
+    if is_remote(directory) {
+        object::check(&plan)?;
+    }
     let mut saved = Vec::new();
     for device in &devices {
         if let Err(failure) = save_device(device, &plan, &mut saved, session) {

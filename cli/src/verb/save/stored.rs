@@ -9,6 +9,7 @@ use super::plan::Plan;
 use super::report::Done;
 use super::write::{self, File, Name, Why};
 use crate::failure::Failure;
+use crate::published;
 use crate::session::Session;
 
 /// Saves the bytes as they are stored on the device, as savecore(8) does.
@@ -30,7 +31,7 @@ pub(super) fn stored(
     };
     let file = copy(place, plan, data, name, session)?;
     let check = checked::same(&file.path, Codec::None, data, session)?;
-    let len = std::fs::metadata(&file.path).map_or(0, |found| found.len());
+    let len = published::open(&file.path, session)?.size()?;
     Ok(Done {
         check: match len == file.len {
             true => check,

@@ -10,10 +10,13 @@ use livecore_minidump::convert::Written;
 use livecore_minidump::encryption::Sealer;
 use livecore_minidump::{Error, KernelDumpHeader};
 
+use super::object;
 use super::place::Place;
 use super::plan::Plan;
+pub(super) use super::why::Why;
 use crate::failure::Failure;
 use crate::id::Id;
+use crate::remote::is_remote;
 use crate::session::Session;
 
 /// Bytes of `info.N` and of rounding, as savecore(8) counts them.
@@ -28,20 +31,6 @@ pub(super) struct File {
     /// Size of the dump before compression.
     pub payload_len: u64,
     pub len: u64,
-}
-
-/// Why a dump was not written.
-pub(super) enum Why {
-    /// It cannot be read, or is damaged.
-    Input(Error),
-    /// It cannot be written.
-    Output(Failure),
-}
-
-impl From<Failure> for Why {
-    fn from(failure: Failure) -> Self {
-        Self::Output(failure)
-    }
 }
 
 /// Writes a dump to an output with a target.
@@ -83,6 +72,18 @@ pub(super) fn sealed(
             Sealer::new(key, *cipher)?.write(out, |out| write(&inner, out, progress))
         }
     };
+    if is_remote(plan.directory) {
+        let (device, status) = (place.device(), place.status());
+        let info = |done: &Written, n| {
+            let text = publish::info::with_status(&done.header, &device, n, status);
+            (text + &done.provenance.info_lines()).into_bytes()
+        };
+        let put = |out: &mut dyn Output| encode(out, &bar);
+        let saved = object::save(plan, (stem, codec), (None, needed), session, put, info);
+        let (published, written) = saved?;
+        let lens = (written.payload_len, written.file_len);
+        return Ok(File::of(published, (stem, codec), lens, session));
+    }
     let mut written = None;
     let result = begin(plan, &options).and_then(|mut sink| {
         let done = sink.write(|out| encode(out, &bar))?;
@@ -137,6 +138,17 @@ pub(super) fn copy(
         .level(level)
         .threads(plan.target.encoding.threads);
     let encode = |out: &mut dyn Output| encode_at(data, &encoding, Shape::Single, out, &bar);
+    let device = place.device();
+    let status = place.status();
+    let info = |n| publish::info::with_status(header, &device, n, status).into_bytes();
+    if is_remote(plan.directory) {
+        let kind = (name.stem, name.suffix);
+        let put = |out: &mut dyn Output| encode(out).map_err(Error::from);
+        let with = (name.key.as_deref(), Some(len));
+        let saved = object::save(plan, kind, with, session, put, |_, n| info(n));
+        let (published, stored) = saved?;
+        return Ok(File::of(published, kind, (len, stored.stored_len), session));
+    }
     let begun = begin(plan, &options).map_err(|e| match e {
         WriteError::Publish(error) if is_full(&error) => missing(plan, error, len).into(),
         other => Why::Output(Failure::from(other)),
@@ -154,9 +166,6 @@ pub(super) fn copy(
         }
         other => Why::Input(other.into()),
     })?;
-    let device = place.device();
-    let status = place.status();
-    let info = |n| publish::info::with_status(header, &device, n, status).into_bytes();
     let published = pending
         .publish_with_key(&info, name.key.as_deref())
         .map_err(|error| match is_full(&error) {

@@ -21,7 +21,7 @@ use livecore_livedump::publish::{Destination, Output, info};
 use livecore_livedump::qmp::{Client, Guest};
 use livecore_livedump::sys::syslog::{self, Severity};
 use livecore_livedump::take::{
-    self, GuestSource, LiveKernel, Pausing, PlanOptions, RunOptions, Source, TakeError,
+    self, Done, GuestSource, LiveKernel, Pausing, PlanOptions, RunOptions, Source, TakeError,
 };
 use livecore_livedump::take::{bootfile, check_kernel, running};
 use livecore_minidump::convert::Target;
@@ -31,6 +31,8 @@ use crate::args::{CodecArgs, ContainerArg, EncryptArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
+use crate::output::Begun;
+use crate::remote::is_remote;
 use crate::session::Session;
 use crate::{emulated, guard, input, keys, output, published};
 use listener::Listener;
@@ -241,7 +243,7 @@ fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         .encryption(encryption)
         // A file system with space for the dump has space for its temporary files.
         .spool_dir(match destination.directory() {
-            Some(directory) if !is_device(&args.out) => directory.into(),
+            Some(directory) if !is_device(&args.out) && !is_remote(&args.out) => directory.into(),
             // The spool file is as large as the dump, and /tmp may be in memory.
             _ if args.is_live() => {
                 std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
@@ -249,7 +251,7 @@ fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             _ => session.env.spool_dir.clone(),
         });
     // Check the destination before the work.
-    let pending = output::begin(&destination, &options.publish(None))?;
+    let begun = output::begin(&destination, &options.publish(None), session)?;
     let Machine {
         source,
         name,
@@ -262,12 +264,24 @@ fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         interrupt: &session.env.interrupt,
         show,
     };
-    let output = match pending {
-        Some(pending) => Output::Begun(pending),
-        None => Output::Stream(&mut session.out),
+    let mut upload = None;
+    let output = match begun {
+        Begun::File(pending) => Output::Begun(*pending),
+        Begun::Stdout => Output::Stream(&mut session.out),
+        Begun::Object(begun) => Output::Stream(&mut **upload.insert(begun)),
     };
-    let done = take::run(source, output, &options, &mut listener)
-        .map_err(|e| Failure::from(e).about(&name))?;
+    let done = take::run(source, output, &options, &mut listener);
+    let done = match upload {
+        Some(upload) => {
+            let done = done.map_err(|e| match upload.failure() {
+                Some(failure) => failure,
+                None => Failure::from(e).about(&name),
+            })?;
+            let published = output::complete(*upload, &done.written)?;
+            Done { published, ..done }
+        }
+        None => done.map_err(|e| Failure::from(e).about(&name))?,
+    };
     output::warn_missing_pages(done.missing, &name, session);
     if !args.json {
         for line in done.written.provenance.info_lines().lines() {
@@ -325,12 +339,12 @@ fn check_live(args: &Args, destination: &Destination, target: &Target) -> Result
             "--kernel-compress writes one gzip or zstd stream; use -z or -Z with --container saved or raw",
         ).id_is(Id::ConflictingArguments));
     }
-    if destination.is_stdout() {
-        return Err(
-            Failure::usage("--kernel-compress cannot write to standard output")
-                .id_is(Id::ConflictingArguments)
-                .next("use -o FILE"),
-        );
+    if destination.is_stdout() || is_remote(&args.out) {
+        return Err(Failure::usage(
+            "--kernel-compress cannot write to standard output or an object store",
+        )
+        .id_is(Id::ConflictingArguments)
+        .next("use -o FILE"));
     }
     Ok(())
 }
