@@ -35,7 +35,7 @@ impl TarBlock {
             name: header.path_bytes().into_owned(),
             is_file: header.entry_type().is_file(),
             size: header
-                .size()
+                .entry_size()
                 .map_err(|e| (e.to_string(), "a size".into()))?,
         })
     }
