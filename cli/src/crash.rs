@@ -111,7 +111,10 @@ impl Facts {
         let info = info::path_of(path).and_then(|info| info::read(info).ok());
         match info.and_then(|bytes| Info::parse(&String::from_utf8_lossy(&bytes))) {
             Some(info) => Self {
-                time: info.seconds().map(|time| (time, "info")),
+                time: info
+                    .seconds()
+                    .filter(|time| *time > 0)
+                    .map(|time| (time, "info")),
                 hostname: Some(info.hostname),
                 panic: self.panic.or(Some(info.panic_string)),
                 ..self

@@ -437,6 +437,13 @@ impl KernelArgs {
         // as more than a path.
         let plain = |path: &Path| command::plain(path).map(drop);
         let places = self.places(&session.env);
+        for place in places.iter().filter(|place| !place.exists()) {
+            let line = format_args!(
+                "{}: no such file or directory; searching elsewhere",
+                place.display()
+            );
+            session.voice.say(Id::KernelsRejected, line);
+        }
         let search = KernelSearch::new().places(places);
         let search = match is_remote(name) {
             true => search,

@@ -65,7 +65,13 @@ pub(crate) fn expand(paths: &[PathBuf], search: Search, session: &Session<'_>) -
         match found {
             Ok(dumps) if dumps.is_empty() => session.voice.say(
                 Id::NoDumps,
-                format_args!("{}: no dumps found", path.display()),
+                match search.all {
+                    true => format!("{}: no dumps found", path.display()),
+                    false => format!(
+                        "{}: no dumps found (files named vmcore.N or livecore.N)",
+                        path.display()
+                    ),
+                },
             ),
             Ok(dumps) => all.extend(dumps),
             Err(e) => all.push(Entry::Unreadable(path.clone(), e)),

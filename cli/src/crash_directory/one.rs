@@ -48,7 +48,13 @@ pub(crate) fn one(directory: &Path, number: Option<u64>) -> Result<PathBuf, Fail
         let newest = linked.into_iter().max().or(dumps.into_iter().max());
         let newest = newest.map(|found| directory.join(found.name));
         return newest.ok_or_else(|| {
-            about(Failure::new(Exit::COULD_NOT, "no dumps found").id_is(Id::NoDumps))
+            about(
+                Failure::new(
+                    Exit::COULD_NOT,
+                    "no dumps found (files named vmcore.N or livecore.N)",
+                )
+                .id_is(Id::NoDumps),
+            )
         });
     };
     match &dumps[..] {

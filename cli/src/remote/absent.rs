@@ -19,10 +19,12 @@ pub(crate) struct Stores;
 /// No upload.
 pub(crate) struct Upload(Infallible);
 
+const WHAT: &str = "this livecore was built without the feature `store`";
+const ADVICE: &str = "build it with `cargo build --release --features store`";
+
 fn refused(path: &Path) -> Failure {
-    let what = "this livecore was built without the feature `store`";
-    let failure = Failure::new(Exit::UNSUPPORTED, what).about(path);
-    failure.next("build it with `cargo build --release --features store`")
+    let failure = Failure::new(Exit::UNSUPPORTED, WHAT).about(path);
+    failure.next(ADVICE)
 }
 
 impl Stores {
@@ -35,7 +37,8 @@ impl Stores {
     }
 
     pub(crate) fn list(&self, _: &Path) -> io::Result<Vec<Listed>> {
-        Err(io::ErrorKind::Unsupported.into())
+        let line = format!("{WHAT}; {ADVICE}");
+        Err(io::Error::new(io::ErrorKind::Unsupported, line))
     }
 
     pub(crate) fn create(&self, path: &Path, _: Option<u64>, _: bool) -> Result<Upload, Failure> {

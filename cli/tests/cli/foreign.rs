@@ -79,7 +79,10 @@ fn elf_cores_and_kernels_are_named() {
     elf[20] = 1;
     elf[52] = 64;
     elf[54] = 56;
-    for (kind, expected) in [(2, "use --kernel FILE for a kernel"), (4, "take --image")] {
+    for (kind, expected) in [
+        (2, "a kernel file is the value of --kernel"),
+        (4, "take --image"),
+    ] {
         elf[16] = kind;
         fs::write(&file, &elf).unwrap();
         for verb in &VERBS {

@@ -148,3 +148,39 @@ fn help_of_all_verbs_matches_the_goldens() {
         golden(&format!("help/{verb}.txt"), text.text());
     }
 }
+
+#[test]
+fn options_of_qmp_need_qmp() {
+    for option in [&["--pause"][..], &["--qmp-timeout", "3"]] {
+        let run = run(["take", "--machine", "tiny.toml", "-o", "-"]
+            .iter()
+            .chain(option))
+        .expect(64);
+        let expected = "livecore: --pause and --qmp-timeout need --qmp ADDRESS";
+        assert!(run.err.starts_with(expected), "{}", run.err);
+    }
+}
+
+#[test]
+fn a_kernel_path_that_does_not_exist_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = dir.path().join("livecore.0");
+    let machine = crate::harness::machine("tiny");
+    run([
+        "take",
+        "-q",
+        "--machine",
+        machine.to_str().unwrap(),
+        "-o",
+        dump.to_str().unwrap(),
+    ])
+    .expect(0);
+    let run = run([
+        "dmesg",
+        "--kernel-path",
+        "/nonexistent",
+        dump.to_str().unwrap(),
+    ]);
+    let expected = "livecore: /nonexistent: no such file or directory; searching elsewhere";
+    assert!(run.err.contains(expected), "{}", run.err);
+}

@@ -51,7 +51,8 @@ const fn image(mark: &'static [u8], what: &'static str) -> Foreign {
 }
 
 /// An ELF file that is not a core dump.
-pub const ELF_FILE: &str = "an ELF file that is not a core dump; use --kernel FILE for a kernel";
+pub const ELF_FILE: &str =
+    "an ELF file that is not a core dump; a kernel file is the value of --kernel, not a dump";
 /// An ELF core that is neither a full dump nor one of `convert --to elf`.
 pub const ELF_CORE: &str = "an ELF core that no FreeBSD kernel wrote; if it is a memory image, make a dump with \
                             `livecore take --image FILE --kernel ELF`";
@@ -90,8 +91,8 @@ pub const FOREIGN: &[Foreign] = &[
     Foreign {
         offset: 257,
         mark: b"ustar",
-        what: "a text dump (a tar archive)",
-        instead: "`tar xf FILE` unpacks it: ddb.txt, msgbuf.txt, panic.txt, version.txt",
+        what: "a tar archive",
+        instead: "unpack it with `tar xf FILE`; a text dump contains ddb.txt, msgbuf.txt, panic.txt and version.txt",
         is_image: false,
     },
     archive(

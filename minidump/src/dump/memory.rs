@@ -73,9 +73,10 @@ impl KernelMemory for Dump {
                 Err(source) => return (done, Err(ReadError::Io { at: here, source })),
                 Ok(got) if got < n && self.zero_tail => out[got..].fill(0),
                 Ok(got) if got < n => {
-                    let end = offset + got as u64;
                     let at = PhysAddr(here.0 + got as u64);
-                    let offset = end;
+                    let offset = offset + got as u64;
+                    let size = self.envelope.content.size().unwrap_or(offset);
+                    let end = size.min(offset);
                     return (done + got, Err(ReadError::BeyondEnd { at, offset, end }));
                 }
                 Ok(_) => {}

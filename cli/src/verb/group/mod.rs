@@ -70,7 +70,7 @@ pub struct Args {
     pub kernel_path: Vec<PathBuf>,
     /// Number of dumps to read at a time
     ///
-    /// They share --memory. Default: one per processor and 64 MiB.
+    /// They share --memory. Default: one per processor, and at most one per 64 MiB of --memory.
     #[arg(short = 'j', visible_short_alias = 'T', long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// Print one JSON object (docs/json.md)

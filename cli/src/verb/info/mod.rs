@@ -80,7 +80,10 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         let dumps = crash_directory::dumps(path, Search::default(), session)
             .map_err(|e| Failure::from(e).about(path))?;
         if dumps.is_empty() {
-            let line = format_args!("{}: no dumps found", path.display());
+            let line = format_args!(
+                "{}: no dumps found (files named vmcore.N or livecore.N)",
+                path.display()
+            );
             session.voice.say(Id::NoDumps, line);
         }
         all.extend(dumps);

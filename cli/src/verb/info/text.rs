@@ -219,5 +219,8 @@ fn header(header: &HeaderFacts, lines: &mut Lines<'_>) -> io::Result<()> {
         name = "";
     }
     lines.line("  panic string", &header.panicstring)?;
-    lines.line("  parity", if header.parity_ok { "right" } else { "wrong" })
+    lines.line(
+        "  parity",
+        if header.parity_ok { "correct" } else { "wrong" },
+    )
 }

@@ -70,7 +70,7 @@ pub struct Args {
         group = "limit"
     )]
     pub keep: Option<NonZeroUsize>,
-    /// Keep at most SIZE bytes of disk space
+    /// Remove dumps until the others take at most SIZE bytes
     ///
     /// Decimal, or hexadecimal after 0x, with an optional suffix K, M, G or T.
     #[arg(help_heading = "Removing dumps", long, value_name = "SIZE", value_parser = parse_size,
@@ -127,7 +127,10 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         return Ok(());
     }
     if inventory.dumps.is_empty() {
-        let line = format_args!("{}: no dumps found", args.directory.display());
+        let line = format_args!(
+            "{}: no dumps found (files named vmcore.N or livecore.N)",
+            args.directory.display()
+        );
         session.voice.say(Id::NoDumps, line);
     }
     print(&inventory, args.signatures, session)

@@ -52,7 +52,7 @@ arrived, as `salvage` does, or else the data as it arrived.
 
 livecore uses the directory that a client requests (net.netdump.path) if it exists below --out.
 
-Netdump does not authenticate clients: every host that reaches the address can send a dump. --quota, \
+netdump does not authenticate clients: every host that reaches the address can send a dump. --quota, \
 --clients and the time limits restrict what they can use.
 
 A signal stops the server: it keeps the data that has arrived and exits with 128+n. With --once, livecore \
@@ -72,7 +72,7 @@ pub struct Args {
     /// Directory for dumps
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Number of dumps received at once, half of them from one address
+    /// Maximum number of dumps at once; at most half from one host
     #[arg(long, value_name = "N", default_value = "16", value_parser = clients)]
     pub clients: NonZeroUsize,
     /// Maximum size of all dumps of a host, old ones included
@@ -121,11 +121,22 @@ pub(crate) struct Opened {
 
 /// Binds the sockets, reads the names and starts the process that runs hooks.
 pub(crate) fn open(args: &Args) -> Result<Opened, Failure> {
-    if !args.out.is_dir() {
-        let failure = Failure::could_not("no such directory")
-            .id_is(Id::NotFound)
-            .about(&args.out);
-        return Err(failure.next("create it with mkdir(1)"));
+    match std::fs::metadata(&args.out) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(Failure::could_not("not a directory").about(&args.out)),
+        Err(_) => {
+            let failure = Failure::could_not("no such directory")
+                .id_is(Id::NotFound)
+                .about(&args.out);
+            return Err(failure.next("create it with mkdir(1)"));
+        }
+    }
+    use rustix::fs::Access;
+    if rustix::fs::access(&args.out, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        let failure = Failure::could_not("cannot write to this directory").about(&args.out);
+        return Err(
+            failure.next("the server writes dumps there: choose another one, or change its mode")
+        );
     }
     // The default file may be missing.
     let hosts = match std::fs::read_to_string(&args.hosts) {

@@ -102,5 +102,7 @@ fn too_large(least: u64, limit: u64) -> Failure {
         Bytes(least),
         Bytes(limit)
     );
-    Failure::could_not(what).id_is(Id::TooLarge)
+    Failure::could_not(what)
+        .id_is(Id::TooLarge)
+        .next("use a larger --limit")
 }

@@ -97,7 +97,10 @@ pub(crate) fn find(
         }
     }
     if found.is_empty() {
-        let line = format_args!("{}: no dump found", path.display());
+        let line = format_args!(
+            "{}: no dump found in the last sector or in a partition",
+            path.display()
+        );
         session.voice.say(Id::NoDumpOnDevice, line);
     }
     Ok(found)

@@ -110,15 +110,14 @@ pub struct Args {
         requires = "qmp"
     )]
     pub pause: Option<PauseArg>,
-    /// Time limit for each answer of QEMU, in seconds
+    /// Time limit for each answer of QEMU, in seconds [default: 10]
     #[arg(
         long,
         value_name = "SECONDS",
         requires = "qmp",
-        default_value_t = 10,
         value_parser = clap::value_parser!(u32).range(1..)
     )]
-    pub qmp_timeout: u32,
+    pub qmp_timeout: Option<u32>,
     /// Dump this system from user space, through /dev/mem
     ///
     /// Symbols come from kern.bootfile or --kernel. Unlike a dump by the kernel, this can be
@@ -172,7 +171,7 @@ pub struct Args {
     /// read. info.N and the seal record their number and the time of the copy.
     #[arg(long, value_name = "N")]
     pub converge: Option<u32>,
-    /// Rotate numbers 0..N-1, overwriting older livecore dumps
+    /// Rotate numbers 0..N-1, replacing older livecore dumps
     #[arg(short, long, value_name = "N")]
     pub max: Option<NonZeroU32>,
     /// Replace OUT if it is an existing file
@@ -220,6 +219,11 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
 }
 
 fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    // clap ignores `requires` if the required option conflicts with another one.
+    if args.qmp.is_none() && (args.pause.is_some() || args.qmp_timeout.is_some()) {
+        let failure = Failure::usage("--pause and --qmp-timeout need --qmp ADDRESS");
+        return Err(failure.id_is(Id::ConflictingArguments));
+    }
     let destination = Destination::parse(&args.out);
     output::check_stdout(&destination, args.json, session)?;
     let default = match &destination {
@@ -467,7 +471,7 @@ fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, F
         return Err(Failure::usage("--qmp needs --kernel ELF").id_is(Id::NoKernelFile));
     };
     let elf = input::kernel(kernel, session.env.memory)?;
-    let timeout = Duration::from_secs(args.qmp_timeout.into());
+    let timeout = Duration::from_secs(args.qmp_timeout.unwrap_or(10).into());
     let interrupt = session.env.interrupt.clone();
     let stop = move || interrupt.raised().is_some();
     let client = Client::connect_until(socket, timeout, Arc::new(stop))
