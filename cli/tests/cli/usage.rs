@@ -176,7 +176,7 @@ fn a_kernel_path_that_does_not_exist_is_reported() {
     ])
     .expect(0);
     let run = run([
-        "dmesg",
+        "ps",
         "--kernel-path",
         "/nonexistent",
         dump.to_str().unwrap(),
