@@ -61,6 +61,10 @@ struct Storing {
     stored: Vec<u8>,
 }
 
+/// What a frame decoded from a restart point has to be.
+const EXPECTED: &str = "the content of the first pass; unless the file has changed, its cached restart points \
+                        are damaged: use `livecore cache clear`";
+
 impl Restarts {
     pub(super) fn new(
         source: Arc<dyn ReadAt>,
@@ -224,7 +228,7 @@ impl Restarts {
             self.fill(&mut cursor, &mut content)?;
             let digest = xxh64(&content, 0);
             if entry(digest) != next.entry {
-                return Err(self.changed(start, "other content", "the content of the first pass"));
+                return Err(self.changed(start, "other content", EXPECTED));
             }
             if number == frame.number {
                 let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
