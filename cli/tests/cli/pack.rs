@@ -429,6 +429,31 @@ fn damaged_and_hostile_packs_give_one_error() {
 }
 
 #[test]
+fn verify_reports_every_damaged_byte_of_the_seal_of_a_pack() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p.tar.zst");
+    let good = fs::read(made().pack()).unwrap();
+    for back in (1..=400).step_by(9) {
+        let mut bytes = good.clone();
+        let at = bytes.len() - back;
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let done = run(["verify", "-q", path.to_str().unwrap()]);
+        assert_eq!(done.code, 2, "{back} bytes before the end: {}", done.text());
+        let done = run(["verify", "-q", "--quick", path.to_str().unwrap()]);
+        let is_reported = done.code == 2 || back > 200;
+        assert!(is_reported, "--quick, {back} bytes before the end");
+    }
+}
+
+#[test]
+fn full_disk_names_the_output() {
+    let made = made();
+    let done = run(packing(&made.dump(), Path::new("/dev/full"), &[])).expect(1);
+    assert!(done.err.contains("/dev/full: "), "{}", done.err);
+}
+
+#[test]
 fn limit_leaves_out_what_is_needed_least() {
     let made = made();
     let dump = made.dump();

@@ -28,7 +28,7 @@ mod tests;
 pub use manifest::{Dropped, Kind, Manifest, Member, Missing, VERSION};
 pub use member::digest;
 pub use name::{NAME_MAX, is_usable};
-pub use read::{MANIFEST_MAX, MEMBERS_MAX, Pack};
+pub use read::{FILE_MAX, MANIFEST_MAX, MEMBERS_MAX, Pack};
 pub use write::{Archive, Contents, write};
 
 /// The name of the first member.

@@ -21,10 +21,16 @@ pub const MANIFEST_MAX: u64 = 1 << 20;
 /// Maximum number of members after the manifest.
 pub const MEMBERS_MAX: usize = 2048;
 
+/// Maximum size of a kernel, a module or a debug file, in bytes. A reader computes the digest of the
+/// whole file before it uses it.
+pub const FILE_MAX: u64 = 1 << 30;
+
 /// An open pack.
 pub struct Pack {
     manifest: Manifest,
     content: Arc<dyn ReadAt>,
+    /// Damage of the pack's own seal.
+    damage: Option<livecore_compress::Error>,
     /// The offset of each member of the manifest in the archive.
     offsets: Vec<u64>,
     /// The index of the dump.
@@ -47,10 +53,11 @@ impl Pack {
         source: Arc<dyn ReadAt>,
         options: &livecore_compress::OpenOptions,
     ) -> Result<Option<Self>, Error> {
-        let Some(content) = content(source, options)? else {
+        let Some((content, damage)) = content(source, options)? else {
             return Ok(None);
         };
-        Self::open(content).map(Some)
+        let pack = Self::open(content)?;
+        Ok(Some(Self { damage, ..pack }))
     }
 
     /// Opens the archive `content`.
@@ -107,6 +114,7 @@ impl Pack {
         Ok(Self {
             manifest,
             content,
+            damage: None,
             offsets,
             dump,
         })
@@ -208,9 +216,12 @@ impl Pack {
     ///
     /// # Errors
     ///
-    /// [`Error::Broken`] for the first that differs, [`Error::Io`] if the pack cannot be read,
+    /// [`Error::Broken`] for the first that differs, or if the seal of the pack is damaged, [`Error::Io`] if the pack cannot be read,
     /// [`Error::Cancelled`].
     pub fn check(&self, with_dump: bool, progress: &dyn Progress) -> Result<(), Error> {
+        if let Some(damage) = &self.damage {
+            return Err(damage.again().into());
+        }
         for (member, offset) in self.manifest.members.iter().zip(&self.offsets) {
             if member.kind == Kind::Dump && !with_dump {
                 continue;
@@ -232,18 +243,21 @@ impl std::fmt::Debug for Pack {
     }
 }
 
+/// The bytes of an archive, and the damage of its seal.
+type Content = (Arc<dyn ReadAt>, Option<livecore_compress::Error>);
+
 /// The archive in `source`; `None` if it is not a pack.
 fn content(
     source: Arc<dyn ReadAt>,
     options: &livecore_compress::OpenOptions,
-) -> Result<Option<Arc<dyn ReadAt>>, Error> {
+) -> Result<Option<Content>, Error> {
     let is_pack = |content: &dyn ReadAt| {
         let mut head = [0; 64];
         let got = content.read_full_at(&mut head, 0).unwrap_or(0);
         Pack::probe(&head[..got])
     };
     if Codec::sniff(&container::head_of(&*source)?) == Codec::None {
-        return Ok(is_pack(&*source).then_some(source));
+        return Ok(is_pack(&*source).then_some((source, None)));
     }
     // A stream that cannot be opened is not a pack; the reader of dumps reports its damage.
     let Ok(stream) = Stream::from_source(source, options) else {
@@ -253,8 +267,9 @@ fn content(
     if stream.attachment().is_some_and(of_dump) {
         return Ok(None);
     }
+    let damage = stream.seal_damage().map(livecore_compress::Error::again);
     let content = stream.content();
-    Ok(is_pack(&*content).then_some(content))
+    Ok(is_pack(&*content).then_some((content, damage)))
 }
 
 fn broken(
@@ -344,6 +359,11 @@ fn parse(json: &[u8], offset: u64) -> Result<Manifest, Error> {
     }
     let mut names = HashSet::from([MANIFEST]);
     for member in &manifest.members {
+        let is_file = matches!(member.kind, Kind::Kernel | Kind::Module | Kind::Debug);
+        if is_file && member.size > FILE_MAX {
+            let found = format!("{} of {} bytes", member.name, member.size);
+            return Err(wrong(found, format!("at most {FILE_MAX} bytes")));
+        }
         if !is_usable(&member.name) {
             let found = format!("the name {}", escaped(member.name.as_bytes(), 64));
             let expected = "a relative path of letters, digits and ._+- without ..";

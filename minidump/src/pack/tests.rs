@@ -312,3 +312,14 @@ fn contents_that_differ_from_the_manifest_cannot_be_read() {
         Err(Error::Broken { .. })
     ));
 }
+
+#[test]
+fn files_larger_than_the_limit_are_refused_before_their_digest_is_computed() {
+    for kind in [Kind::Kernel, Kind::Module, Kind::Debug] {
+        let mut large = member(KERNEL, kind, DUMP);
+        large.size = FILE_MAX + 1;
+        let manifest = manifest(vec![large, member("vmcore.0", Kind::Dump, DUMP)]);
+        let line = refused(with_manifest(&manifest, &[(b'0', KERNEL, 0, b"")]));
+        assert!(line.contains("expected at most 1073741824 bytes"), "{line}");
+    }
+}

@@ -14,6 +14,8 @@ use livecore_minidump::pack::{self, Contents, Kind, Manifest, Member, Missing, i
 use livecore_minidump::{AnyDump, info};
 
 use crate::failure::Failure;
+use crate::id::Id;
+use crate::text::Bytes;
 
 /// Maximum number of modules. A kernel has fewer; a damaged list may have more.
 const MODULES: usize = 512;
@@ -185,9 +187,18 @@ impl Collected {
     ) -> Result<(), Failure> {
         let about = |failure: Failure| failure.about(path);
         let file = Arc::new(File::open(path).map_err(|e| about(e.into()))?);
+        let is_elf = matches!(kind, Kind::Kernel | Kind::Module | Kind::Debug);
+        let len = file.size().map_err(|e| about(e.into()))?;
+        if is_elf && len > pack::FILE_MAX {
+            let what = format_args!(
+                "{}, a pack accepts files of at most {}",
+                Bytes(len),
+                Bytes(pack::FILE_MAX)
+            );
+            return Err(about(Failure::could_not(what).id_is(Id::TooLarge)));
+        }
         let found = pack::digest(&file, progress);
         let (size, sha256) = found.map_err(|e| about(e.into()))?;
-        let is_elf = matches!(kind, Kind::Kernel | Kind::Module | Kind::Debug);
         let build_id = || Sections::read(&file).ok()?.build_id(&file);
         let build_id = is_elf.then(build_id).flatten();
         self.manifest.members.push(Member {

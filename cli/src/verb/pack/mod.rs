@@ -209,7 +209,16 @@ fn write(
 ) -> Result<Option<(PathBuf, u64)>, Failure> {
     let archive = Archive::new(&collected.manifest, &collected.contents)?;
     let options = publish::Options::default().force(args.force);
-    let failed = |error: livecore_minidump::Error| Failure::from(error).about(&args.dump);
+    let out = match destination {
+        Destination::File(path) | Destination::Directory(path) => path,
+        Destination::Stdout => Path::new("standard output"),
+    };
+    let failed = |error: livecore_minidump::Error| match &error {
+        livecore_minidump::Error::Io { what, .. } if what == "write" => {
+            Failure::from(error).about(out)
+        }
+        _ => Failure::from(error).about(&args.dump),
+    };
     match output::begin(destination, &options, session)? {
         Begun::File(mut pending) => {
             let len = pack::write(&archive, encoding, &mut *pending, progress).map_err(failed)?;
