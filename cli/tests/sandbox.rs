@@ -61,7 +61,11 @@ impl Place {
         }
         let mut ctf = Ctf::new(3, false);
         ctf.integer("int", 4);
-        let kernel = mkelf::build("elf amd64\nsymbol a 1 abs").unwrap();
+        let kernel = mkelf::build(
+            "elf amd64\nsection .data 0xffffffff81000000 hex 46 72 65 65 00\n\
+             symbol version 0xffffffff81000000 size 5 object",
+        )
+        .unwrap();
         let kernel = Elf::new(kernel).add(".SUNW_ctf", &ctf.bytes(true), false);
         fs::write(inside.join("kernel.types"), kernel.bytes()).unwrap();
         let socket = UnixListener::bind(outside.join("socket")).unwrap();
@@ -161,6 +165,7 @@ fn every_verb_refuses_what_it_was_not_given_on_every_thread() {
             "salvaged.zst",
             "exported",
             "taken.zst",
+            "kernel.json",
         ] {
             let _ = fs::remove_file(place.inside.join(path));
         }
