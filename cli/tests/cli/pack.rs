@@ -443,6 +443,9 @@ fn verify_reports_every_damaged_byte_of_the_seal_of_a_pack() {
         let done = run(["verify", "-q", "--quick", path.to_str().unwrap()]);
         let is_reported = done.code == 2 || back > 200;
         assert!(is_reported, "--quick, {back} bytes before the end");
+        let done = run(["info", path.to_str().unwrap()]);
+        let is_warned = done.err.contains("warning: ") && done.err.contains("the pack: ");
+        assert!(is_warned || back > 200, "{back}: {}", done.err);
     }
 }
 

@@ -108,6 +108,10 @@ impl Envelope {
     }
 
     pub(super) fn set_pack(&mut self, pack: Arc<Pack>) {
+        if let Some(damage) = pack.seal_damage() {
+            let why = format!("the pack: {damage}");
+            self.warnings.push(Warning::Seal { why });
+        }
         self.pack = Some(pack);
     }
 

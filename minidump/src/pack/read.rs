@@ -120,6 +120,11 @@ impl Pack {
         })
     }
 
+    /// Damage of the pack's own seal, as [`livecore_compress::Stream::seal_damage`] describes it.
+    pub fn seal_damage(&self) -> Option<&livecore_compress::Error> {
+        self.damage.as_ref()
+    }
+
     /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
