@@ -26,13 +26,13 @@ pub struct Manifest {
     pub members: Vec<Member>,
     /// What was left out to keep the size below a limit.
     #[serde(default)]
-    pub dropped: Vec<Dropped>,
+    pub dropped: Vec<Member>,
     /// What was not found.
     #[serde(default)]
     pub missing: Vec<Missing>,
 }
 
-/// A member of a pack.
+/// A member of a pack, or a file that was left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// The name.
@@ -44,22 +44,6 @@ pub struct Member {
     /// SHA-256 of its contents, in hexadecimal.
     pub sha256: String,
     /// The GNU build-id of an ELF file, in hexadecimal, if it has one.
-    #[serde(default)]
-    pub build_id: Option<String>,
-}
-
-/// A file that was left out to keep the size of the pack below a limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dropped {
-    /// The name that it has in a complete pack.
-    pub name: String,
-    /// What it is.
-    pub kind: Kind,
-    /// Its size in bytes.
-    pub size: u64,
-    /// SHA-256 of its contents, in hexadecimal.
-    pub sha256: String,
-    /// The GNU build-id, in hexadecimal, if it has one.
     #[serde(default)]
     pub build_id: Option<String>,
 }

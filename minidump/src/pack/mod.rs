@@ -25,7 +25,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use manifest::{Dropped, Kind, Manifest, Member, Missing, VERSION};
+pub use manifest::{Kind, Manifest, Member, Missing, VERSION};
 pub use member::digest;
 pub use name::{NAME_MAX, is_usable};
 pub use read::{FILE_MAX, MANIFEST_MAX, MEMBERS_MAX, Pack};

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use livecore_compress::seal::format::ENTRY_LEN;
 use livecore_compress::{Codec, Encoding, ReadAt};
 use livecore_livedump::image::{self, RawLayout};
 use livecore_livedump::publish::{Destination, free};
@@ -48,9 +49,6 @@ const CANDIDATES: [(Codec, i32); 6] = [
     (Codec::Zstd, 3),
     (Codec::Zstd, 9),
 ];
-
-/// Bytes of a frame's entry in the index.
-const ENTRY: u64 = 12;
 
 /// Arguments of `livecore estimate`.
 #[derive(Debug, clap::Args)]
@@ -135,7 +133,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         let encoding = Encoding::new(codec).level(level);
         let encoding = encoding.threads(crate::args::threads(args.threads));
         let found = sample.encode(&encoding, &bar).map_err(about)?;
-        let size = found.size + sample.frames() * ENTRY;
+        let size = found.size + sample.frames() * ENTRY_LEN as u64;
         candidates.push(Candidate {
             codec: codec.name(),
             level,

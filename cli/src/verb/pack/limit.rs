@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use livecore_compress::{Encoding, Progress, Shape, encode_at};
-use livecore_minidump::pack::{self, Archive, Dropped, Kind, Manifest};
+use livecore_minidump::pack::{self, Archive, Kind, Manifest};
 
 use crate::failure::Failure;
 use crate::id::Id;
@@ -75,13 +75,7 @@ pub(super) fn drop_next(collected: &mut Collected, limit: u64) -> Result<String,
     let member = collected.manifest.members.remove(index);
     collected.contents.remove(index);
     let name = member.name.clone();
-    collected.manifest.dropped.push(Dropped {
-        name: member.name,
-        kind: member.kind,
-        size: member.size,
-        sha256: member.sha256,
-        build_id: member.build_id,
-    });
+    collected.manifest.dropped.push(member);
     Ok(name)
 }
 
