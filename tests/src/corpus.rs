@@ -5,6 +5,19 @@ use std::path::PathBuf;
 
 use crate::expect::{Expectation, expectation};
 
+/// A minidump of amd64 for a dump device.
+pub const MINIDUMP: &str = "minidump amd64 3
+    kernbase 0xffffffff80000000
+    kernend 0xffffffffc0000000
+    avail 0x1000 0x9000
+    avail 0x200000 0x20a000
+    msgbuf text \"booting\\n\"
+    page 0x1000 text \"the first page\"
+    pages 0x200000 8 seed 1
+    map 0xffffffff80200000 0x200000 2M rx
+    container device
+";
+
 /// One recipe.
 #[derive(Debug, Clone)]
 pub struct Recipe {

@@ -8,21 +8,10 @@ use livecore_tests::mkdump::{self, Built};
 use livecore_tests::mkimage::disk::{bsd, gpt, mbr};
 use serde_json::Value;
 
+pub(crate) use livecore_tests::corpus::MINIDUMP;
+
 use crate::harness::{names, run, run_json, testdata, tool};
 use crate::schema;
-
-/// A minidump of amd64 for a dump device.
-pub(crate) const MINIDUMP: &str = "minidump amd64 3
-    kernbase 0xffffffff80000000
-    kernend 0xffffffffc0000000
-    avail 0x1000 0x9000
-    avail 0x200000 0x20a000
-    msgbuf text \"booting\\n\"
-    page 0x1000 text \"the first page\"
-    pages 0x200000 8 seed 1
-    map 0xffffffff80200000 0x200000 2M rx
-    container device
-";
 
 const FULL: &str = "fulldump amd64
     avail 0x1000 0x9000

@@ -160,23 +160,10 @@ fn missing_objects_and_buckets_are_named() {
     assert_eq!(none.status.code(), Some(0));
 }
 
-/// A minidump of amd64 on a dump device.
-const DEVICE: &str = "minidump amd64 3
-    kernbase 0xffffffff80000000
-    kernend 0xffffffffc0000000
-    avail 0x1000 0x9000
-    avail 0x200000 0x20a000
-    msgbuf text \"booting\\n\"
-    page 0x1000 text \"the first page\"
-    pages 0x200000 8 seed 1
-    map 0xffffffff80200000 0x200000 2M rx
-    container device
-";
-
 #[test]
 fn save_writes_numbered_objects_verifies_them_and_clears_the_device() {
     let Some(moto) = moto() else { return };
-    let built = livecore_tests::mkdump::build_all(DEVICE).unwrap();
+    let built = livecore_tests::mkdump::build_all(livecore_tests::corpus::MINIDUMP).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let device = dir.path().join("device");
     std::fs::write(&device, &built.bytes).unwrap();

@@ -1,8 +1,6 @@
 //! The types of a kernel for Volatility, from DWARF of a C compiler and from CTF of the independent
 //! builder.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use livecore_kernel::isf::Isf;
@@ -11,6 +9,8 @@ use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
 use livecore_tests::mkelf;
 use serde_json::{Value, json};
+
+use crate::types::compile;
 
 /// The compiler stores sizes, offsets and bit-fields with all bits set.
 const SOURCE: &str = r#"
@@ -44,24 +44,6 @@ char version[64] = "FreeBSD 15.0-TEST\n";
 void *use(int n) { static struct proc *inside; inside = allproc; return n ? (void *)&hidden[n] : (void *)inside; }
 void _start(void) { }
 "#;
-
-fn compile(dir: &Path, options: &[&str]) -> Option<Vec<u8>> {
-    std::fs::write(dir.join("s.c"), SOURCE).unwrap();
-    let output = Command::new("cc")
-        .current_dir(dir)
-        .args(["-g", "-w", "-O1", "-ffreestanding", "-nostdlib", "-static"])
-        .args(["-fno-pic", "-no-pie", "-fno-asynchronous-unwind-tables"])
-        .args(options)
-        .args(["-o", "s", "s.c"])
-        .output()
-        .unwrap();
-    if output.status.success() {
-        return Some(std::fs::read(dir.join("s")).unwrap());
-    }
-    let why = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(options.contains(&"-m32"), "{options:?}: {why}");
-    None
-}
 
 fn document(isf: &Isf) -> Value {
     let mut bytes = Vec::new();
@@ -107,7 +89,7 @@ fn dwarf_of_every_version_gives_the_types_of_the_compiler() {
         &["-gdwarf-5"],
         &["-gdwarf-5", "-m32"],
     ] {
-        let Some(file) = compile(dir.path(), options) else {
+        let Some(file) = compile(dir.path(), SOURCE, options) else {
             continue;
         };
         let elf = KernelElf::from_bytes(file).unwrap();
@@ -284,7 +266,7 @@ fn kernel_without_types_is_not_supported() {
 #[test]
 fn types_of_the_debug_file_are_used() {
     let dir = tempfile::tempdir().unwrap();
-    let debug = KernelElf::from_bytes(compile(dir.path(), &[]).unwrap()).unwrap();
+    let debug = KernelElf::from_bytes(compile(dir.path(), SOURCE, &[]).unwrap()).unwrap();
     let elf = KernelElf::from_bytes(kernel("amd64")).unwrap();
     let isf = Isf::of(&elf, Some(&debug)).unwrap();
     let found = document(&isf);
@@ -296,7 +278,7 @@ fn types_of_the_debug_file_are_used() {
 #[test]
 fn same_kernel_gives_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
-    let file = compile(dir.path(), &[]).unwrap();
+    let file = compile(dir.path(), SOURCE, &[]).unwrap();
     let [a, b] = [&file, &file].map(|file| {
         let mut out = Vec::new();
         isf_of(file.clone()).unwrap().write(&mut out).unwrap();
@@ -351,7 +333,7 @@ fn types_need_no_more_memory_than_the_limit() {
 #[test]
 fn damaged_types_do_not_panic() {
     let dir = tempfile::tempdir().unwrap();
-    let dwarf = compile(dir.path(), &["-gdwarf-5"]).unwrap();
+    let dwarf = compile(dir.path(), SOURCE, &["-gdwarf-5"]).unwrap();
     let ctf = Elf::new(kernel("amd64"))
         .add(".SUNW_ctf", &sample(3, false).bytes(false), false)
         .bytes();

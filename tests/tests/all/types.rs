@@ -236,8 +236,9 @@ const MEMBERS: [&str; 14] = [
     "flags",
 ];
 
-fn compile(dir: &Path, options: &[&str]) -> Option<Vec<u8>> {
-    std::fs::write(dir.join("s.c"), SOURCE).unwrap();
+/// Compiles `source` with debug information. `None` if the compiler does not support the options.
+pub(crate) fn compile(dir: &Path, source: &str, options: &[&str]) -> Option<Vec<u8>> {
+    std::fs::write(dir.join("s.c"), source).unwrap();
     let output = Command::new("cc")
         .current_dir(dir)
         .args(["-g", "-w", "-O1", "-ffreestanding", "-nostdlib", "-static"])
@@ -272,7 +273,7 @@ fn members_are_read_from_dwarf_of_every_version() {
         &["-gdwarf-5", "-gz=zstd"],
         &["-gdwarf-5", "-m32"],
     ] {
-        let Some(file) = compile(dir.path(), options) else {
+        let Some(file) = compile(dir.path(), SOURCE, options) else {
             continue;
         };
         let elf = KernelElf::from_bytes(file).unwrap();
@@ -312,7 +313,7 @@ fn members_are_read_from_dwarf_of_every_version() {
 #[test]
 fn ctf_takes_precedence_over_dwarf() {
     let dir = tempfile::tempdir().unwrap();
-    let file = compile(dir.path(), &["-gdwarf-4"]).unwrap();
+    let file = compile(dir.path(), SOURCE, &["-gdwarf-4"]).unwrap();
     let section = sample(2, false).bytes(true);
     let file = Elf::new(file).add(".SUNW_ctf", &section, false).bytes();
     let types = types(file, &["vm_page", "unused"]);
@@ -327,7 +328,7 @@ fn ctf_takes_precedence_over_dwarf() {
 #[test]
 fn damaged_dwarf_does_not_panic() {
     let dir = tempfile::tempdir().unwrap();
-    let file = compile(dir.path(), &["-gdwarf-5"]).unwrap();
+    let file = compile(dir.path(), SOURCE, &["-gdwarf-5"]).unwrap();
     let mut problems = 0;
     for section in [".debug_info", ".debug_abbrev"] {
         let contents = Elf::new(file.clone()).contents(section).unwrap().to_vec();
