@@ -42,8 +42,8 @@ pub(crate) struct Search {
     pub since: Option<SystemTime>,
 }
 
-/// Replaces each directory, and each prefix of an object store, with the dumps in it. An empty directory is not a failure: the machine
-/// may never have crashed.
+/// Replaces each directory, and each prefix of an object store, with the dumps in it. An empty directory
+/// is not a failure: the machine may never have crashed.
 pub(crate) fn expand(paths: &[PathBuf], search: Search, session: &Session<'_>) -> Vec<Entry> {
     let mut all = Vec::new();
     for path in paths {

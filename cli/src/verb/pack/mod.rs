@@ -32,8 +32,9 @@ Examples:
 A pack is a tar archive that zstd compressed: `tar xf` unpacks it. It contains the dump as it is, info.N, the \
 kernel file, the files of loaded modules and the debug files that livecore finds, and a manifest with the size, the \
 SHA-256 and the build-id of each. The same files give the same bytes. All verbs that read dumps read packs without \
-unpacking them (`livecore triage livecore.0.tar.zst`), and use the kernel of the pack unless --kernel or LIVECORE_KERNEL names another. `livecore verify` \
-compares all files with the manifest; other verbs compare those that they read (docs/packs.md).
+unpacking them (`livecore triage livecore.0.tar.zst`), and use the kernel of the pack unless --kernel or \
+LIVECORE_KERNEL names another. `livecore verify` compares all files with the manifest; other verbs compare those \
+that they read (docs/packs.md).
 
 The kernel file must match the dump, and the files of modules must match the modules in memory. With --limit, pack \
 leaves out what is needed least until OUT is small enough: first debug files of modules, then files of modules, the \
