@@ -80,6 +80,11 @@ impl Failure {
         Self::new(Exit::COULD_NOT, what)
     }
 
+    /// A socket that does not listen on its address.
+    pub fn cannot_listen(error: &io::Error) -> Self {
+        Self::of(Exit::COULD_NOT, error).what_is(&format!("cannot listen on this address: {error}"))
+    }
+
     /// The input is broken.
     pub fn broken(what: impl fmt::Display) -> Self {
         Self::new(Exit::BROKEN, what)
@@ -279,7 +284,8 @@ impl From<PublishError> for Failure {
                 .about(path)
                 .next("use --force to replace it"),
             PublishError::Directory { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Self::of(Exit::COULD_NOT, &error).next("create the directory with mkdir(1)")
+                let failure = Self::of(Exit::COULD_NOT, &error).names_itself();
+                failure.next("create the directory with mkdir(1)")
             }
             _ => Self::of(Exit::COULD_NOT, &error),
         }

@@ -312,6 +312,9 @@ pub struct KernelArgs {
     /// The spelling of `--force-kernel` in 0.1.
     #[arg(long, hide = true)]
     pub force: bool,
+    /// Whether the verb has `--force-kernel`: all that parse these arguments.
+    #[arg(skip = true)]
+    pub has_force: bool,
 }
 
 impl KernelArgs {
@@ -474,7 +477,11 @@ impl KernelArgs {
         name: &Path,
         session: &mut Session<'_>,
     ) -> Result<Pair, Failure> {
-        let pair = Pair::new(dump, path, kernel(path, session.env.memory)?).map_err(|e| {
+        let kernel = kernel(path, session.env.memory).map_err(|failure| match &self.kernel {
+            None => failure.next("the variable LIVECORE_KERNEL names this file"),
+            Some(_) => failure,
+        })?;
+        let pair = Pair::new(dump, path, kernel).map_err(|e| {
             let failure = Failure::from(e).about(path);
             failure.next(format_args!(
                 "check that it is the kernel of {}",
@@ -495,7 +502,11 @@ impl KernelArgs {
                 );
                 if !self.is_forced() {
                     let failure = Failure::broken(line).id_is(Id::OtherKernel).about(path);
-                    return Err(failure.next("use --force-kernel to use it anyway"));
+                    return Err(if self.has_force {
+                        failure.next("use --force-kernel to use it anyway")
+                    } else {
+                        failure
+                    });
                 }
                 session.warn(path, Id::OtherKernel, line);
             }
@@ -520,6 +531,10 @@ pub(crate) fn pair(
 /// Opens the kernel `path`, with at most `memory` bytes for its tables and sections.
 pub(crate) fn kernel(path: &Path, memory: u64) -> Result<KernelElf, Failure> {
     let about = |failure: Failure| failure.about(path);
+    if path.is_dir() {
+        let failure = Failure::could_not("a directory, not a kernel file");
+        return Err(about(failure).next("use --kernel-path to search a directory"));
+    }
     let file: Arc<dyn ReadAt> = Arc::new(File::open(path).map_err(|e| about(e.into()))?);
     KernelElf::parse_within(Arc::clone(&file), memory).map_err(|e| {
         let mut head = [0; HEAD];

@@ -362,7 +362,7 @@ pub(crate) fn usage(
     err: &mut (dyn Write + Send),
 ) -> Exit {
     use clap::error::ErrorKind;
-    let text = error.render().to_string();
+    let text = plain(error);
     let id = match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
@@ -387,6 +387,24 @@ pub(crate) fn usage(
     let _ = err.write_all(line.as_bytes());
     let _ = err.flush();
     Exit::USAGE
+}
+
+/// The text of a usage error. Says what a number must be, and names verbs as the help does.
+fn plain(error: &clap::Error) -> String {
+    use std::num::{IntErrorKind, ParseIntError};
+    let text = error.render().to_string();
+    let cause = std::error::Error::source(error).and_then(|e| e.downcast_ref::<ParseIntError>());
+    let Some(cause) = cause else {
+        return text
+            .replacen("unrecognized subcommand", "unknown verb", 1)
+            .replacen("similar subcommand", "similar verb", 1);
+    };
+    let expected = match cause.kind() {
+        IntErrorKind::Zero => "expected at least 1",
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "the number is out of range",
+        _ => "expected a number",
+    };
+    text.replacen(&cause.to_string(), expected, 1)
 }
 
 /// Prints what is not of a verb.

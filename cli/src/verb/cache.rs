@@ -20,7 +20,7 @@ Example:
 
 /// Arguments of `livecore cache`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = MANUAL)]
+#[command(after_help = MANUAL, subcommand_value_name = "OPERATION", subcommand_help_heading = "Operations")]
 pub struct Args {
     /// The operation.
     #[command(subcommand)]

@@ -101,10 +101,11 @@ pub(crate) fn listen(args: &Args) -> Result<Option<Listener>, Failure> {
         return Ok(None);
     }
     Ok(Some(match (&args.unix, &args.listen) {
-        (Some(path), _) => Listener::unix(path).map_err(|e| Failure::from(e).about(path))?,
-        (None, Some(address)) => {
-            Listener::tcp(address).map_err(|e| Failure::from(e).about(address.as_ref()))?
+        (Some(path), _) => {
+            Listener::unix(path).map_err(|e| Failure::cannot_listen(&e).about(path))?
         }
+        (None, Some(address)) => Listener::tcp(address)
+            .map_err(|e| Failure::cannot_listen(&e).about(address.as_ref()))?,
         (None, None) => Listener::private()?,
     }))
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use serde_json::Value;
 
 use crate::habits::made;
-use crate::harness::{livecore, machine, run, run_json};
+use crate::harness::{Run, livecore, machine, run, run_json};
 
 #[test]
 fn program_without_arguments_prints_its_help() {
@@ -184,7 +184,64 @@ fn symbol_is_read_in_its_own_size() {
     assert_eq!(whole, read(&["hz", "4", "--words", "4"]));
     assert_eq!(read(&["hz+2"])["length"], 2);
     run(["read", &dump, "0xffffffff80200000"]).expect(64);
-    run(["read", &dump, "-k", &kernel, "hz+4"]).expect(1);
+    let beyond = run(["read", &dump, "-k", &kernel, "hz+4"]).expect(1);
+    assert!(beyond.err.contains("not inside of symbol hz"));
+}
+
+#[test]
+fn usage_errors_say_what_a_number_must_be_and_name_verbs() {
+    for (args, expected) in [
+        (&["convert", "-j", "0", "a", "b"][..], "expected at least 1"),
+        (&["convert", "-j", "x", "a", "b"], "expected a number"),
+        (&["take", "-m", "99999999999"], "the number is out of range"),
+        (&["verfy"], "unknown verb 'verfy'"),
+        (&["verfy"], "a similar verb exists: 'verify'"),
+    ] {
+        let refused = run(args).expect(64);
+        assert!(refused.err.contains(expected), "{args:?}: {}", refused.err);
+    }
+}
+
+#[test]
+fn kernel_that_is_no_file_is_refused_with_a_remedy() {
+    let dump = made().path("vmcore.3.zst");
+    let directory = made().path("machine");
+    let refused = run(["ps", &dump, "-k", &directory]).expect(1);
+    assert!(refused.err.contains("--kernel-path"), "{}", refused.err);
+    let mut command = livecore();
+    command.args(["ps", &dump]).env("LIVECORE_KERNEL", "/none");
+    let refused = Run::of(command.output().unwrap()).expect(1);
+    assert!(refused.err.contains("LIVECORE_KERNEL"), "{}", refused.err);
+}
+
+#[test]
+fn kernel_of_another_dump_is_refused_without_an_option_that_the_verb_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("other");
+    let relocated = machine("relocated");
+    run([
+        "synth".as_ref(),
+        relocated.as_os_str(),
+        "--out".as_ref(),
+        other.as_os_str(),
+    ])
+    .expect(0);
+    let (dump, kernel) = (made().path("vmcore.3.zst"), other.join("kernel"));
+    let kernel = kernel.to_str().unwrap();
+    let core = dir.path().join("core");
+    let refused = run(["ps", &dump, "-k", kernel]).expect(2);
+    assert!(refused.err.contains("--force-kernel"), "{}", refused.err);
+    let refused = run([
+        "convert",
+        "--to",
+        "elf",
+        "-k",
+        kernel,
+        &dump,
+        core.to_str().unwrap(),
+    ]);
+    let refused = refused.expect(2);
+    assert!(!refused.err.contains("--force"), "{}", refused.err);
 }
 
 #[test]

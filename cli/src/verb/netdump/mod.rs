@@ -145,7 +145,7 @@ pub(crate) fn open(args: &Args) -> Result<Opened, Failure> {
         Err(error) => return Err(Failure::from(error).about(&args.hosts)),
     };
     let sockets = Sockets::bind(&args.listen, args.clients.get())
-        .map_err(|(address, e)| Failure::from(e).about(address.to_string().as_ref()))?;
+        .map_err(|(address, e)| Failure::cannot_listen(&e).about(address.to_string().as_ref()))?;
     let (stop, wake) = UnixStream::pair()?;
     wake.set_nonblocking(true)?;
     Ok(Opened {

@@ -177,8 +177,13 @@ impl Request {
         };
         let size = || self.place.size(kernel?.elf());
         let len = self.len.or_else(size).ok_or_else(|| {
-            let name = self.place.symbol().unwrap_or_default();
-            Failure::could_not(format_args!("symbol {name} has no size"))
+            let what = match &self.place {
+                Location::Symbol { name, offset: 1.. } => {
+                    format!("the offset is not inside of symbol {name}")
+                }
+                place => format!("symbol {} has no size", place.symbol().unwrap_or_default()),
+            };
+            Failure::could_not(what)
                 .id_is(Id::UnusableSymbol)
                 .next("give a LENGTH")
         })?;

@@ -25,7 +25,7 @@ impl LockClass {
 
 /// `[[lock]]`: a lock that threads wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table [[lock]]")]
 pub struct Lock {
     /// `lo_name`, at most 63 bytes.
     pub name: String,

@@ -61,7 +61,7 @@ pub enum Kernphys {
 
 /// `[kernel]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table [kernel]")]
 pub struct Kernel {
     /// `"10.4"`, `"12.1"`, `"14.0"` or `"15.0"`.
     pub release: String,
@@ -110,7 +110,7 @@ impl Default for Kernel {
 
 /// `[memory]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table [memory]")]
 pub struct Memory {
     /// Bytes of RAM, 16 MiB to 1 TiB.
     pub size: Bytes,
@@ -164,7 +164,7 @@ pub enum Giant {
 
 /// Proportions of the kinds of content, in any unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table [content.mix]")]
 pub struct Mix {
     /// Pages of zeros.
     pub zero: u32,
@@ -192,7 +192,7 @@ impl Default for Mix {
 
 /// `[content]`: pages in addition to the kernel's own structures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table [content]")]
 pub struct Content {
     /// Mapped into the kernel map with leaves of one page.
     pub kernel: Bytes,
@@ -212,7 +212,7 @@ pub struct Content {
 
 /// `[state]`: the state of the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table [state]")]
 pub struct State {
     /// The panic message. Without it the machine is running: `panicstr` is null, `dumptid` and
     /// `dumppcb` are zero, and no CPU is stopped.
@@ -242,7 +242,7 @@ impl Default for State {
 
 /// `[msgbuf]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table [msgbuf]")]
 pub struct Msgbuf {
     /// Bytes of ring and `struct msgbuf` together, whole pages.
     pub size: Bytes,

@@ -21,7 +21,7 @@ pub enum Doing {
 
 /// `[[process.thread]]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table [[process.thread]]")]
 pub struct Thread {
     /// `td_name`, at most 19 bytes [the name of the process].
     pub name: Option<String>,
@@ -41,7 +41,7 @@ pub struct Thread {
 
 /// `[[process]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table [[process]]")]
 pub struct Process {
     /// `p_comm`, at most 19 bytes.
     pub name: String,
