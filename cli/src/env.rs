@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, Write};
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 use livecore_compress::{spool, spool_error};
 use livecore_minidump::encryption::PrivateKey;
 
+use crate::failure::Failure;
+use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::memory;
 use crate::sandbox_mode::Mode;
@@ -37,6 +40,8 @@ pub struct Env {
     /// Kernel files and directories to search, for verbs without such an argument
     /// (`LIVECORE_KERNEL_PATH`).
     pub kernel_path: Vec<PathBuf>,
+    /// URLs of servers with kernels and debug files by build-id (`DEBUGINFOD_URLS`).
+    pub debuginfod: Vec<String>,
     /// Memory limit, in bytes, for data whose size an input file determines.
     pub memory: u64,
     /// Whether standard output is the log of a CI job, whose runner executes some lines as
@@ -76,6 +81,7 @@ impl Env {
             key_path: None,
             key: None,
             kernel_path: Vec::new(),
+            debuginfod: Vec::new(),
             memory: memory::DEFAULT_MAX,
             ci: false,
             stdout_is_open: true,
@@ -108,6 +114,15 @@ impl Env {
                 .map(PathBuf::from),
             kernel_path: std::env::var_os("LIVECORE_KERNEL_PATH")
                 .map(|paths| std::env::split_paths(&paths).collect())
+                .unwrap_or_default(),
+            debuginfod: std::env::var("DEBUGINFOD_URLS")
+                .map(|words| {
+                    words
+                        .split_whitespace()
+                        .filter(is_url)
+                        .map(str::to_owned)
+                        .collect()
+                })
                 .unwrap_or_default(),
             cache_dir: cache_dir(),
             memory: memory::default_budget(),
@@ -176,6 +191,29 @@ impl Env {
             }
         }
     }
+}
+
+/// Whether a word of `DEBUGINFOD_URLS` is a URL. Words such as `ima:enforcing` request signatures of Linux files.
+fn is_url(word: &&str) -> bool {
+    !word.starts_with("ima:")
+}
+
+/// The number in an environment variable.
+pub(crate) fn number(name: &str, default: u64, valid: RangeInclusive<u64>) -> Result<u64, Failure> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
+        return Ok(default);
+    };
+    let parsed = value.to_str().and_then(|text| text.parse().ok());
+    parsed
+        .filter(|number| valid.contains(number))
+        .ok_or_else(|| {
+            let (least, most) = valid.into_inner();
+            let what = format!(
+                "{name}: found {}, expected a number from {least} to {most}",
+                value.display()
+            );
+            Failure::usage(what).id_is(Id::InvalidValue)
+        })
 }
 
 /// Whether a file is a regular one at its start.

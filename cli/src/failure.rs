@@ -171,7 +171,7 @@ impl Failure {
 }
 
 /// `text` without the error numbers that std appends: `(os error 2)`.
-fn without_errno(text: &str) -> String {
+pub(crate) fn without_errno(text: &str) -> String {
     let mut pieces = text.split(" (os error ");
     let mut clean = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {

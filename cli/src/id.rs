@@ -258,6 +258,8 @@ pub enum Id {
     CoreIncomplete,
     /// The pack lacks a file that was not found, or that --limit excludes
     PackIncomplete,
+    /// No server in DEBUGINFOD_URLS provides the kernel or its debug file
+    NotDownloaded,
     /// The search found this kernel file, and livecore uses it
     KernelUsed,
     /// The search found kernel files that are not the kernel of the dump

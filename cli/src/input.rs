@@ -21,6 +21,7 @@ use livecore_minidump::textdump::TextDump;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
 use crate::crash_directory;
+use crate::downloaded;
 use crate::ends;
 use crate::env::Env;
 use crate::exit::Exit;
@@ -364,7 +365,10 @@ impl KernelArgs {
         self.hint(session);
         decode_ahead(dump, name, session)?;
         match self.named(&session.env).map(Path::to_owned) {
-            Some(path) => self.pair(&path, dump, name, session).map(Some),
+            Some(path) => {
+                let pair = self.pair(&path, dump, name, session)?;
+                Ok(Some(downloaded::with_debug_file(pair, name, session)))
+            }
             None => {
                 let found = self.search(dump, name, session)?;
                 if found.pair.is_none() && !found.rejected.is_empty() {
@@ -388,7 +392,8 @@ impl KernelArgs {
         self.hint(session);
         decode_ahead(dump, name, session)?;
         if let Some(path) = self.named(&session.env).map(Path::to_owned) {
-            return self.pair(&path, dump, name, session);
+            let pair = self.pair(&path, dump, name, session)?;
+            return Ok(downloaded::with_debug_file(pair, name, session));
         }
         let SearchResult { pair, rejected } = self.search(dump, name, session)?;
         pair.ok_or_else(|| {
@@ -414,8 +419,20 @@ impl KernelArgs {
         }
     }
 
-    /// Takes the kernel of the pack, or else searches for one.
+    /// Takes the kernel of the pack, or else searches for one, or else downloads it.
     fn search(
+        &self,
+        dump: &AnyDump,
+        name: &Path,
+        session: &mut Session<'_>,
+    ) -> Result<SearchResult, Failure> {
+        let SearchResult { pair, rejected } = self.search_files(dump, name, session)?;
+        let pair = pair.or_else(|| downloaded::kernel(dump, name, session));
+        let pair = pair.map(|pair| downloaded::with_debug_file(pair, name, session));
+        Ok(SearchResult { pair, rejected })
+    }
+
+    fn search_files(
         &self,
         dump: &AnyDump,
         name: &Path,

@@ -15,7 +15,9 @@ mod about;
 mod args;
 mod crash;
 mod crash_directory;
+mod debuginfod;
 mod describe;
+mod downloaded;
 mod dump_args;
 mod emulated;
 mod ends;
@@ -103,6 +105,10 @@ pub fn run(
     let env = Env {
         memory: cli.memory.unwrap_or(env.memory),
         cache_dir: env.cache_dir.filter(|_| !cli.no_cache),
+        debuginfod: match cli.verb.searches_kernel() {
+            true => env.debuginfod,
+            false => Vec::new(),
+        },
         color: match cli.color.as_str() {
             "always" => true,
             "never" => false,

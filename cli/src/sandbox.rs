@@ -13,6 +13,7 @@ use livecore_livedump::publish::Destination;
 use livecore_livedump::qmp::Address;
 use livecore_livedump::sys::sandbox::{self, Allowed, Files, Sockets};
 
+use crate::debuginfod;
 use crate::emulated;
 use crate::env::Env;
 use crate::exit::Exit;
@@ -40,7 +41,7 @@ const SYSTEM: [&str; 5] = [
     "/sys/fs/cgroup",
 ];
 
-/// Files that the client of object stores needs: addresses of hosts, and certificates.
+/// Files that an HTTP client needs: addresses of hosts, and certificates.
 const NETWORK: [&str; 14] = [
     "/etc/gai.conf",
     "/etc/host.conf",
@@ -311,6 +312,7 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         | Verb::MountGuard(_)
         | Verb::NetdumpHook(_) => return None,
     }
+    files.downloads(env);
     if files.1 {
         // `serve` also accepts connections to the socket that it has opened.
         sockets = match sockets {
@@ -341,7 +343,7 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
 /// The files that a verb may use.
 struct Access(
     Files,
-    /// Whether an input or an output is on an object store.
+    /// Whether it connects to other hosts: an input or an output is on an object store, or it downloads kernels.
     bool,
 );
 
@@ -361,7 +363,7 @@ impl Access {
         files
     }
 
-    /// What a client of object stores reads: the addresses of hosts, certificates and credentials.
+    /// What an HTTP client reads: the addresses of hosts, certificates and credentials.
     fn network(&mut self) {
         self.0.read.extend(NETWORK.map(PathBuf::from));
         let named = NETWORK_VARIABLES.iter().filter_map(std::env::var_os);
@@ -417,6 +419,18 @@ impl Access {
         {
             self.0.write.push(dir.clone());
         }
+    }
+
+    /// Downloads from the servers in `DEBUGINFOD_URLS`. [`Env::debuginfod`] is empty for verbs that search for
+    /// no kernel.
+    fn downloads(&mut self, env: &Env) {
+        let Some(directory) = debuginfod::directory(env) else {
+            return;
+        };
+        if directory.is_dir() || make_private(&directory).is_ok() {
+            self.0.write.push(directory);
+        }
+        self.1 = true;
     }
 
     fn dump_and_kernel(&mut self, dump: &Path, kernel: &KernelArgs, env: &Env) {
@@ -521,7 +535,7 @@ impl Access {
 }
 
 /// Creates a directory for one user, and its parents.
-fn make_private(dir: &Path) -> io::Result<()> {
+pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

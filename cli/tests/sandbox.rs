@@ -19,6 +19,7 @@ const TRIED: usize = 17;
 fn livecore(args: &[&str], dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livecore"));
     command.args(args).current_dir(dir).stdin(Stdio::null());
+    command.env_remove("DEBUGINFOD_URLS");
     command
 }
 
@@ -91,6 +92,10 @@ impl Place {
     }
 
     fn run(&self, args: &[&str], probe: bool) -> Output {
+        self.command(args, probe).output().unwrap()
+    }
+
+    fn command(&self, args: &[&str], probe: bool) -> Command {
         let mut command = livecore(args, &self.inside);
         command.env("TMPDIR", self.inside.join("tmp"));
         command.env("LIVECORE_SANDBOX", "try");
@@ -98,7 +103,7 @@ impl Place {
             command.env("LIVECORE_SANDBOX_PROBE", &self.outside);
             command.env("LIVECORE_SANDBOX", "require");
         }
-        command.output().unwrap()
+        command
     }
 
     /// Nothing outside has changed.
@@ -252,6 +257,51 @@ fn verbs_that_run_programs_refuse_what_they_do_not_need() {
             }
         }
     }
+}
+
+/// With `DEBUGINFOD_URLS`, verbs that search for a kernel can connect to other hosts, and write their
+/// directory in the cache. Other verbs can do no more than without it.
+#[test]
+fn downloads_open_connections_for_verbs_that_search_for_kernels() {
+    let place = Place::new();
+    if !is_whole(&place.inside) {
+        return;
+    }
+    let run = |args: &[&str]| {
+        let mut command = place.command(args, true);
+        // No server uses this port.
+        command.env("DEBUGINFOD_URLS", "http://127.0.0.1:9");
+        command.env("XDG_CACHE_HOME", place.inside.join("cache"));
+        let printed = text(&command.output().unwrap().stderr);
+        let lines = printed.lines().filter(|line| line.starts_with("probe: "));
+        let outcomes: Vec<_> = lines.map(str::to_owned).collect();
+        assert_eq!(outcomes.len(), 3 * TRIED, "{args:?}: {printed}");
+        outcomes
+    };
+    for args in [
+        &["info", "vmcore.0.zst"][..],
+        &["verify", "vmcore.1"],
+        &["compare", "vmcore.0.zst", "vmcore.1"],
+    ] {
+        for line in run(args) {
+            assert!(line.ends_with(": refused"), "{args:?}: {line}");
+        }
+    }
+    assert!(!place.inside.join("cache/livecore/debuginfod").exists());
+    for line in run(&["triage", "vmcore.0.zst"]) {
+        // The probe connects to the same port.
+        let is_tcp = line.contains(": connect to TCP: ");
+        assert_eq!(
+            line.ends_with("Connection refused (os error 111)"),
+            is_tcp,
+            "{line}"
+        );
+        // Landlock restricts Unix sockets since its ABI 9.
+        let is_unix = line.contains(": connect to a Unix socket: ");
+        assert!(is_tcp || is_unix || line.ends_with(": refused"), "{line}");
+    }
+    assert!(place.inside.join("cache/livecore/debuginfod").is_dir());
+    place.check();
 }
 
 #[test]

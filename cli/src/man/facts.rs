@@ -12,6 +12,12 @@ pub(crate) enum Verbs {
     Of(&'static [&'static str]),
 }
 
+/// The verbs that search for a kernel with debuginfod(8) servers.
+const DOWNLOADS: Verbs = Verbs::Of(&[
+    "convert", "dmesg", "drgn", "gdb", "kgdb", "mount", "pack", "ps", "read", "serve", "threads",
+    "triage",
+]);
+
 /// An environment variable, or several with one meaning; what it does; the verbs that use it.
 pub(crate) type Variable = (&'static [&'static str], &'static str, Verbs);
 
@@ -29,6 +35,22 @@ pub(crate) const VARIABLES: &[Variable] = &[
         &["CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD"],
         "In a CI job, `dmesg` escapes lines that the job's runner would execute as commands.",
         Verbs::Of(&["dmesg"]),
+    ),
+    (
+        &["DEBUGINFOD_URLS"],
+        "URLs of debuginfod(8) servers, separated by spaces: livecore downloads a kernel or a debug file that it does \
+         not find. The default is none.",
+        DOWNLOADS,
+    ),
+    (
+        &[
+            "DEBUGINFOD_MAXSIZE",
+            "DEBUGINFOD_MAXTIME",
+            "DEBUGINFOD_TIMEOUT",
+        ],
+        "Maximum size in bytes of a file from these servers, number of seconds for it, and number of seconds that a \
+         server may be silent.",
+        DOWNLOADS,
     ),
     (
         &["LIVECORE_KERNEL"],

@@ -10,7 +10,7 @@ use livecore_compress::ReadAt;
 use livecore_store::{Client, Error, Location, Options};
 
 use super::Listed;
-use crate::env::Env;
+use crate::env::{Env, number};
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::interrupt::Interrupt;
@@ -191,22 +191,4 @@ fn failure(error: Error, path: &Path) -> Failure {
         _ => Failure::from(io::Error::from(error)),
     };
     failure.about(path)
-}
-
-/// The number in an environment variable.
-fn number(name: &str, default: u64, valid: std::ops::RangeInclusive<u64>) -> Result<u64, Failure> {
-    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
-        return Ok(default);
-    };
-    let parsed = value.to_str().and_then(|text| text.parse().ok());
-    parsed
-        .filter(|number| valid.contains(number))
-        .ok_or_else(|| {
-            let (least, most) = valid.into_inner();
-            let what = format!(
-                "{name}: found {}, expected a number from {least} to {most}",
-                value.display()
-            );
-            Failure::usage(what).id_is(Id::InvalidValue)
-        })
 }

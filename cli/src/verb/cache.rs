@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use crate::debuginfod;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::session::{Session, restart_cache};
@@ -14,6 +15,9 @@ For streams with at least 64 MiB of content, it keeps them in $XDG_CACHE_HOME/li
 $HOME/.cache/livecore. They take up to 3 % of the content, and at most 4 GiB in all; livecore removes the \
 oldest. The files contain parts of the dump and have mode 0600. With --no-cache, livecore neither reads nor \
 writes them.
+
+The directory debuginfod in the cache contains kernels and debug files from the servers in DEBUGINFOD_URLS \
+(docs/debuggers.md).
 
 Example:
   livecore cache clear";
@@ -30,7 +34,7 @@ pub struct Args {
 /// The operations.
 #[derive(Debug, clap::Subcommand)]
 pub enum Operation {
-    /// Remove all restart points
+    /// Remove all restart points, and downloaded kernels and debug files
     Clear,
 }
 
@@ -44,6 +48,8 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     let (files, bytes) = restart_cache(dir)
         .clear()
         .map_err(|e| Failure::from(e).about(dir))?;
+    let (downloads, size) = debuginfod::clear(dir).map_err(|e| Failure::from(e).about(dir))?;
+    let (files, bytes) = (files + downloads, bytes + size);
     let noun = if files == 1 { "file" } else { "files" };
     let (dir, bytes) = (dir.display(), Bytes(bytes));
     writeln!(session.out, "{dir}: removed {files} {noun}, {bytes}")?;

@@ -253,6 +253,25 @@ impl Verb {
         )
     }
 
+    /// Whether the verb searches for a kernel, and so can download it.
+    pub(crate) fn searches_kernel(&self) -> bool {
+        matches!(
+            self,
+            Self::Convert(_)
+                | Self::Dmesg(_)
+                | Self::Drgn(_)
+                | Self::Gdb(_)
+                | Self::Kgdb(_)
+                | Self::Mount(_)
+                | Self::Pack(_)
+                | Self::Ps(_)
+                | Self::Read(_)
+                | Self::Serve(_)
+                | Self::Threads(_)
+                | Self::Triage(_)
+        )
+    }
+
     /// Whether the output is an object of a store.
     pub(crate) fn uploads(&self) -> bool {
         match self {

@@ -16,6 +16,7 @@ pub(crate) fn livecore() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livecore"));
     command.stdin(Stdio::null());
     command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    command.env_remove("DEBUGINFOD_URLS");
     command
 }
 

@@ -8,6 +8,7 @@ mod debuggers;
 mod debuggers_core;
 mod debuggers_hostile;
 mod debuggers_real;
+mod debuginfod;
 mod displaced;
 mod drgn;
 mod encrypted;

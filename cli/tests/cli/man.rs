@@ -195,13 +195,16 @@ fn page_lists_the_environment_variables_that_the_code_reads() {
                 folders.push(path);
             } else if path.extension().is_some_and(|suffix| suffix == "rs") && !is_probe {
                 let text = fs::read_to_string(&path).unwrap();
-                if text.contains("std::env::var") {
+                let reads = ["std::env::var", "crate::env::{Env, number}"];
+                if reads.iter().any(|reads| text.contains(reads)) {
                     let parts: Vec<&str> = text.split('"').collect();
                     for pair in parts.chunks(2) {
                         let [before, word] = pair else { continue };
                         let is_name = |b| matches!(b, b'A'..=b'Z' | b'_');
                         // The names of values in the help are written like variables.
                         let is_value = before.ends_with("value_name = ");
+                        // Cargo sets it for the compiler.
+                        let is_value = is_value || before.ends_with("env!(");
                         if word.len() > 1 && word.bytes().all(is_name) && !is_value {
                             read.insert((*word).to_owned());
                         }

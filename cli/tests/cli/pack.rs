@@ -37,7 +37,7 @@ impl Made {
 }
 
 /// Splits `kernel` in the directory `to` into a kernel without debug information and its debug file.
-fn split(kernel: &Path, to: &Path) {
+pub(crate) fn split(kernel: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     fs::copy(kernel, to.join("full")).unwrap();
     for args in [

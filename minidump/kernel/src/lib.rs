@@ -47,6 +47,7 @@
 
 mod activity;
 mod agree;
+mod build_id;
 mod cfi;
 mod code;
 mod core_notes;
@@ -98,6 +99,7 @@ pub mod verifier;
 mod vm_pages;
 
 pub use agree::Agreement;
+pub use build_id::build_id_in_memory;
 pub use core_notes::thread_notes;
 pub use debug_file::debug_file;
 pub use dump::Dump;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use livecore_compress::ReadAt;
 use livecore_minidump::MessageBuffer;
+use livecore_minidump::elf::sections::Sections;
 use livecore_minidump::pack::KERNEL;
 use livecore_minidump::{AnyDump, DumpMemory, Error, KernelElf};
 
@@ -132,6 +133,25 @@ impl Pair {
     /// The kernel file.
     pub fn elf(&self) -> &Arc<KernelElf> {
         &self.elf
+    }
+
+    /// The build-id of the kernel file, if it lacks debug information and its debug file was not found.
+    pub fn wanted_debug_file(&self) -> Option<Vec<u8>> {
+        if self.debug.is_some() || !needs_debug_file(&self.elf) {
+            return None;
+        }
+        let file = &**self.elf.file();
+        let sections = Sections::read(file).ok()?;
+        sections.build_id(file).map(|(id, _)| id)
+    }
+
+    /// Returns the pair with the debug information in `file`, which is not checked.
+    #[must_use]
+    pub fn with_debug_information(self, file: Arc<dyn ReadAt>) -> Self {
+        Self {
+            debug: Some(file),
+            ..self
+        }
     }
 
     /// The result of comparing the kernel file with the dump.
