@@ -9,11 +9,12 @@ use livecore_compress::ReadAt;
 use livecore_defs::textdump::PANIC;
 use livecore_kernel::{KernelSearch, Signature};
 use livecore_minidump::encryption;
-use livecore_minidump::info::{self, Info};
+use livecore_minidump::info::Info;
 use livecore_minidump::textdump::TextDump;
 use livecore_minidump::{AnyDump, HeaderOrigin, KernelDumpHeader, OpenOptions};
 use serde::Serialize;
 
+use crate::companion;
 use crate::failure::Failure;
 use crate::input;
 use crate::remote::{Stores, is_remote};
@@ -76,9 +77,12 @@ impl Facts {
                 }
             }
             Opened::Not(livecore_minidump::Error::Encrypted { .. }) => {
-                let key_file = encryption::key_file(path).ok().flatten();
-                let found = File::open(path).ok().and_then(|file| {
-                    let source: Arc<dyn ReadAt> = Arc::new(file);
+                let key_file = companion::key_file(path, &reader.stores).ok().flatten();
+                let source: Option<Arc<dyn ReadAt>> = match is_remote(path) {
+                    true => reader.stores.open(path).ok(),
+                    false => File::open(path).ok().map(|file| Arc::new(file) as _),
+                };
+                let found = source.and_then(|source| {
                     let options = &reader.options.stream;
                     let found = encryption::locate(&source, key_file.as_ref(), options);
                     found.ok().flatten()
@@ -92,7 +96,7 @@ impl Facts {
             }
             Opened::Not(_) => Self::unknown(),
         };
-        facts.with_info(path)
+        facts.with_info(path, &reader.stores)
     }
 
     /// Of a file that is no dump.
@@ -104,12 +108,11 @@ impl Facts {
     }
 
     /// Adds what the info file states, if the dump has no time.
-    pub(crate) fn with_info(self, path: &Path) -> Self {
+    pub(crate) fn with_info(self, path: &Path, stores: &Stores) -> Self {
         if self.time.is_some() {
             return self;
         }
-        let info = info::path_of(path).and_then(|info| info::read(info).ok());
-        match info.and_then(|bytes| Info::parse(&String::from_utf8_lossy(&bytes))) {
+        match companion::info(path, stores).and_then(|text| Info::parse(&text)) {
             Some(info) => Self {
                 time: info
                     .seconds()
@@ -195,11 +198,12 @@ impl Reader {
     /// Opens an object.
     fn open_remote(&self, path: &Path) -> Result<Opened, Failure> {
         let source = self.stores.open(path)?;
+        let options = companion::of_object(path, self.options.clone(), &self.stores)?;
         let text = TextDump::from_source(Arc::clone(&source), &self.options.stream);
         if let Ok(Some(dump)) = text {
             return Ok(Opened::Text(dump));
         }
-        Ok(match AnyDump::from_source(source, &self.options) {
+        Ok(match AnyDump::from_source(source, &options) {
             Ok(dump) => Opened::Dump(Box::new(dump)),
             Err(error) => Opened::Not(error),
         })

@@ -20,6 +20,7 @@ use livecore_minidump::pack::Pack;
 use livecore_minidump::textdump::TextDump;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
+use crate::companion;
 use crate::crash_directory;
 use crate::downloaded;
 use crate::ends;
@@ -66,6 +67,9 @@ pub(crate) fn dump(
     } else if opening.ends && path == Path::new("-") {
         let ends = ends::of_stdin(&mut session.env);
         AnyDump::from_source(ends.map_err(|e| Failure::from(e).about(path))?, &options)
+    } else if is_remote(path) {
+        let options = companion::of_object(path, options, &session.stores)?;
+        AnyDump::from_source(session.stores.open(path)?, &options)
     } else {
         AnyDump::from_source(unopened(path, session)?.into(), &options)
     };
@@ -124,15 +128,17 @@ fn disk(path: &Path) -> Result<Option<Arc<Disk>>, Failure> {
 /// source of a pack is the dump in it.
 pub(crate) fn source(path: &Path, session: &mut Session<'_>) -> Result<Source, Failure> {
     let source = unopened(path, session)?;
-    let Source::File(file) = source else {
-        return Ok(source);
+    let (bytes, file): (Arc<dyn ReadAt>, _) = match &source {
+        Source::File(file) => (Arc::clone(file) as _, Some(Arc::clone(file))),
+        Source::Object(object) => (Arc::clone(object), None),
+        Source::Disk(_) | Source::Pack(..) => return Ok(source),
     };
     let options = session.stream_options(None);
     let options = options.memory(session.env.memory / 4);
-    let pack = Pack::from_source(Arc::clone(&file) as _, &options);
+    let pack = Pack::from_source(bytes, &options);
     Ok(match pack.map_err(|e| Failure::from(e).about(path))? {
         Some(pack) => Source::Pack(file, Arc::new(pack)),
-        None => Source::File(file),
+        None => source,
     })
 }
 
@@ -147,12 +153,6 @@ fn unopened(path: &Path, session: &mut Session<'_>) -> Result<Source, Failure> {
     })
 }
 
-/// Reads the key file of the dump `path`, if it has one.
-pub(crate) fn key_file(path: &Path) -> Result<Option<encryption::KeyFile>, Failure> {
-    // The error names the key file.
-    encryption::key_file(path).map_err(|e| Failure::could_not(e).id_is(Id::KeyFile).about(path))
-}
-
 /// `file` with its data decrypted, if it is an encrypted dump with a key file. The verifier finds the
 /// key blocks of other encrypted dumps.
 pub(crate) fn decrypted(
@@ -160,7 +160,7 @@ pub(crate) fn decrypted(
     file: Arc<dyn ReadAt>,
     session: &Session<'_>,
 ) -> Result<Arc<dyn ReadAt>, Failure> {
-    let key_file = key_file(path)?;
+    let key_file = companion::key_file(path, &session.stores)?;
     let (key, options) = (session.env.key.as_deref(), session.stream_options(None));
     encryption::saved_plain(file, key_file.as_ref(), key, &options)
         .map_err(|e| Failure::from(e).about(path))
@@ -170,9 +170,9 @@ pub(crate) fn decrypted(
 pub(crate) enum Source {
     File(Arc<File>),
     Disk(Arc<Disk>),
-    /// A pack, and its file.
-    Pack(Arc<File>, Arc<Pack>),
-    /// An object of a store. A pack in it is not opened.
+    /// A pack, and its file if it is not an object.
+    Pack(Option<Arc<File>>, Arc<Pack>),
+    /// An object of a store.
     Object(Arc<dyn ReadAt>),
 }
 
@@ -190,7 +190,8 @@ impl Source {
     /// Its file descriptor; `None` for an object, whose client opens connections.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::File(file) | Self::Pack(file, _) => Some(file.as_fd()),
+            Self::File(file) => Some(file.as_fd()),
+            Self::Pack(file, _) => file.as_ref().map(AsFd::as_fd),
             Self::Disk(disk) => Some(disk.as_fd()),
             Self::Object(_) => None,
         }

@@ -13,6 +13,7 @@
 
 mod about;
 mod args;
+mod companion;
 mod crash;
 mod crash_directory;
 mod debuginfod;

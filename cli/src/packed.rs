@@ -13,6 +13,7 @@ use livecore_minidump::pack::{KERNEL, Kind, Pack};
 use crate::failure::Failure;
 use crate::guard;
 use crate::input::KernelArgs;
+use crate::remote::is_remote;
 use crate::session::Session;
 
 /// Unpacks the files of the pack `dump` to a private directory that is removed with the result, and
@@ -27,11 +28,15 @@ pub(crate) fn kernel_files(
     kernel: &KernelArgs,
     session: &Session<'_>,
 ) -> Result<Option<(PrivateDirectory, KernelArgs)>, Failure> {
-    if kernel.named(&session.env).is_some() || !dump.is_file() {
+    let is_remote = is_remote(dump);
+    if kernel.named(&session.env).is_some() || !is_remote && !dump.is_file() {
         return Ok(None);
     }
     let about = |failure: Failure| failure.about(dump);
-    let file: Arc<dyn ReadAt> = Arc::new(File::open(dump).map_err(|e| about(e.into()))?);
+    let file: Arc<dyn ReadAt> = match is_remote {
+        true => session.stores.open(dump)?,
+        false => Arc::new(File::open(dump).map_err(|e| about(e.into()))?),
+    };
     let pack = Pack::from_source(file, &session.stream_options(None));
     let pack = pack.map_err(|e| about(e.into()))?;
     let Some(pack) = pack.filter(|pack| pack.kernel().is_some()) else {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use livecore_compress::ReadAt;
 use livecore_defs::Architecture;
 use livecore_kernel::verifier::{ElfFacts, Keys};
-use livecore_minidump::encryption::{self, PrivateKey};
+use livecore_minidump::encryption::PrivateKey;
 use livecore_minidump::pack::Pack;
 use livecore_minidump::{AnyDump, KernelElf, Warning};
 
+use crate::companion;
 use crate::describe::Describe;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -105,13 +106,12 @@ fn check_dump(
             .map_err(|e| e.to_string())?;
         source = pack.dump();
     }
-    let key_file = encryption::key_file(path).map_err(|e| e.to_string())?;
+    let key_file = companion::key_file(path, stores).map_err(|failure| failure.to_string())?;
     let keys = key.map(|key| Keys(Arc::clone(key)));
-    let info = livecore_minidump::info::path_of(path).and_then(|path| {
-        let bytes = livecore_minidump::info::read(&path).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    });
-    let info = pack.map_or(info, |pack| pack.info());
+    let info = match pack {
+        Some(pack) => pack.info(),
+        None => companion::info(path, stores),
+    };
     let facts = ElfFacts(elf);
     let options = livecore_verify::Options::default()
         .name(path.display().to_string())

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use livecore_compress::Progress;
 use livecore_kernel::verifier::Keys;
-use livecore_minidump::encryption::{self, KeyFile, PrivateKey};
+use livecore_minidump::encryption::{KeyFile, PrivateKey};
 use livecore_verify::{Depth, OneTimeKeys, Options, Report, Verdict};
 
+use crate::companion;
 use crate::crash_directory;
 use crate::failure::Failure;
 use crate::input::{self, Source};
@@ -32,15 +33,14 @@ impl Subject {
     /// The file cannot be opened.
     pub(crate) fn open(path: &Path, session: &mut Session<'_>) -> Result<Self, Failure> {
         let source = input::source(path, session)?;
-        let of_file = || livecore_minidump::info::path_of(path).and_then(|path| text_of(&path));
         Ok(Self {
             name: path.display().to_string(),
             info: match source.pack() {
                 Some(pack) => pack.info(),
-                None => of_file(),
+                None => companion::info(path, &session.stores),
             },
             source,
-            key_file: encryption::key_file(path).ok().flatten(),
+            key_file: companion::key_file(path, &session.stores).ok().flatten(),
             key: session.env.key.clone(),
         })
     }
@@ -71,8 +71,10 @@ impl Subject {
         if !matches!(report.verdict, Verdict::NotADump(_)) {
             return report;
         }
+        let has_key_file = self.key_file.is_some();
         let compressed = self.key_file.is_some_and(|key| key.certain && key.gzip);
-        let why = match crash_directory::lacks_key_file(path) {
+        let lacking = crash_directory::lacks_key_file(path);
+        let why = match lacking.filter(|_| !has_key_file) {
             Some(key) => format!("encrypted dump without its key file {key}"),
             None if compressed => {
                 "encrypted dump that savecore(8) compressed; decompress it with gunzip(1)"
@@ -85,10 +87,4 @@ impl Subject {
             ..report
         }
     }
-}
-
-/// The text of an info file, or `None` if it cannot be read: the dump is verified without it.
-fn text_of(path: &Path) -> Option<String> {
-    let bytes = livecore_minidump::info::read(path).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }

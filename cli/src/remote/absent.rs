@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
@@ -33,6 +33,14 @@ impl Stores {
     }
 
     pub(crate) fn open(&self, path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
+        Err(refused(path))
+    }
+
+    pub(crate) fn companion(
+        &self,
+        path: &Path,
+        _: &str,
+    ) -> Result<Option<(PathBuf, Vec<u8>)>, Failure> {
         Err(refused(path))
     }
 

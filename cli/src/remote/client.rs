@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use livecore_compress::ReadAt;
+use livecore_minidump::info;
 use livecore_store::{Client, Error, Location, Options};
 
 use super::Listed;
@@ -21,6 +22,9 @@ const TIMEOUT: &str = "LIVECORE_STORE_TIMEOUT";
 
 /// The environment variable for the number of times that a request is repeated.
 const RETRIES: &str = "LIVECORE_STORE_RETRIES";
+
+/// Maximum size of an info file or a key file, in bytes.
+const COMPANION: u64 = 64 << 10;
 
 /// The object stores of a run. Clones share one client, which is started when it is needed: after the process has
 /// entered the sandbox.
@@ -86,6 +90,31 @@ impl Stores {
         let object: Arc<dyn ReadAt> = Arc::new(object);
         used.last = Some((path.to_owned(), Arc::clone(&object)));
         Ok(object)
+    }
+
+    /// Reads the object `info.N` or `key.N` of the dump `path`: `stem` is `info` or `key`. `None` if there is none, or if
+    /// `path` is not in a bucket.
+    pub(crate) fn companion(
+        &self,
+        path: &Path,
+        stem: &str,
+    ) -> Result<Option<(PathBuf, Vec<u8>)>, Failure> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let is_s3 = matches!(location(path)?, Location::S3 { .. });
+        let Some(number) = name.and_then(info::number).filter(|_| is_s3) else {
+            return Ok(None);
+        };
+        let path = path.with_file_name(format!("{stem}.{number}"));
+        let object = match self.client()?.open(&location(&path)?) {
+            // Without the right to list a bucket, a missing object is denied.
+            Err(Error::NotFound | Error::Denied(_)) => return Ok(None),
+            opened => opened.map_err(|e| failure(e, &path))?,
+        };
+        let size = object.size().map_err(|e| Failure::from(e).about(&path))?;
+        let mut bytes = vec![0; size.min(COMPANION) as usize]; // at most 64 KiB
+        let got = object.read_full_at(&mut bytes, 0);
+        bytes.truncate(got.map_err(|e| Failure::from(e).about(&path))?);
+        Ok(Some((path, bytes)))
     }
 
     /// Lists the objects below a prefix.

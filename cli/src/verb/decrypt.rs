@@ -10,6 +10,7 @@ use livecore_minidump::encryption::{self, Encrypted};
 use livecore_minidump::{AnyDump, Error, OpenOptions};
 use serde::Serialize;
 
+use crate::companion;
 use crate::dump_args::NumberArg;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -123,7 +124,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
 fn open(args: &Args, session: &mut Session<'_>) -> Result<(Encrypted, Arc<dyn ReadAt>), Failure> {
     let about = |error: Error| Failure::from(error).about(&args.input);
     let file: Arc<dyn ReadAt> = input::source(&args.input, session)?.into();
-    let key_file = input::key_file(&args.input)?;
+    let key_file = companion::key_file(&args.input, &session.stores)?;
     let stream = session.stream_options(None);
     let found = encryption::locate(&file, key_file.as_ref(), &stream).map_err(about)?;
     let Some(found) = found else {

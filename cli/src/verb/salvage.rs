@@ -8,16 +8,19 @@ use livecore_compress::ReadAt;
 use livecore_defs::text::printable;
 use livecore_kernel::verifier::Keys;
 use livecore_livedump::publish::{self, Destination};
+use livecore_minidump::info::Info;
 use livecore_minidump::salvage::{Options, Report, Salvage};
 use serde_json::{Value, json};
 
 use crate::args::{CodecArgs, ContainerArg};
+use crate::companion;
 use crate::dump_args::NumberArg;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input;
 use crate::output;
+use crate::remote::Stores;
 use crate::session::Session;
 use livecore_verify::OneTimeKeys;
 
@@ -106,10 +109,10 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
                 .stream(session.stream_options(args.codec.threads))
                 .bitmap_limit(session.env.memory)
                 .key(session.env.key.clone())
-                .key_file(input::key_file(&args.input)?),
+                .key_file(companion::key_file(&args.input, &session.stores)?),
         )
         .proven(args.proven)
-        .info(info_beside(&args.input));
+        .info(info_of(&args.input, &session.stores));
     let file: Arc<dyn ReadAt> = input::source(&args.input, session)?.into();
     let bar = session.bar("salvage: scan", args.json, None);
     let found = Salvage::examine(Arc::clone(&file), &options, &bar);
@@ -206,9 +209,7 @@ fn errors_of(
     args: &Args,
     session: &Session<'_>,
 ) -> Result<Vec<String>, Failure> {
-    let info = livecore_minidump::info::path_of(&args.input)
-        .and_then(|path| livecore_minidump::info::read(&path).ok())
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let info = companion::info(&args.input, &session.stores);
     let len = input.size()?;
     let bar = session.bar("salvage: compare", args.json, Some(len));
     let keys = session.env.key.clone().map(Keys);
@@ -240,10 +241,8 @@ pub(super) fn errors(report: &livecore_verify::Report) -> Vec<String> {
 }
 
 /// Reads the info file of the dump `path`, if there is a valid one.
-fn info_beside(path: &Path) -> Option<livecore_minidump::info::Info> {
-    let info = livecore_minidump::info::path_of(path)?;
-    let bytes = livecore_minidump::info::read(&info).ok()?;
-    livecore_minidump::info::Info::parse(&String::from_utf8_lossy(&bytes))
+fn info_of(path: &Path, stores: &Stores) -> Option<Info> {
+    Info::parse(&companion::info(path, stores)?)
 }
 
 /// The JSON report of docs/schemas/salvage.schema.json, without the file that was written.

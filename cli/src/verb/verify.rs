@@ -157,6 +157,9 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
             }
         } else if let Some(failure) = failure {
             session.fail(&failure);
+            if format == Format::Text && matches!(report.verdict, Verdict::NotADump(_)) {
+                return Ok(());
+            }
         }
         if format == Format::Text || format == Format::JsonLines {
             render::write(&[report], format, style, &mut session.out)?;
@@ -207,7 +210,10 @@ fn verify_all(
         Ok(dump) => {
             let failure = dump.check_pack(depth(args), &bar).err();
             let mut report = dump.verify(options(args, memory, kernel, threads), &bar);
-            if failure.is_some() && !matches!(report.verdict, Verdict::Failed(_)) {
+            // The dump of a damaged pack cannot be read.
+            if let Some(failure) = &failure
+                && (failure.exit() == Exit::BROKEN || !matches!(report.verdict, Verdict::Failed(_)))
+            {
                 report.verdict = Verdict::Broken;
             }
             Done { report, failure }
@@ -347,6 +353,7 @@ fn could_not(path: &Path, failure: Failure, args: &Args) -> Box<Done> {
         verdict: match failure.exit() {
             // A damaged pack.
             Exit::BROKEN => Verdict::Broken,
+            Exit::UNSUPPORTED => Verdict::NotADump(failure.what().to_string()),
             _ => Verdict::Failed(failure.what().to_string()),
         },
         liveness: None,

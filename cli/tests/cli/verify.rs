@@ -409,3 +409,23 @@ fn a_converted_crash_dump_is_not_live_and_strict_accepts_nothing_in_it() {
     assert_eq!(live(&raw), Value::Bool(true));
     run(["verify", "--strict", &raw]).expect(3);
 }
+
+#[cfg(not(feature = "store"))]
+#[test]
+fn url_needs_the_feature_in_every_verb() {
+    for args in [
+        &["verify", "s3://crash/vmcore.0"][..],
+        &["verify", "--json", "s3://crash/"],
+        &["info", "s3://crash/vmcore.0"],
+        &["group", "s3://crash/"],
+        &["dmesg", "https://example.org/vmcore.0"],
+    ] {
+        let refused = run(args).expect(63);
+        assert!(
+            refused.err.contains("feature `store`"),
+            "{args:?}: {}",
+            refused.err
+        );
+        assert_eq!(refused.err.lines().count(), 1, "{args:?}: {}", refused.err);
+    }
+}

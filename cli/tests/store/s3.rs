@@ -54,13 +54,20 @@ fn moto() -> Option<Moto> {
 
 /// The answer to a request without a body.
 fn request(address: &str, line: &str) -> String {
+    send(address, line, &[])
+}
+
+/// The answer to a request with a body.
+fn send(address: &str, line: &str, body: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     let head = "HTTP/1.1\r\nHost: localhost\r\n\
         Authorization: AWS4-HMAC-SHA256 Credential=key/20261130/us-east-1/s3/aws4_request, \
-        SignedHeaders=host, Signature=0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        SignedHeaders=host, Signature=0\r\nConnection: close\r\n";
+    let len = body.len();
     stream
-        .write_all(format!("{line} {head}").as_bytes())
+        .write_all(format!("{line} {head}Content-Length: {len}\r\n\r\n").as_bytes())
         .unwrap();
+    stream.write_all(body).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -71,6 +78,12 @@ impl Moto {
         let mut command = livecore(args);
         self.of(&mut command);
         command
+    }
+
+    /// Writes the object `key` of the bucket.
+    fn put(&self, key: &str, bytes: &[u8]) {
+        let answer = send(&self.address, &format!("PUT /crash/{key}"), bytes);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 
     /// Makes a command use this server.
@@ -202,4 +215,113 @@ fn save_writes_numbered_objects_verifies_them_and_clears_the_device() {
     assert!(err.contains("--max"), "{err}");
     let err = fails(&mut moto.livecore(&["save", "s3://crash/web", path]), 64);
     assert!(err.contains("expected a prefix"), "{err}");
+}
+
+/// A file of savecore(8) as an object next to its dump.
+#[test]
+fn info_and_key_objects_belong_to_the_dump_with_their_number() {
+    let Some(moto) = moto() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let key = path("private.pem");
+    let openssl = ["genpkey", "-quiet", "-algorithm", "RSA", "-out"];
+    let made = Command::new("openssl").args(openssl).arg(&key).status();
+    if !made.is_ok_and(|status| status.success()) {
+        let _ = writeln!(std::io::stderr(), "skipped: openssl cannot make a key");
+        return;
+    }
+    let public = path("public.pem");
+    let openssl = ["pkey", "-pubout", "-in", &key, "-out", &public];
+    assert!(
+        Command::new("openssl")
+            .args(openssl)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let plain = crate::made::made().plain.to_str().unwrap();
+    let sealed = path("sealed");
+    done(&mut livecore(&[
+        "convert",
+        "--encrypt",
+        &public,
+        plain,
+        &sealed,
+    ]));
+    let files = path("files");
+    std::fs::create_dir(&files).unwrap();
+    done(&mut livecore(&[
+        "export",
+        "--encrypted",
+        &sealed,
+        &files,
+        "--key",
+        &key,
+    ]));
+    for name in ["vmcore_encrypted.0", "key.0", "info.0"] {
+        let bytes = std::fs::read(format!("{files}/{name}")).unwrap();
+        moto.put(&format!("web/{name}"), &bytes);
+        if name != "key.0" {
+            moto.put(&format!("lost/{name}"), &bytes);
+        }
+    }
+    let url = "s3://crash/web/vmcore_encrypted.0";
+    let with_key = |verb: &str, url: &str| moto.livecore(&[verb, "--key", &key, url]);
+    done(&mut with_key("verify", url));
+    let decrypted = path("decrypted");
+    done(&mut moto.livecore(&["decrypt", "--key", &key, url, &decrypted]));
+    done(&mut livecore(&["compare", &decrypted, plain]));
+    // Without a seal, only the info file has the name of the host.
+    done(&mut livecore(&["export", plain, &files]));
+    for name in ["vmcore.1", "info.1"] {
+        let bytes = std::fs::read(format!("{files}/{name}")).unwrap();
+        moto.put(&format!("raw/{name}"), &bytes);
+    }
+    let info = text(&mut moto.livecore(&["info", "s3://crash/raw/vmcore.1"]));
+    assert!(
+        info.contains("s3://crash/raw/info.1") && info.contains("synth.example.org"),
+        "{info}"
+    );
+    let err = fails(&mut moto.livecore(&["dmesg", url]), 1);
+    assert!(err.contains("encrypted") && err.contains("--key"), "{err}");
+    let err = fails(
+        &mut with_key("dmesg", "s3://crash/lost/vmcore_encrypted.0"),
+        63,
+    );
+    assert!(err.contains("without its key file key.0"), "{err}");
+}
+
+#[test]
+fn packs_are_opened_in_a_bucket() {
+    let Some(moto) = moto() else { return };
+    let made = made();
+    let [dump, kernel] = [&made.dump, &made.kernel].map(|path| path.to_str().unwrap());
+    let url = "s3://crash/crash.tar.zst";
+    done(&mut moto.livecore(&["pack", "--kernel", kernel, dump, url]));
+    for verb in ["info", "verify", "threads", "dmesg"] {
+        done(&mut moto.livecore(&[verb, url]));
+    }
+    // The kernel is that of the pack.
+    assert_eq!(
+        text(&mut moto.livecore(&["threads", url])),
+        text(&mut with_kernel("threads", dump))
+    );
+    done(&mut moto.livecore(&["compare", url, dump]));
+    // A damaged member is found.
+    let local = made.dump.with_file_name("crash.tar.zst");
+    done(livecore(&["pack", "--force", "--kernel", kernel, dump]).arg(&local));
+    let mut bytes = std::fs::read(&local).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    moto.put("damaged.tar.zst", &bytes);
+    std::fs::write(&local, &bytes).unwrap();
+    let verify = |mut command: Command| command.output().unwrap();
+    let of_file = verify(livecore(&["verify", local.to_str().unwrap()]));
+    let of_object = verify(moto.livecore(&["verify", "s3://crash/damaged.tar.zst"]));
+    assert_eq!(
+        of_object.status.code(),
+        of_file.status.code(),
+        "{of_object:?}"
+    );
+    assert_eq!(of_object.status.code(), Some(2), "{of_object:?}");
 }

@@ -75,7 +75,9 @@ impl AnyDump {
     ///
     /// Returns the errors of [`AnyDump::open`].
     pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
-        Self::build(source, None, options)
+        let info_file = options.info_file.clone();
+        let info_file = info_file.map(|(path, bytes)| InfoFile::of(path, &bytes));
+        Self::build(source, info_file, options)
     }
 
     /// Opens a dump from a pipe. It is first copied to an unnamed temporary file in the spool

@@ -1,5 +1,6 @@
 //! Options for opening a dump.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::encryption::{KeyFile, PrivateKey};
@@ -21,6 +22,8 @@ pub struct OpenOptions {
     /// The key file of a dump without a path. By default [`AnyDump::open`](crate::AnyDump::open) reads
     /// the one in the directory of the dump.
     pub key_file: Option<KeyFile>,
+    /// The name and the content of the info file of a dump without a path.
+    pub info_file: Option<(PathBuf, Vec<u8>)>,
 }
 
 impl OpenOptions {
@@ -32,6 +35,7 @@ impl OpenOptions {
             zero_tail: false,
             key: None,
             key_file: None,
+            info_file: None,
             stream,
         }
     }
@@ -62,6 +66,13 @@ impl OpenOptions {
     #[must_use]
     pub fn key_file(mut self, key_file: impl Into<Option<KeyFile>>) -> Self {
         self.key_file = key_file.into();
+        self
+    }
+
+    /// Sets [`Self::info_file`].
+    #[must_use]
+    pub fn info_file(mut self, info_file: impl Into<Option<(PathBuf, Vec<u8>)>>) -> Self {
+        self.info_file = info_file.into();
         self
     }
 

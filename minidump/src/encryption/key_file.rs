@@ -26,6 +26,17 @@ pub struct KeyFile {
     pub gzip: bool,
 }
 
+impl KeyFile {
+    /// The key file with the content `bytes` of a dump with the file name `name`.
+    pub fn of(name: &str, bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            certain: name.starts_with("vmcore_encrypted."),
+            gzip: name.ends_with(".gz"),
+        }
+    }
+}
+
 /// Finds and reads the key file of a dump: `key.N` for `vmcore_encrypted.N`, `vmcore.N` or `livecore.N`,
 /// and `key.HOST.N` for netdumpd's `vmcore.HOST.N` and livecore's `vmcore_encrypted.HOST.N`, with or
 /// without a codec's suffix.
@@ -57,11 +68,7 @@ pub fn key_file(dump: impl AsRef<Path>) -> io::Result<Option<KeyFile>> {
     File::open(&path)
         .and_then(|file| file.take(MAX_LEN).read_to_end(&mut bytes))
         .map_err(|e| named(&path, &e))?;
-    Ok(Some(KeyFile {
-        bytes,
-        certain: name.starts_with("vmcore_encrypted."),
-        gzip: name.ends_with(".gz"),
-    }))
+    Ok(Some(KeyFile::of(name, bytes)))
 }
 
 /// Reads the PEM file `path`. The result is wiped when it is dropped.

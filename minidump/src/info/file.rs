@@ -32,15 +32,19 @@ pub fn name_after_prefix(name: &str) -> Option<&str> {
 pub fn path_of(dump: impl AsRef<Path>) -> Option<PathBuf> {
     let dump = dump.as_ref();
     let real = dump.canonicalize().ok()?;
-    let name = real.file_name()?.to_str()?;
+    let rest = number(real.file_name()?.to_str()?)?;
+    let path = real.with_file_name(format!("info.{rest}"));
+    path.symlink_metadata().is_ok().then_some(path)
+}
+
+/// The part of a dump's file name that it shares with its info file and its key file: `N`, or `HOST.N`
+/// of netdumpd(8). `None` for other names.
+pub fn number(name: &str) -> Option<&str> {
     let rest = name_after_prefix(name)?;
     // A host name can have dots.
     let number = rest.rsplit('.').next().unwrap_or(rest);
-    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let path = real.with_file_name(format!("info.{rest}"));
-    path.symlink_metadata().is_ok().then_some(path)
+    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    is_number.then_some(rest)
 }
 
 /// Reads an info file, up to the maximum length.
@@ -64,14 +68,24 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+impl InfoFile {
+    /// The info file `path` with the content `bytes`.
+    pub(crate) fn of(path: PathBuf, bytes: &[u8]) -> Self {
+        let info = Info::parse(&String::from_utf8_lossy(bytes));
+        let info = info.ok_or_else(|| "not in the format of savecore".to_string());
+        Self { path, info }
+    }
+}
+
 /// Finds and reads the info file of a dump.
 pub(crate) fn find(dump: &Path) -> Option<InfoFile> {
     let path = path_of(dump)?;
-    let info = match read(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
-        Err(e) => Err(e.to_string()),
-        Ok(bytes) => Info::parse(&String::from_utf8_lossy(&bytes))
-            .ok_or_else(|| "not in the format of savecore".to_string()),
-    };
-    Some(InfoFile { path, info })
+    match read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => Some(InfoFile {
+            path,
+            info: Err(e.to_string()),
+        }),
+        Ok(bytes) => Some(InfoFile::of(path, &bytes)),
+    }
 }

@@ -9,7 +9,7 @@ mod parse;
 mod time;
 
 pub(crate) use file::{InfoFile, find};
-pub use file::{name_after_prefix, path_of, read};
+pub use file::{name_after_prefix, number, path_of, read};
 pub use time::utc;
 
 use livecore_compress::Codec;

@@ -9,6 +9,7 @@ use livecore_livedump::publish::{self, Destination};
 use livecore_minidump::encryption::{self, Encrypted};
 
 use super::Args;
+use crate::companion;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
@@ -26,7 +27,7 @@ pub(super) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     };
     let about = |failure: Failure| failure.about(&args.dump);
     let file: Arc<dyn ReadAt> = input::source(&args.dump, session)?.into();
-    let key_file = input::key_file(&args.dump)?;
+    let key_file = companion::key_file(&args.dump, &session.stores)?;
     let stream = session.stream_options(None);
     let found = encryption::locate(&file, key_file.as_ref(), &stream);
     let Some(found) = found.map_err(|e| about(e.into()))? else {

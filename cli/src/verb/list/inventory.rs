@@ -194,7 +194,7 @@ impl Inventory {
         let opened = is_file.then(|| reader.open(&path));
         let facts = match &opened {
             Some(opened) => Facts::of(&path, opened, reader),
-            None => Facts::unknown().with_info(&path),
+            None => Facts::unknown().with_info(&path, &session.stores),
         };
         let (time, time_origin) = facts.time_or_file(&path);
         let signature = match opened.filter(|_| signatures) {

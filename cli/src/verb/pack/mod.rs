@@ -12,6 +12,7 @@ use livecore_livedump::publish::{self, Destination};
 use livecore_minidump::pack::{self, Archive, Kind, Manifest};
 use serde::Serialize;
 
+use crate::companion;
 use crate::dump_args::NumberArg;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -150,7 +151,7 @@ fn open(args: &Args, session: &mut Session<'_>) -> Result<Collected, Failure> {
         let failure = Failure::usage("pack needs a regular file");
         return Err(about(failure.id_is(Id::InvalidValue)));
     }
-    if input::key_file(&args.dump)?.is_some_and(|key| key.certain) {
+    if companion::key_file(&args.dump, &session.stores)?.is_some_and(|key| key.certain) {
         let failure = Failure::new(
             Exit::UNSUPPORTED,
             "cannot pack an encrypted dump with its key file",
