@@ -1,7 +1,9 @@
 //! `livecore man [DIR]`: prints or writes the manual pages.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use clap::Command;
 
@@ -37,9 +39,19 @@ pub(crate) fn run(args: &Args, command: Command, session: &mut Session<'_>) -> R
     for page in pages {
         let section = dir.join(format!("man{}", page.section));
         let path = section.join(format!("{}.{}", page.name, page.section));
-        std::fs::create_dir_all(&section)
-            .and_then(|()| std::fs::write(&path, &page.text))
+        replace(&path, &section, page.text.as_bytes())
             .map_err(|e| Failure::from(e).about(&path))?;
     }
+    Ok(())
+}
+
+/// Puts a complete file at `path` in `directory`. Replaces a symbolic link, and does not follow it.
+fn replace(path: &Path, directory: &Path, text: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let mut file = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o644))
+        .tempfile_in(directory)?;
+    file.write_all(text)?;
+    file.persist(path)?;
     Ok(())
 }

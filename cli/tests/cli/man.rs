@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -72,6 +73,20 @@ fn manual_has_a_page_with_all_sections_for_each_verb() {
 }
 
 /// `--help` and the pages list the same options.
+#[test]
+fn pages_replace_links_and_do_not_follow_them() {
+    let dir = pages();
+    let (page, other) = (dir.path().join("man1/livecore.1"), dir.path().join("other"));
+    let text = fs::read(&page).unwrap();
+    fs::write(&other, "unchanged").unwrap();
+    fs::remove_file(&page).unwrap();
+    symlink(&other, &page).unwrap();
+    run(["man".as_ref(), dir.path().as_os_str()]).expect(0);
+    assert_eq!(fs::read(&other).unwrap(), b"unchanged");
+    assert!(page.symlink_metadata().unwrap().is_file());
+    assert_eq!(fs::read(&page).unwrap(), text);
+}
+
 #[test]
 fn pages_explain_every_option_of_the_help() {
     let dir = pages();
