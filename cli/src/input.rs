@@ -210,23 +210,28 @@ impl From<Source> for Arc<dyn ReadAt> {
 }
 
 /// Opens `path` as a file that can be read at any offset. Copies a pipe or standard input to an
-/// unlinked file.
+/// unlinked file. A character device may have no end: only disk devices, which [`disk`] opens, are
+/// dumps.
 pub(crate) fn seekable(path: &Path, session: &mut Session<'_>) -> Result<File, Failure> {
     let mut open = || {
         if path == Path::new("-") {
-            return session.env.seekable_stdin();
+            return Ok(session.env.seekable_stdin()?);
         }
         let file = File::open(path)?;
         let kind = file.metadata()?.file_type();
         if kind.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
+            return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
         }
-        if kind.is_fifo() || kind.is_socket() || kind.is_char_device() {
-            return session.env.spool(file);
+        if kind.is_char_device() {
+            let found = "a character device that is not a disk".into();
+            return Err(livecore_minidump::Error::NotADump { found }.into());
+        }
+        if kind.is_fifo() || kind.is_socket() {
+            return Ok(session.env.spool(file)?);
         }
         Ok(file)
     };
-    open().map_err(|e| Failure::from(e).about(path))
+    open().map_err(|failure: Failure| failure.about(path))
 }
 
 /// Prints contradictions, and the warnings that matter for reading memory. A short file matters only

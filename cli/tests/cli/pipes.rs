@@ -67,6 +67,19 @@ fn info_of_a_pipe_is_that_of_the_file() {
     }
 }
 
+/// Copying it would not end before the file system is full.
+#[test]
+fn character_device_that_is_no_disk_is_not_a_dump() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("vmcore.0");
+    std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+    let link = link.to_str().unwrap();
+    for verb in ["info", "dmesg"] {
+        let refused = run([verb, link]).expect(63);
+        assert!(refused.err.contains("character device"), "{}", refused.err);
+    }
+}
+
 #[test]
 fn temporary_directory_that_cannot_be_used_is_named() {
     let dir = tempfile::tempdir().unwrap();
