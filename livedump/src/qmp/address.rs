@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 
 /// Directories of libvirt with a directory `domain-ID-NAME` for each running domain.
 const LIBVIRT: [&str; 2] = ["/var/lib/libvirt/qemu", "/run/libvirt/qemu"];
@@ -64,8 +64,9 @@ impl Address {
             Self::Unix(path) => {
                 let address = SocketAddrUnix::new(path)?;
                 // Without an accepting server, a blocking connect would wait forever.
-                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-                let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+                let fd = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+                fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
+                ioctl_fionbio(&fd, true)?;
                 match connect(&fd, &address) {
                     Ok(()) => Ok(Some(fd)),
                     Err(Errno::AGAIN | Errno::INTR) => Ok(None),

@@ -28,6 +28,12 @@ const AWAITED: [&str; 3] = ["GUEST_PANICKED", "WATCHDOG", "SHUTDOWN"];
 /// The number of events that are kept.
 const EVENTS: usize = 64;
 
+/// Sends without SIGPIPE. macOS has no such flag; a program that ignores the signal gets an error.
+#[cfg(not(target_os = "macos"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_os = "macos")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();
+
 /// The interval for checking a silent socket.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -288,7 +294,7 @@ impl Client {
                 &self.socket,
                 &[IoSlice::new(bytes)],
                 &mut ancillary,
-                SendFlags::NOSIGNAL,
+                NO_SIGNAL,
             );
             match sent {
                 Ok(n) => {

@@ -103,9 +103,11 @@ fn close_range(first: RawFd, last: RawFd) {
     #[cfg(target_os = "linux")]
     // SAFETY: in the child nothing uses these descriptors any more.
     let result = unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(target_os = "freebsd")]
     // SAFETY: as above.
     let result = unsafe { libc::close_range(from, to, 0) };
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+    let result = -1;
     if result == 0 {
         return;
     }
