@@ -16,6 +16,10 @@ pub(crate) struct Names {
     pub(crate) local: &'static str,
     /// The first function of the kernel.
     pub(crate) first: &'static str,
+    /// The end of every chain of a kernel thread.
+    pub(crate) kthread: &'static [&'static str],
+    /// The functions with call frame information.
+    pub(crate) cfi: &'static [(&'static str, State)],
     /// The end of every chain of a user process's thread.
     pub(crate) syscall: &'static [&'static str],
     /// A page fault in the kernel, from its handler to the trap entry.
@@ -28,6 +32,15 @@ pub(crate) struct Names {
     pub(crate) idle: &'static [&'static str],
     /// Other functions that a kernel has.
     pub(crate) others: &'static [&'static str],
+}
+
+/// What the call frame information of a function describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// A trap frame at the stack pointer.
+    TrapFrame,
+    /// The outermost frame.
+    Outermost,
 }
 
 /// FreeBSD `sys/amd64/amd64/{exception.S,trap.c}`.
@@ -45,6 +58,8 @@ pub(crate) static AMD64: Names = Names {
     ],
     local: "fast_syscall_common",
     first: "btext",
+    kthread: &KTHREAD,
+    cfi: &[],
     syscall: &["amd64_syscall", "fast_syscall_common"],
     fault: &["trap_pfault", "trap", "calltrap"],
     fatal: &["trap_fatal"],
@@ -73,10 +88,65 @@ pub(crate) static AMD64_10: Names = Names {
     ..AMD64
 };
 
+/// The same in 15.2, whose entry code has call frame information.
+pub(crate) static AMD64_15_2: Names = Names {
+    assembly: &[
+        "alltraps",
+        "calltrap",
+        "nmi_calltrap",
+        "Xcpustop",
+        "Xtimerint",
+        "fork_trampoline",
+        "fork_trampoline_kthread",
+        "fast_syscall_common",
+        "btext",
+    ],
+    kthread: &["fork_exit", "fork_trampoline_kthread"],
+    cfi: &[
+        ("calltrap", State::TrapFrame),
+        ("nmi_calltrap", State::TrapFrame),
+        ("Xcpustop", State::TrapFrame),
+        ("fork_trampoline", State::TrapFrame),
+        ("fork_trampoline_kthread", State::Outermost),
+        ("fast_syscall_common", State::TrapFrame),
+        ("fred_events_handlers", State::TrapFrame),
+        ("user_fred_syscall", State::TrapFrame),
+    ],
+    ..AMD64
+};
+
+/// The same on a processor with FRED.
+pub(crate) static AMD64_FRED: Names = Names {
+    entries: &["fred_events_handlers"],
+    assembly: &[
+        "fred_events_handlers",
+        "user_fred_syscall",
+        "user_fred_non_syscall",
+        "fork_trampoline",
+        "fork_trampoline_kthread",
+        "btext",
+    ],
+    local: "user_fred_syscall",
+    syscall: &["amd64_syscall", "user_fred_syscall"],
+    fault: &["trap_pfault", "trap", "trap_fred_k", "fred_events_handlers"],
+    stop: [
+        &["cpustop_handler", "trap_fred_k", "fred_events_handlers"],
+        &[
+            "cpustop_handler",
+            "ipi_nmi_handler",
+            "trap",
+            "trap_fred_k",
+            "fred_events_handlers",
+        ],
+    ],
+    others: &["user_fred_non_syscall", "btext"],
+    ..AMD64_15_2
+};
+
 impl Names {
     /// Returns the end of every chain of a thread.
     fn tail(&self, user: bool) -> &'static [&'static str] {
-        if user { self.syscall } else { &KTHREAD }
+        if user { self.syscall } else { self.kthread }
     }
 
     /// Returns the functions that a thread on a CPU was running.
@@ -99,8 +169,8 @@ pub(crate) fn on_cpu(names: &Names, user: bool) -> Chain {
     join(&[names.working(user), names.tail(user)])
 }
 
-/// The end of every chain of a kernel thread.
-const KTHREAD: [&str; 2] = ["fork_exit", "fork_trampoline"];
+/// The end of every chain of a kernel thread, up to 15.0.
+pub(crate) const KTHREAD: [&str; 2] = ["fork_exit", "fork_trampoline"];
 /// The start of the chain of a thread that was switched away from.
 const SWITCH: [&str; 2] = ["sched_switch", "mi_switch"];
 
@@ -215,7 +285,8 @@ pub(crate) fn of(
     let working = names.working(user);
     const DUMP: [&str; 4] = ["doadump", "kern_reboot", "vpanic", "panic"];
     Some(match thread.doing {
-        Doing::Fresh => vec!["fork_trampoline"],
+        Doing::Fresh if user => vec!["fork_trampoline"],
+        Doing::Fresh => names.kthread.last().copied().into_iter().collect(),
         Doing::Running if dumping && thread.fault => {
             join(&[&DUMP, names.fatal, names.fault, &FAULT, tail])
         }
@@ -342,6 +413,18 @@ pub(crate) fn functions(names: &Names, locks: bool) -> Vec<(&'static str, Vec<&'
     }
     functions
 }
+
+/// Functions that the compiler of a compiled kernel inlines since 15.0: the function that contains the
+/// code, and the inlined one.
+pub(crate) const INLINED: [(&str, &str); 2] = [
+    ("amd64_syscall", "syscallenter"),
+    ("kern_reboot", "kern_dump"),
+];
+/// Functions that leave by a tail call there, and the called functions.
+pub(crate) const TAIL_CALLS: [(&str, &str); 2] = [
+    ("sleepq_wait", "mi_switch"),
+    ("sleepq_timedwait", "mi_switch"),
+];
 
 /// Returns the function that saves the context of the innermost function of a chain.
 pub(crate) fn saver(innermost: &str) -> &'static str {

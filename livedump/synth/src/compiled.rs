@@ -10,18 +10,21 @@ use goblin::elf::program_header::PT_LOAD;
 use goblin::elf::section_header::SHN_ABS;
 use goblin::elf::sym::{STT_FILE, STT_FUNC, STT_SECTION};
 
+use super::chains;
 use super::code;
 use super::description::Description;
 use super::error::Error;
 use super::kernel::{Kernel, Section, Variable};
-use super::layout::Layout;
+use super::layout::{Layout, Release};
+use super::port;
 use super::processor::Space;
 use super::source;
 use super::truth::Symbol;
 
 const KERNEL_C: &str = include_str!("kernel.c");
 
-/// Flags for a kernel: no start files, no library, frame pointers, no inlined calls.
+/// Flags for a kernel: no start files, no library, frame pointers, no inlined calls other than those that
+/// the source requires.
 const FLAGS: [&str; 24] = [
     "-g",
     "-O1",
@@ -42,7 +45,7 @@ const FLAGS: [&str; 24] = [
     "-fno-stack-protector",
     "-fno-asynchronous-unwind-tables",
     "-fcf-protection=none",
-    "-fno-optimize-sibling-calls",
+    "-foptimize-sibling-calls",
     "-fno-inline",
     "-fno-ipa-ra",
     "-Wl,--build-id=sha1",
@@ -58,6 +61,7 @@ pub(crate) fn kernel(
     version: &str,
     wanted: &[Variable],
 ) -> Result<Kernel, Error> {
+    let optimized = description.release() >= Release::R15;
     let dir = tempfile::tempdir().map_err(|source| Error::Io {
         path: std::env::temp_dir(),
         source,
@@ -70,7 +74,10 @@ pub(crate) fn kernel(
     for (name, text) in [
         ("kernel.c", KERNEL_C.to_owned()),
         ("layout.h", source::layout(description, layout, version)),
-        ("functions.h", source::functions(description.release())),
+        (
+            "functions.h",
+            source::functions(port::of(description).names(description), optimized),
+        ),
         (
             "kernel.ld",
             source::script(description, space.kernbase, space.kernstart),
@@ -84,7 +91,14 @@ pub(crate) fn kernel(
     if let Some(osabi) = elf.get_mut(7) {
         *osabi = 9;
     }
-    read(elf, wanted)
+    let tail_calls: &[_] = match optimized {
+        true => &chains::TAIL_CALLS,
+        false => &[],
+    };
+    Ok(Kernel {
+        tail_calls,
+        ..read(elf, wanted)?
+    })
 }
 
 fn compile(compiler: &str, dir: &Path) -> Result<(), Error> {
@@ -169,5 +183,6 @@ fn read(bytes: Vec<u8>, wanted: &[Variable]) -> Result<Kernel, Error> {
         symbols,
         functions,
         code: &code::AMD64,
+        tail_calls: &[],
     })
 }

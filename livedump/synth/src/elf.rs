@@ -145,13 +145,14 @@ impl Names {
     }
 }
 
-/// Writes the file. `machine` is `e_machine`, `types` the contents of `.SUNW_ctf`.
+/// Writes the file. `machine` is `e_machine`, `extra` are names and contents of sections that are not
+/// loaded.
 pub(crate) fn write(
     machine: u16,
     entry: u64,
     sections: &[Section],
     symbols: &[Symbol],
-    types: Option<&[u8]>,
+    extra: &[(&'static str, Vec<u8>)],
 ) -> Vec<u8> {
     let class = if machine == EM_386 { ELF32 } else { ELF64 };
     let mut names = Names::new();
@@ -237,15 +238,15 @@ pub(crate) fn write(
         align: 1,
         ..Header::default()
     });
-    if let Some(types) = types {
-        let offset = out.align(4);
-        out.bytes.extend(types);
+    for (section, bytes) in extra {
+        let offset = out.align(8);
+        out.bytes.extend(bytes);
         headers.push(Header {
-            name: names.add(".SUNW_ctf"),
+            name: names.add(section),
             kind: 1,
             offset,
-            size: types.len() as u64,
-            align: 4,
+            size: bytes.len() as u64,
+            align: 8,
             ..Header::default()
         });
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::cfi;
 use super::chains::{self, Names};
 use super::code::Code;
 use super::description::Description;
@@ -95,6 +96,8 @@ pub(crate) struct Kernel {
     pub(crate) functions: Vec<(u64, String)>,
     /// The instructions of its code.
     pub(crate) code: &'static Code,
+    /// Functions that leave by a tail call, and the called functions.
+    pub(crate) tail_calls: &'static [(&'static str, &'static str)],
 }
 
 impl Kernel {
@@ -257,14 +260,14 @@ fn bodies(
     bodies
 }
 
-/// Writes a kernel with symbols, generated code and variables, without debug information. `types`
-/// are the contents of `.SUNW_ctf`.
+/// Writes a kernel with symbols, generated code and variables, without debug information. `extra` are
+/// names and contents of sections that are not loaded.
 pub(crate) fn symbols(
     description: &Description,
     (insns, names): (&'static Code, &Names),
     start: u64,
     variables: &[Variable],
-    types: Option<Vec<u8>>,
+    mut extra: Vec<(&'static str, Vec<u8>)>,
 ) -> Kernel {
     let load = description.load().0;
     let mut rng = Rng::new(description.seed, "kernel");
@@ -281,6 +284,8 @@ pub(crate) fn symbols(
         }
         text.extend(&body.code);
     }
+    let ranges = bodies.iter().map(|b| (&*b.name, b.at, b.code.len() as u64));
+    extra.extend(cfi::section(names.cfi, ranges).map(|bytes| (".eh_frame", bytes)));
     let etext = start + text.len() as u64;
     // A root table of larger pages needs their alignment.
     let pages = if variables.iter().any(|v| v.size == 16384) {
@@ -401,7 +406,7 @@ pub(crate) fn symbols(
         start,
         &sections,
         &symbols,
-        types.as_deref(),
+        &extra,
     );
     Kernel {
         elf,
@@ -413,6 +418,7 @@ pub(crate) fn symbols(
         start,
         end: at,
         code: insns,
+        tail_calls: &[],
         functions: bodies.into_iter().map(|b| (b.at, b.name)).collect(),
         symbols: symbols
             .into_iter()

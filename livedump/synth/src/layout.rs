@@ -16,8 +16,11 @@ pub enum Release {
     R12,
     /// 14.0: minidump version 3, `kernphys` a variable, `stoppcbs` a pointer, `pidhashtbl`.
     R14,
-    /// 15.0: as 14.0, with a smaller `struct vm_page`.
+    /// 15.0: as 14.0, with other offsets. On amd64, all are those of a 15.0 kernel.
     R15,
+    /// 15.2: as 15.0, with `fork_trampoline_kthread`, and on amd64 with call frame information of
+    /// the entry code.
+    R152,
 }
 
 impl Release {
@@ -33,6 +36,7 @@ impl Release {
             Self::R12 => 1_201_000,
             Self::R14 => 1_400_097,
             Self::R15 => 1_500_068,
+            Self::R152 => 1_502_000,
         }
     }
 
@@ -43,6 +47,7 @@ impl Release {
             Self::R12 => "12.1-RELEASE",
             Self::R14 => "14.0-RELEASE",
             Self::R15 => "15.0-RELEASE",
+            Self::R152 => "15.2-RELEASE",
         }
     }
 }
@@ -89,13 +94,18 @@ pub(crate) struct ThreadLayout {
     pub(crate) proc_: u32,
     pub(crate) plist: u32,
     pub(crate) tid: u32,
+    pub(crate) wchan: u32,
     pub(crate) wmesg: u32,
+    pub(crate) blocked: u32,
+    pub(crate) lockname: u32,
     pub(crate) name: u32,
     pub(crate) inhibitors: u32,
     pub(crate) pcb: u32,
     pub(crate) state: u32,
     pub(crate) kstack: u32,
     pub(crate) kstack_pages: u32,
+    /// Bytes of it.
+    pub(crate) kstack_pages_bytes: u32,
     pub(crate) lastcpu: u32,
     pub(crate) oncpu: u32,
     /// Bytes of these two.
@@ -112,6 +122,11 @@ pub(crate) struct VmspaceLayout {
     pub(crate) lists_entries: bool,
     /// `vm_pmap`.
     pub(crate) pmap: u32,
+    /// `sizeof(struct pmap)`.
+    pub(crate) pmap_size: u32,
+    /// `sizeof(struct vm_map_entry)`, if entries are allocated one by one. Otherwise, they are in the
+    /// `struct vmspace`.
+    pub(crate) entry: Option<u32>,
 }
 
 /// `struct prison`.
@@ -170,7 +185,8 @@ impl Layout {
     pub(crate) fn amd64(release: Release) -> Self {
         let old = release.is_old();
         let ten = release == Release::R10;
-        Self {
+        let fifteen = release >= Release::R15;
+        let older = Self {
             vm_page: match release {
                 Release::R10 | Release::R12 => VmPageLayout {
                     size: 104,
@@ -188,7 +204,7 @@ impl Layout {
                     nodump: 0x10,
                     other_flags: 0x0d,
                 },
-                Release::R15 => VmPageLayout {
+                Release::R15 | Release::R152 => VmPageLayout {
                     size: 88,
                     phys_addr: 32,
                     flags: 78,
@@ -223,13 +239,17 @@ impl Layout {
                 proc_: 8,
                 plist: 0x10,
                 tid: if old { 0x98 } else { 0xa0 },
+                wchan: 0x148,
                 wmesg: 0x150,
+                blocked: 0x168,
+                lockname: 0x170,
                 name: if old { 0x294 } else { 0x2bc },
                 inhibitors: 0x118,
                 pcb: if old { 0x430 } else { 0x438 },
                 state: 0x448,
                 kstack: 0x460,
                 kstack_pages: 0x470,
+                kstack_pages_bytes: 4,
                 lastcpu: if ten { 0x100 } else { 0x158 },
                 oncpu: if ten {
                     0x101
@@ -245,6 +265,8 @@ impl Layout {
                 size: 0x300,
                 lists_entries: old,
                 pmap: 0x150,
+                pmap_size: 0x180,
+                entry: None,
             },
             prison: PrisonLayout {
                 size: 0x900,
@@ -269,6 +291,59 @@ impl Layout {
             word: 8,
             paddr: 8,
             maxcpu: if ten { 64 } else { 256 },
+        };
+        match fifteen {
+            true => older.of_15(),
+            false => older,
+        }
+    }
+
+    /// Returns the structures with the offsets of amd64 15.0 (`__FreeBSD_version` 1500068), by the
+    /// debug information of such a kernel.
+    fn of_15(self) -> Self {
+        Self {
+            proc_: ProcLayout {
+                size: 0x558,
+                comm: 0x3e0,
+                vmspace: 0x208,
+                ..self.proc_
+            },
+            thread: ThreadLayout {
+                size: 0x720,
+                wchan: 0x128,
+                wmesg: 0x130,
+                blocked: 0x158,
+                lockname: 0x160,
+                name: 0x2dc,
+                inhibitors: 0x110,
+                pcb: 0x480,
+                state: 0x488,
+                kstack: 0x4f0,
+                kstack_pages: 0x4f8,
+                kstack_pages_bytes: 2,
+                lastcpu: 0x6f8,
+                oncpu: 0x6fc,
+                md_pcb: Some(0x550),
+                ..self.thread
+            },
+            vmspace: VmspaceLayout {
+                size: 0x248,
+                pmap: 0x110,
+                pmap_size: 0x138,
+                entry: Some(0x60),
+                ..self.vmspace
+            },
+            prison: PrisonLayout {
+                size: 0x880,
+                name: 0x120,
+                path: 0x220,
+                hostname: 0x620,
+            },
+            linker: LinkerLayout {
+                size: 0xc8,
+                ..self.linker
+            },
+            ..self
         }
     }
 

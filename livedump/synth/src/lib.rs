@@ -16,6 +16,7 @@
 mod architecture;
 mod boot;
 mod builder;
+mod cfi;
 mod chains;
 mod code;
 mod compiled;
@@ -282,17 +283,18 @@ fn kernel(
         }
     }
     let port = port::of(description);
-    let made_of = (port.code(), port.names(description.release()));
-    let types = match description.kernel.kind {
-        KernelKind::Ctf => Some(ctf::section(&structures::all(description, layout))),
-        _ => None,
-    };
+    let made_of = (port.code(), port.names(description));
+    let mut extra = Vec::new();
+    if description.kernel.kind == KernelKind::Ctf {
+        let types = ctf::section(&structures::all(description, layout));
+        extra.push((".SUNW_ctf", types));
+    }
     Ok(kernel::symbols(
         description,
         made_of,
         space.kernstart,
         wanted,
-        types,
+        extra,
     ))
 }
 

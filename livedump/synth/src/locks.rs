@@ -9,7 +9,7 @@ use super::description::{Description, LockClass, Thread as Described};
 use super::error::Error;
 use super::kernel::Variable;
 use super::layout::{Layout, Release};
-use super::structures::{TD_BLOCKED, TD_LOCKNAME, TD_WCHAN, TURNSTILE};
+use super::structures::TURNSTILE;
 use super::truth::{Lock, Thread};
 
 /// `lc_name` in the order of `lock_classes` (`sys/kern/subr_lock.c`).
@@ -138,16 +138,17 @@ pub(crate) fn build(b: &mut Builder<'_>, threads: &mut [Thread]) -> Result<Vec<L
             continue;
         };
         let va = threads[*i].va.0;
+        let l = b.layout.thread;
         if class.has_turnstile() {
             let turnstile = b.slab(u64::from(TURNSTILE.0))?;
             b.poke_word(turnstile + u64::from(TURNSTILE.1), at)?;
-            b.poke_word(va + u64::from(TD_BLOCKED), turnstile)?;
-            b.poke_word(va + u64::from(TD_LOCKNAME), name)?;
-            b.poke_word(va + u64::from(b.layout.thread.wmesg), 0)?;
-            b.poke_u32(va + u64::from(b.layout.thread.inhibitors), TDI_LOCK)?;
+            b.poke_word(va + u64::from(l.blocked), turnstile)?;
+            b.poke_word(va + u64::from(l.lockname), name)?;
+            b.poke_word(va + u64::from(l.wmesg), 0)?;
+            b.poke_u32(va + u64::from(l.inhibitors), TDI_LOCK)?;
         } else {
-            b.poke_word(va + u64::from(TD_WCHAN), at)?;
-            b.poke_word(va + u64::from(b.layout.thread.wmesg), name)?;
+            b.poke_word(va + u64::from(l.wchan), at)?;
+            b.poke_word(va + u64::from(l.wmesg), name)?;
         }
         threads[*i].wait = Some(lock.clone());
         threads[*i].lock = Some(lock.clone());

@@ -72,8 +72,8 @@ pub(crate) trait Processor: Sync {
     fn format(&self) -> &'static dyn Format;
     /// The instructions of its functions.
     fn code(&self) -> &'static Code;
-    /// The names of the functions of this release's kernel.
-    fn names(&self, release: Release) -> &'static Names;
+    /// The names of the functions of its kernel.
+    fn names(&self, description: &Description) -> &'static Names;
     /// Its kernel's structures.
     fn layout(&self, release: Release) -> Layout;
     /// The memory that firmware reserves.

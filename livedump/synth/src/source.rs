@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::chains;
+use super::chains::{self, Names};
 use super::description::{Description, Kernphys, Stoppcbs};
 use super::layout::{Layout, Release};
 
@@ -148,7 +148,14 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
         (t.pcb, 8, "struct pcb *td_pcb"),
         (t.state, 4, "int td_state"),
         (t.kstack, 8, "unsigned long td_kstack"),
-        (t.kstack_pages, 4, "int td_kstack_pages"),
+        (
+            t.kstack_pages,
+            t.kstack_pages_bytes,
+            match t.kstack_pages_bytes {
+                2 => "unsigned short td_kstack_pages",
+                _ => "int td_kstack_pages",
+            },
+        ),
         (t.oncpu, t.cpu_bytes, on),
     ];
     members.extend(t.md_pcb.map(|at| (at, l.pcb_size, "struct pcb td_md_pcb")));
@@ -229,7 +236,7 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
     structure(
         &mut out,
         "pmap",
-        0x180,
+        l.vmspace.pmap_size,
         vec![
             (32, 8, "unsigned long *pm_pmltop"),
             (40, 8, "unsigned long *pm_pmltopu"),
@@ -241,17 +248,14 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
         &mut out,
         "vmspace",
         l.vmspace.size,
-        vec![(l.vmspace.pmap, 0x180, "struct pmap vm_pmap")],
+        vec![(l.vmspace.pmap, l.vmspace.pmap_size, "struct pmap vm_pmap")],
     );
     out
 }
 
-/// `functions.h`: each function calls the functions that it calls in some chain.
-pub(crate) fn functions(release: Release) -> String {
-    let names = match release {
-        Release::R10 => &chains::AMD64_10,
-        _ => &chains::AMD64,
-    };
+/// `functions.h`: each function calls the functions that it calls in some chain. `optimized`: some
+/// functions are inlined, and some leave by a tail call.
+pub(crate) fn functions(names: &Names, optimized: bool) -> String {
     let functions = chains::functions(names, false);
     let mut out = String::new();
     for (name, _) in &functions {
@@ -263,16 +267,36 @@ pub(crate) fn functions(release: Release) -> String {
         } else {
             ""
         };
-        let _ = write!(
-            out,
-            "{section}long\n{name}(long a)\n{{\n\tvolatile long local = a;\n"
-        );
-        for callee in calls {
-            let _ = writeln!(out, "\tlocal += {callee}(local + 1);");
+        let tail = chains::TAIL_CALLS.iter().find(|(from, _)| from == name);
+        if let Some((_, callee)) = tail.filter(|_| optimized) {
+            let _ = write!(
+                out,
+                "long\n{name}(long a)\n{{\n\treturn ({callee}(a + 1));\n}}\n"
+            );
+            continue;
         }
-        let _ = write!(out, "\treturn (local);\n}}\n");
+        let inlined = chains::INLINED.iter().find(|(into, _)| into == name);
+        let Some((_, inlined)) = inlined.filter(|_| optimized) else {
+            body(&mut out, &format!("{section}long"), name, calls);
+            continue;
+        };
+        let always = "static inline __attribute__((always_inline)) long";
+        body(&mut out, always, inlined, calls);
+        body(&mut out, &format!("{section}long"), name, &[inlined]);
     }
     out
+}
+
+/// Writes a function that calls others.
+fn body(out: &mut String, kind: &str, name: &str, calls: &[&str]) {
+    let _ = write!(
+        out,
+        "{kind}\n{name}(long a)\n{{\n\tvolatile long local = a;\n"
+    );
+    for callee in calls {
+        let _ = writeln!(out, "\tlocal += {callee}(local + 1);");
+    }
+    let _ = write!(out, "\treturn (local);\n}}\n");
 }
 
 /// The linker script.

@@ -34,7 +34,9 @@ pub(crate) fn build(
     root: u64,
 ) -> Result<(Registers, Vec<Frame>), Error> {
     let processor = b.processor;
-    let entries = processor.names(b.description.release()).entries;
+    let names = processor.names(b.description);
+    let entries = names.entries;
+    let starts = ["fork_trampoline", "fork_trampoline_kthread"];
     let mut saved = [0u64; 5];
     for (i, value) in saved.iter_mut().enumerate() {
         *value = match i {
@@ -64,11 +66,14 @@ pub(crate) fn build(
         // A kernel thread's frame is empty.
         let empty = processor.trap_frame(&Registers::default(), Trap::Interrupt);
         b.poke(outer.frame, &vec![0; empty.len()])?;
-        sp = pass(b, "fork_trampoline", sp)?;
+        let entry = names.kthread.last().copied().unwrap_or_default();
+        sp = pass(b, entry, sp)?;
     }
 
-    if chain == ["fork_trampoline"] {
-        let pc = b.kernel.address("fork_trampoline")?;
+    if let [entry] = chain
+        && starts.contains(entry)
+    {
+        let pc = b.kernel.address(entry)?;
         let registers = Registers {
             pc,
             sp: processor.saved_sp(outer.frame).0,
@@ -99,6 +104,10 @@ pub(crate) fn build(
             };
             let trap = match callee {
                 "nmi_calltrap" => Trap::Nmi,
+                "fred_events_handlers" if chain[..i].contains(&"ipi_nmi_handler") => Trap::Nmi,
+                "fred_events_handlers" if chain[..i].contains(&"cpustop_handler") => {
+                    Trap::Interrupt
+                }
                 "Xcpustop" | "handle_el1h_irq" => Trap::Interrupt,
                 _ if handler == "do_trap_supervisor" && chain[..i].contains(&"ipi_stop") => {
                     Trap::Interrupt
@@ -118,6 +127,13 @@ pub(crate) fn build(
         } else {
             let back = b.kernel.call_site(caller, callee)?;
             frames.push(frame(b, back, fp, None));
+            // A function that left by a tail call has no frame.
+            while let Some(&next) = i.checked_sub(2).and_then(|k| chain.get(k))
+                && b.kernel.tail_calls.contains(&(callee, next))
+            {
+                callee = next;
+                i -= 1;
+            }
             back
         };
         debug_assert_eq!(callee, chain[i - 1]);

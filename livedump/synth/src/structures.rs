@@ -1,19 +1,12 @@
 //! The structures in the type information of a kernel of kind `ctf`.
 //!
-//! They have the members that the builder writes. Offsets that no kernel exports are choices of the
-//! builder, the same for all architectures.
+//! They have the members that the builder writes. The offsets are those of the layout.
 
 use super::counters::{self, OF_PROC, OF_THREAD};
 use super::ctf::Structure;
 use super::description::Description;
 use super::layout::Layout;
 
-/// `td_wchan`
-pub(crate) const TD_WCHAN: u32 = 0x148;
-/// `td_blocked`
-pub(crate) const TD_BLOCKED: u32 = 0x168;
-/// `td_lockname`
-pub(crate) const TD_LOCKNAME: u32 = 0x170;
 /// `struct turnstile`: size, `ts_lockobj`, `ts_owner`.
 pub(crate) const TURNSTILE: (u32, u32, u32) = (136, 120, 128);
 
@@ -47,15 +40,15 @@ pub(crate) fn all(description: &Description, l: &Layout) -> Vec<Structure> {
                 ("td_plist", t.plist, 2 * word),
                 ("td_tid", t.tid, 4),
                 ("td_inhibitors", t.inhibitors, 4),
-                ("td_wchan", TD_WCHAN, word),
+                ("td_wchan", t.wchan, word),
                 ("td_wmesg", t.wmesg, word),
-                ("td_blocked", TD_BLOCKED, word),
-                ("td_lockname", TD_LOCKNAME, word),
+                ("td_blocked", t.blocked, word),
+                ("td_lockname", t.lockname, word),
                 ("td_name", t.name, 20),
                 ("td_pcb", t.pcb, word),
                 ("td_state", t.state, 4),
                 ("td_kstack", t.kstack, word),
-                ("td_kstack_pages", t.kstack_pages, 4),
+                ("td_kstack_pages", t.kstack_pages, t.kstack_pages_bytes),
             ],
         },
         Structure {

@@ -307,7 +307,7 @@ fn place_thread(
         doing,
         ..described.clone()
     };
-    let names = b.processor.names(b.description.release());
+    let names = b.processor.names(b.description);
     let debugger = context == Context::Debugger;
     let class = |lock: &String| {
         let found = b.description.lock.iter().find(|l| l.name == *lock);
@@ -370,7 +370,7 @@ fn place_thread(
     }
     if context != Context::Saved {
         // The thread's own pcb is from its last switch.
-        let chain = ["sched_switch", "mi_switch", "fork_exit", "fork_trampoline"];
+        let chain = [&["sched_switch", "mi_switch"], names.kthread].concat();
         let low = kstack + page;
         let purpose = Purpose {
             user: false,
@@ -391,7 +391,9 @@ fn place_thread(
     b.poke(va + u64::from(l.name), name.as_bytes())?;
     b.poke_word(va + u64::from(l.pcb), pcb)?;
     b.poke_word(va + u64::from(l.kstack), kstack)?;
-    b.poke_u32(va + u64::from(l.kstack_pages), KSTACK_PAGES as u32)?;
+    let pages = (KSTACK_PAGES as u32).to_le_bytes();
+    let pages = &pages[..l.kstack_pages_bytes as usize];
+    b.poke(va + u64::from(l.kstack_pages), pages)?;
     // NOCPU is all bits set, in one byte or four.
     let number = |cpu: u32| cpu.to_le_bytes();
     let bytes = l.cpu_bytes as usize;

@@ -103,8 +103,8 @@ pub(crate) fn build(b: &mut Builder<'_>, rng: &mut Rng) -> Result<UserSpace, Err
 /// Writes the `vm_map` at the start of the `struct vmspace` at `vmspace`, with an entry for each range
 /// of `valid`.
 ///
-/// The entries are in the same structure, before and after `vm_pmap`, and have only the fields up to
-/// `end`: a kernel allocates them on their own. They are a balanced tree in which a missing child is the
+/// The entries have only the fields up to `end`. Before 15.0, they are in the same structure, before and
+/// after `vm_pmap`, although a kernel allocates them one by one. They are a balanced tree in which a missing child is the
 /// neighbour in the order of addresses; in 10 to 12 a list and a tree (FreeBSD `sys/vm/vm_map.c`).
 pub(crate) fn map(
     b: &mut Builder<'_>,
@@ -114,12 +114,15 @@ pub(crate) fn map(
     let layout = b.layout.vmspace;
     let size = if layout.lists_entries { 48 } else { 32 };
     let before = (u64::from(layout.pmap) - HEADER) / size;
-    let entries: Vec<u64> = (0..valid.len() as u64)
-        .map(|index| match index.checked_sub(before) {
-            None => vmspace + HEADER + index * size,
-            Some(rest) => vmspace + u64::from(layout.pmap) + PMAP + rest * size,
-        })
-        .collect();
+    let after = vmspace + u64::from(layout.pmap) + u64::from(layout.pmap_size);
+    let mut entries = Vec::new();
+    for index in 0..valid.len() as u64 {
+        entries.push(match (layout.entry, index.checked_sub(before)) {
+            (Some(bytes), _) => b.slab(u64::from(bytes))?,
+            (None, None) => vmspace + HEADER + index * size,
+            (None, Some(rest)) => after + rest * size,
+        });
+    }
     let mut links = vec![(0, 0); entries.len()];
     let outside = if layout.lists_entries { 0 } else { vmspace };
     tree(
@@ -170,9 +173,8 @@ pub(crate) fn map(
     write(vmspace, (last, first), links, (max, min))
 }
 
-/// Size of the header of a map with all its fields, and of a `struct pmap`.
+/// Size of the header of a map with all its fields.
 const HEADER: u64 = 0x60;
-const PMAP: u64 = 0x180;
 
 /// Links `entries` as a balanced tree, whose missing children are `outside` at the ends and the
 /// neighbours between. Returns the root.

@@ -43,7 +43,7 @@ pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> 
             ..Variable::data("sccs", text(&format!("@(#){version}")))
         },
         Variable::data("hz", 1000u32.to_le_bytes()),
-        Variable::zero("kernel_pmap_store", 0x180),
+        Variable::zero("kernel_pmap_store", u64::from(layout.vmspace.pmap_size)),
         Variable::zero("kernel_vm_end", word),
         Variable::zero("dump_avail", u64::from(layout.dump_avail * layout.paddr)),
         Variable::zero("phys_avail", u64::from(layout.dump_avail * layout.paddr)),

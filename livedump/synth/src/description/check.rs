@@ -53,20 +53,28 @@ impl Description {
         }
         if self.kernel.la57
             && (self.architecture != Architecture::Amd64
-                || self.release() != Release::R15
+                || self.release() < Release::R15
                 || self.kernel.kind == KernelKind::Compiled)
         {
-            let expected = "true on amd64 with release 15.0 and kernel.kind symbols only";
+            let expected = "true on amd64 since release 15.0 with kernel.kind symbols only";
             return Err(Error::value("kernel.la57", true, expected));
+        }
+        if self.kernel.fred
+            && (self.architecture != Architecture::Amd64
+                || self.release() < Release::R152
+                || self.kernel.kind == KernelKind::Compiled)
+        {
+            let expected = "true on amd64 since release 15.2 with kernel.kind symbols or ctf only";
+            return Err(Error::value("kernel.fred", true, expected));
         }
         if self.kernel.sv48 && !self.row().sv48 {
             let expected = format!("true on {} only", Architecture::names_with(|row| row.sv48));
             return Err(Error::value("kernel.sv48", true, expected));
         }
         if self.kernel.lpa2
-            && (self.architecture != Architecture::Aarch64 || self.release() != Release::R15)
+            && (self.architecture != Architecture::Aarch64 || self.release() < Release::R15)
         {
-            let expected = "true on aarch64 with release 15.0 only";
+            let expected = "true on aarch64 since release 15.0 only";
             return Err(Error::value("kernel.lpa2", true, expected));
         }
         if self.architecture == Architecture::Amd64 {
@@ -79,7 +87,7 @@ impl Description {
             return Err(Error::value(
                 "kernel.release",
                 &self.kernel.release,
-                "14.0 or 15.0 except on amd64 and i386",
+                "14.0, 15.0 or 15.2 except on amd64 and i386",
             ));
         }
         if self.kernel.kind == KernelKind::Compiled {

@@ -63,7 +63,7 @@ pub enum Kernphys {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table [kernel]")]
 pub struct Kernel {
-    /// `"10.4"`, `"12.1"`, `"14.0"` or `"15.0"`.
+    /// `"10.4"`, `"12.1"`, `"14.0"`, `"15.0"` or `"15.2"`.
     pub release: String,
     /// How the ELF is made.
     pub kind: KernelKind,
@@ -81,11 +81,13 @@ pub struct Kernel {
     pub kernphys: Option<Kernphys>,
     /// i386: whether the kernel runs with PAE.
     pub pae: bool,
-    /// amd64 of 15.0: whether addresses have 57 bits.
+    /// amd64 since 15.0: whether addresses have 57 bits.
     pub la57: bool,
+    /// amd64 since 15.2: whether the processor enters the kernel by FRED.
+    pub fred: bool,
     /// Sv48: whether addresses have 48 bits instead of 39.
     pub sv48: bool,
-    /// aarch64 of 15.0: whether the kernel uses LPA2. RAM starts above 2^50.
+    /// aarch64 since 15.0: whether the kernel uses LPA2. RAM starts above 2^50.
     pub lpa2: bool,
 }
 
@@ -102,6 +104,7 @@ impl Default for Kernel {
             kernphys: None,
             pae: false,
             la57: false,
+            fred: false,
             sv48: false,
             lpa2: false,
         }
@@ -321,6 +324,7 @@ impl Description {
             "10.4" => Release::R10,
             "12.1" => Release::R12,
             "15.0" => Release::R15,
+            "15.2" => Release::R152,
             // `check` rejects all others.
             _ => Release::R14,
         }
@@ -366,11 +370,11 @@ impl Description {
 
     fn check(&self) -> Result<(), Error> {
         let hex = |bytes: Bytes| format!("{:#x}", bytes.0);
-        if !["10.4", "12.1", "14.0", "15.0"].contains(&self.kernel.release.as_str()) {
+        if !["10.4", "12.1", "14.0", "15.0", "15.2"].contains(&self.kernel.release.as_str()) {
             return Err(Error::value(
                 "kernel.release",
                 &self.kernel.release,
-                "10.4, 12.1, 14.0 or 15.0",
+                "10.4, 12.1, 14.0, 15.0 or 15.2",
             ));
         }
         let size = self.memory.size.0;

@@ -24,12 +24,39 @@ use crate::truth::Prot;
 pub(crate) struct Amd64 {
     /// Whether addresses have 57 bits.
     la57: bool,
+    /// Whether the processor enters the kernel by FRED.
+    fred: bool,
 }
 
 /// With 4 levels.
-pub(crate) static AMD64: Amd64 = Amd64 { la57: false };
+pub(crate) static AMD64: Amd64 = Amd64 {
+    la57: false,
+    fred: false,
+};
 /// With 5 levels.
-pub(crate) static AMD64_LA57: Amd64 = Amd64 { la57: true };
+pub(crate) static AMD64_LA57: Amd64 = Amd64 {
+    la57: true,
+    fred: false,
+};
+/// The same with FRED.
+static AMD64_FRED: Amd64 = Amd64 {
+    la57: false,
+    fred: true,
+};
+static AMD64_LA57_FRED: Amd64 = Amd64 {
+    la57: true,
+    fred: true,
+};
+
+/// Returns the port of a description's machine.
+pub(crate) fn of(description: &Description) -> &'static Amd64 {
+    match (description.kernel.la57, description.kernel.fred) {
+        (false, false) => &AMD64,
+        (true, false) => &AMD64_LA57,
+        (false, true) => &AMD64_FRED,
+        (true, true) => &AMD64_LA57_FRED,
+    }
+}
 
 const V: u64 = 1;
 const W: u64 = 1 << 1;
@@ -63,8 +90,19 @@ const WINDOW: u64 = 16;
 
 /// `sizeof(struct trapframe)`.
 const TRAP_FRAME: u64 = 192;
+/// `tf_err`, where FRED's own frame starts, and its size, which is also its alignment. Its last two
+/// words are after the trap frame (`struct trapframe_fred`).
+const TF_ERR: u64 = 144;
+const FRED_FRAME: u64 = 64;
+/// `TF_FRED_EVINFO2_TYPE_NMI`, `_EXC` and `_SYSCALL`, in the upper half of the word of `tf_ss`. The type
+/// of an interrupt is 0.
+const FRED_NMI: u64 = 2 << 48;
+const FRED_EXCEPTION: u64 = 3 << 48;
+const FRED_SYSCALL: u64 = 7 << 48;
 /// `T_PAGEFLT`, `T_NMI`.
 const T_PAGEFLT: u64 = 12;
+/// The vector of a page fault.
+const T_PAGEFLT_VECTOR: u64 = 14;
 const T_NMI: u64 = 19;
 
 /// End of the memory below 640 KiB that a PC's firmware leaves to programs.
@@ -158,10 +196,12 @@ impl Processor for Amd64 {
         &code::AMD64
     }
 
-    fn names(&self, release: Release) -> &'static Names {
-        match release {
+    fn names(&self, description: &Description) -> &'static Names {
+        match description.release() {
             Release::R10 => &chains::AMD64_10,
-            _ => &chains::AMD64,
+            Release::R12 | Release::R14 | Release::R15 => &chains::AMD64,
+            Release::R152 if self.fred => &chains::AMD64_FRED,
+            Release::R152 => &chains::AMD64_15_2,
         }
     }
 
@@ -272,6 +312,13 @@ impl Processor for Amd64 {
             Trap::User => (0x43, 0x202, 0x3b),
             _ => (0x20, 0x10246, 0x28),
         };
+        let event = match trap {
+            _ if !self.fred => 0,
+            Trap::Fault(_) => FRED_EXCEPTION | T_PAGEFLT_VECTOR << 32,
+            Trap::Nmi => FRED_NMI | 2 << 32,
+            Trap::Interrupt => 0,
+            Trap::User => FRED_SYSCALL | 1 << 32,
+        };
         put(0, address);
         put(8, 0x10);
         put(56, r.saved[0]);
@@ -286,7 +333,7 @@ impl Processor for Amd64 {
         put(160, cs);
         put(168, flags);
         put(176, r.sp);
-        put(184, ss);
+        put(184, ss | event);
         frame
     }
 
@@ -301,8 +348,12 @@ impl Processor for Amd64 {
     }
 
     fn trap(&self, sp: u64, _user: bool) -> TrapAt {
+        let frame = match self.fred {
+            true => ((sp - FRED_FRAME) & !(FRED_FRAME - 1)) - TF_ERR,
+            false => (sp - TRAP_FRAME) & !15,
+        };
         TrapAt {
-            frame: (sp - TRAP_FRAME) & !15,
+            frame,
             record: None,
         }
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::boot::Boot;
 use crate::builder::Builder;
-use crate::chains::Names;
+use crate::chains::{KTHREAD, Names};
 use crate::code::{Code, word};
 use crate::description::Description;
 use crate::error::Error;
@@ -162,7 +162,7 @@ impl Processor for Arm64 {
         &CODE
     }
 
-    fn names(&self, _release: Release) -> &'static Names {
+    fn names(&self, _: &Description) -> &'static Names {
         &NAMES
     }
 
@@ -210,7 +210,7 @@ impl Processor for Arm64 {
             Variable::zero("dmap_max_addr", 8),
             Variable::zero("virtual_avail", 8),
         ];
-        if description.release() == Release::R15 {
+        if description.release() >= Release::R15 {
             list.push(Variable::zero("pmap_lpa_enabled", 1));
         }
         list
@@ -344,6 +344,8 @@ static NAMES: Names = Names {
     ],
     local: "handle_el1h_irq",
     first: "_start",
+    kthread: &KTHREAD,
+    cfi: &[],
     syscall: &[
         "syscallenter",
         "svc_handler",

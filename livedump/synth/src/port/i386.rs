@@ -10,7 +10,7 @@ use super::amd64::AMD64;
 
 use crate::boot::Boot;
 use crate::builder::Builder;
-use crate::chains::Names;
+use crate::chains::{KTHREAD, Names};
 use crate::code::Code;
 use crate::description::Description;
 use crate::error::Error;
@@ -159,7 +159,7 @@ impl Processor for I386Form {
         &CODE
     }
 
-    fn names(&self, _release: Release) -> &'static Names {
+    fn names(&self, _: &Description) -> &'static Names {
         &NAMES
     }
 
@@ -416,6 +416,8 @@ static NAMES: Names = Names {
     ],
     local: "Xint0x80_syscall",
     first: "btext",
+    kthread: &KTHREAD,
+    cfi: &[],
     syscall: &["syscall", "Xint0x80_syscall"],
     fault: &["trap_pfault", "trap", "calltrap"],
     fatal: &["trap_fatal"],
@@ -459,7 +461,7 @@ fn layout(release: Release, pae: bool) -> Layout {
         _ if narrow => (68, 28, 54),
         Release::R10 | Release::R12 => (72, 28, 58),
         Release::R14 => (68, 28, 62),
-        Release::R15 => (60, 20, 54),
+        Release::R15 | Release::R152 => (60, 20, 54),
     };
     let amd64 = Layout::amd64(release);
     Layout {

@@ -12,8 +12,7 @@ use super::description::Description;
 /// Returns the port of a description's machine.
 pub(crate) fn of(description: &Description) -> &'static dyn Boot {
     match description.architecture {
-        Architecture::Amd64 if description.kernel.la57 => &amd64::AMD64_LA57,
-        Architecture::Amd64 => &amd64::AMD64,
+        Architecture::Amd64 => amd64::of(description),
         Architecture::Aarch64 => arm64::of(description),
         Architecture::Riscv64 if description.kernel.sv48 => &riscv::SV48,
         Architecture::Riscv64 => &riscv::SV39,

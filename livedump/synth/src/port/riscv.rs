@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::boot::Boot;
 use crate::builder::Builder;
-use crate::chains::Names;
+use crate::chains::{KTHREAD, Names};
 use crate::code::{Code, word};
 use crate::description::Description;
 use crate::error::Error;
@@ -123,7 +123,7 @@ impl Processor for Riscv {
         &CODE
     }
 
-    fn names(&self, _release: Release) -> &'static Names {
+    fn names(&self, _: &Description) -> &'static Names {
         &NAMES
     }
 
@@ -308,6 +308,8 @@ static NAMES: Names = Names {
     ],
     local: "cpu_exception_handler",
     first: "_start",
+    kthread: &KTHREAD,
+    cfi: &[],
     syscall: &[
         "ecall_handler",
         "do_trap_user",

@@ -23,7 +23,7 @@ fn nodump(reader: &Reader<'_>, release: Release, pa: u64) -> Option<bool> {
     let (seg, size, phys_addr, flags, bit) = match release {
         Release::R10 | Release::R12 => (40, 104, 48, 90, 0x80),
         Release::R14 => (48, 104, 48, 94, 0x10),
-        Release::R15 => (48, 88, 32, 78, 0x10),
+        Release::R15 | Release::R152 => (48, 88, 32, 78, 0x10),
     };
     let segs = reader.symbol("vm_phys_segs");
     let count = u64::from(reader.u32(reader.symbol("vm_phys_nsegs")));

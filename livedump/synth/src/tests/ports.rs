@@ -191,7 +191,7 @@ fn the_procedure_of_a_ports_kernel_finds_the_expected_pages() {
         // sizeof(struct vm_page), flags.
         let seg_size = if name == "riscv64" { 48 } else { 56 };
         let (size, flags) = match truth.release {
-            Release::R15 => (88, 78),
+            Release::R15 | Release::R152 => (88, 78),
             _ => (104, 94),
         };
         let segs: Vec<(u64, u64, u64)> = (0..u64::from(reader.u32(reader.symbol("vm_phys_nsegs"))))

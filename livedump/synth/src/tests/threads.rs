@@ -266,7 +266,8 @@ fn a_cpu_that_runs_has_a_stack_though_no_context_is_saved() {
         let thread = truth.threads.iter().find(|t| t.tid == cpu.tid);
         let thread = thread.expect("a thread");
         assert_eq!(thread.context, Context::Running(cpu.id));
-        let kstack = reader.u64(thread.va.0 + 0x460);
+        // `td_kstack` of 15.0.
+        let kstack = reader.u64(thread.va.0 + 0x4f0);
         assert!((kstack..kstack + 4 * 4096).contains(&cpu.sp.0));
         assert!(cpu.sp <= cpu.fp);
         // From the CPU's registers by hand: a saved frame pointer, a return address.
