@@ -79,7 +79,7 @@ pub(crate) fn by_thread(
 }
 
 /// `Thread 3 (Thread 100023 "…")`, `Thread 3 (LWP …)`
-fn gdb_thread(line: &str) -> Option<usize> {
+pub(crate) fn gdb_thread(line: &str) -> Option<usize> {
     line.strip_prefix("Thread ")?
         .split_once(" (")?
         .0

@@ -6,6 +6,7 @@ mod compare;
 mod damage;
 mod debuggers;
 mod debuggers_core;
+mod debuggers_frames;
 mod debuggers_hostile;
 mod debuggers_real;
 mod debuginfod;

@@ -20,7 +20,7 @@ pub(crate) struct Dumped {
 }
 
 impl Dumped {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join("served")
             .join(name);

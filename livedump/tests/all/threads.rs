@@ -18,13 +18,15 @@ macro_rules! machine {
     };
 }
 
-const AMD64: [(&str, &str); 6] = [
+const AMD64: [(&str, &str); 8] = [
     machine!("tiny"),
     machine!("small"),
     machine!("old-12.1"),
     machine!("old-10.4"),
     machine!("relocated"),
     machine!("running"),
+    machine!("cfi"),
+    machine!("fred"),
 ];
 
 fn built(text: &str) -> Machine {
@@ -136,9 +138,11 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
         let from_user = stack.last().and_then(|f| f.trap.as_ref());
         let user = truth.frames.len() > 1 && from_user.is_some_and(|t| t.from_user);
         let last = truth.frames.last().map(|f| f.function.as_str());
-        assert_eq!(user, last != Some("fork_trampoline"), "{name}");
+        let starts = ["fork_trampoline", "fork_trampoline_kthread"];
+        let begins = last.filter(|last| starts.contains(last));
+        assert_eq!(user, begins.is_none(), "{name}");
         // ddb's last line of a kernel thread.
-        if !user && truth.frames.len() > 1 && x86 {
+        if begins == Some("fork_trampoline") && truth.frames.len() > 1 && x86 {
             let line = from_user.map(ToString::to_string).unwrap_or_default();
             let begins = line.starts_with("--- trap 0, rip = 0, rsp = 0, rbp = 0 ---")
                 || line.starts_with("--- trap 0, eip = 0, esp = 0x");
@@ -300,4 +304,102 @@ fn type_information_gives_states_waits_and_stacks() {
         }
     }
     assert!(waits > 5, "{waits}");
+}
+
+/// The kernel file with other names of functions, of the same length.
+fn renamed(kernel: &[u8], names: &[(&str, &str)]) -> Vec<u8> {
+    let mut file = kernel.to_vec();
+    for (name, other) in names {
+        assert_eq!(name.len(), other.len());
+        let mut count = 0;
+        for at in 0..file.len() - name.len() {
+            if file[at - at.min(1)] == 0
+                && file[at..].starts_with(name.as_bytes())
+                && file[at + name.len()] == 0
+            {
+                file[at..at + name.len()].copy_from_slice(other.as_bytes());
+                count += 1;
+            }
+        }
+        assert_eq!(count, 1, "{name}");
+    }
+    file
+}
+
+/// Entry code of a name that Livecore does not know: its call frame information leads to the interrupted
+/// function.
+#[test]
+fn entry_code_with_call_frame_information_needs_no_name() {
+    for (name, text, entry, other) in [
+        (machine!("cfi"), "calltrap", "callsome"),
+        (
+            machine!("fred"),
+            "fred_events_handlers",
+            "some_events_handlers",
+        ),
+    ]
+    .map(|((name, text), entry, other)| (name, text, entry, other))
+    {
+        let machine = built(text);
+        let file = renamed(machine.kernel(), &[(entry, other)]);
+        let elf = KernelElf::from_bytes(file).unwrap();
+        let (dump, _) = opened(&machine);
+        let kernel = Kernel::of_dump(&dump, &elf);
+        let (mut found, mut interrupted) = (Vec::new(), 0);
+        for (thread, truth) in kernel
+            .threads()
+            .unwrap()
+            .iter()
+            .zip(&machine.truth().threads)
+        {
+            let stack = kernel.backtrace(thread).unwrap();
+            let functions = |name: &str| if name == other { entry } else { name }.to_owned();
+            let names: Vec<_> = stack
+                .iter()
+                .map(|frame| functions(&frame.function.clone().unwrap_or_default().0))
+                .collect();
+            let expected: Vec<_> = truth.frames.iter().map(|f| f.function.clone()).collect();
+            assert_eq!(names, expected, "{name}: {}", thread.title());
+            for (frame, next) in stack.iter().zip(&stack[1..]) {
+                let is_entry = frame
+                    .function
+                    .as_ref()
+                    .is_some_and(|(name, _)| name == other);
+                if is_entry {
+                    assert_eq!(next.by, livecore_kernel::FoundBy::Cfi);
+                    assert!(!next.is_call && frame.trap.is_none());
+                    interrupted += 1;
+                }
+            }
+            found.push(stack);
+        }
+        assert!(interrupted > 0, "{name}");
+    }
+}
+
+#[test]
+fn causes_of_fred_frames_are_those_of_the_processor() {
+    let (_, text) = machine!("fred");
+    let machine = built(text);
+    let (dump, elf) = opened(&machine);
+    let kernel = Kernel::of_dump(&dump, &elf);
+    let mut causes = std::collections::BTreeSet::new();
+    for thread in kernel.threads().unwrap() {
+        let stack = kernel.backtrace(&thread).unwrap();
+        for frame in stack.iter().filter(|frame| frame.trap.is_some()) {
+            let trap = frame.trap.as_ref().unwrap();
+            let line = trap.to_string();
+            let line = line.split(',').next().unwrap();
+            let name = frame.function.clone().unwrap().0;
+            causes.insert(format!("{name} {} {line}", trap.from_user));
+        }
+    }
+    let expected = [
+        "fred_events_handlers false --- interrupt",
+        "fred_events_handlers false --- trap 0x13",
+        "fred_events_handlers false --- trap 0xc",
+        "user_fred_syscall true --- syscall",
+    ];
+    let expected = expected.map(String::from).into();
+    assert_eq!(causes, expected);
 }

@@ -261,6 +261,15 @@ pub static PRSTATUS: Prstatus = Prstatus {
     always: &[("cs", 0x20), ("ss", 0x28)],
 };
 
+/// Entry code of FRED, after 15.0: the same frame, followed by two words of the processor (`struct
+/// trapframe_fred` in `sys/x86/include/frame.h`).
+const fn fred(name: &'static str) -> Entry {
+    Entry {
+        event: Some(188),
+        ..entry(name, Cause::Trap)
+    }
+}
+
 const ENTRIES: &[Entry] = &[
     entry("calltrap", Cause::Trap),
     // A thread's first code returns to user mode through this frame; that of a kernel thread is empty.
@@ -275,6 +284,9 @@ const ENTRIES: &[Entry] = &[
     entry("Xint0x80_syscall", Cause::Syscall),
     entry("Xint0x80_syscall_pti", Cause::Syscall),
     entry("int0x80_syscall_common", Cause::Syscall),
+    fred("fred_events_handlers"),
+    fred("user_fred_syscall"),
+    fred("user_fred_non_syscall"),
     entry("Xdblfault", Cause::Trap),
     entry("Xpage", Cause::Trap),
     entries("X", Cause::Interrupt),

@@ -111,13 +111,24 @@ pub struct Entry {
     pub prefix: bool,
     /// The reason for entering it.
     pub cause: Cause,
+    /// The offset of the processor's event information in the trap frame, which states the reason:
+    /// FRED of amd64 (`TF_FRED_EVINFO2`).
+    pub event: Option<u64>,
 }
+
+/// Bits of the event information: the type, and the types of an interrupt and of a system call.
+pub const FRED_TYPE: u64 = 0xf_0000;
+/// `TF_FRED_EVINFO2_TYPE_EXTINT`
+pub const FRED_TYPE_EXTINT: u64 = 0;
+/// `TF_FRED_EVINFO2_TYPE_SYSCALL`
+pub const FRED_TYPE_SYSCALL: u64 = 0x7_0000;
 
 pub(crate) const fn entry(name: &'static str, cause: Cause) -> Entry {
     Entry {
         name,
         prefix: false,
         cause,
+        event: None,
     }
 }
 
@@ -126,6 +137,7 @@ pub(crate) const fn entries(name: &'static str, cause: Cause) -> Entry {
         name,
         prefix: true,
         cause,
+        event: None,
     }
 }
 
@@ -231,10 +243,11 @@ pub struct Traps {
 
 /// Functions at which the kernel's part of a stack ends, on all architectures: a thread's first code,
 /// and amd64's system call entry.
-pub const STACK_ENDS: [&str; 5] = [
+pub const STACK_ENDS: [&str; 6] = [
     "fork_trampoline",
     "fork_trampoline_kthread",
     "fast_syscall_common",
+    "user_fred_syscall",
     "Xfast_syscall",
     "Xfast_syscall_pti",
 ];

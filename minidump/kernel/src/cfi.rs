@@ -52,6 +52,8 @@ pub(crate) struct Caller {
     pub(crate) registers: Vec<(u16, Option<u64>)>,
     /// The return address.
     pub(crate) back: Return,
+    /// Whether the frame is that of a trap: the caller was interrupted and made no call.
+    pub(crate) is_trap: bool,
 }
 
 /// The code of one entry.
@@ -222,6 +224,7 @@ impl Cfi {
             cfa,
             registers,
             back,
+            is_trap: cie.is_signal_trampoline(),
         })
     }
 

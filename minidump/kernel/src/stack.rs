@@ -131,6 +131,15 @@ impl Kernel<'_> {
                     (known, by, frameless, stuck) = (registers, FoundBy::Cfi, None, None);
                     continue;
                 }
+                Some(Unwound::Interrupted(registers)) => {
+                    pc = registers.pc().unwrap_or_default();
+                    fp = registers.fp().unwrap_or_default();
+                    frameless = self.frameless(&registers);
+                    function = self.function(pc);
+                    (known, by, interrupted) = (registers, FoundBy::Cfi, true);
+                    (below, stuck) = (None, None);
+                    continue;
+                }
                 None => {}
             }
             if let Some(to) = frameless.take() {

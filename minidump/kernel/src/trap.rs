@@ -7,7 +7,10 @@ use livecore_minidump::VirtAddr;
 use crate::kernel::Kernel;
 use crate::registers::Registers;
 use livecore_defs::Architecture;
-use livecore_defs::trapframe::{Cause, Codes, Entry, FramePosition, NumberFormat, TrapFields};
+use livecore_defs::trapframe::{
+    Cause, Codes, Entry, FRED_TYPE, FRED_TYPE_EXTINT, FRED_TYPE_SYSCALL, FramePosition,
+    NumberFormat, TrapFields,
+};
 
 /// A trap, an interrupt or a system call between two frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +116,7 @@ impl Kernel<'_> {
         let mut found = None;
         for form in forms {
             for at in self.frame_positions(form, context).into_iter().flatten() {
+                let cause = self.event(entry, at).unwrap_or(cause);
                 let Some(trap) = self.trap_at(form, &traps.codes, cause, at) else {
                     continue;
                 };
@@ -129,6 +133,17 @@ impl Kernel<'_> {
             }
         }
         found
+    }
+
+    /// Returns the cause that the processor recorded in a trap frame.
+    fn event(&self, entry: &Entry, at: VirtAddr) -> Option<Cause> {
+        let at = at.checked_add(entry.event?)?;
+        let event = self.uint_at("trap frame", at, 4).ok()?;
+        Some(match event & FRED_TYPE {
+            FRED_TYPE_EXTINT => Cause::Interrupt,
+            FRED_TYPE_SYSCALL => Cause::Syscall,
+            _ => Cause::Trap,
+        })
     }
 
     /// Returns the possible addresses of a trap frame, most likely first.

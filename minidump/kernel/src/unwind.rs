@@ -13,6 +13,8 @@ const FRAME: u64 = 1 << 20;
 pub(crate) enum Unwound {
     /// The caller's registers, and the stack pointer before the call.
     Caller(Registers, VirtAddr),
+    /// The registers of the context that a trap interrupted.
+    Interrupted(Registers),
     /// There is none.
     Outermost,
 }
@@ -57,7 +59,9 @@ impl Kernel<'_> {
             .debug()
             .cfi(self.elf())?
             .caller(self.linked(instruction).0, &frame)?;
-        let Caller { cfa, back, .. } = found;
+        let Caller {
+            cfa, back, is_trap, ..
+        } = found;
         let word = self.elf().pointer_size() as u64;
         if let Some(sp) = registers.sp() {
             let size = cfa.checked_sub(sp.0)?;
@@ -70,6 +74,10 @@ impl Kernel<'_> {
             Return::Outermost => return Some(Unwound::Outermost),
             Return::Unknown => return None,
         };
+        // A trap from user mode, which has the lower half of the 64-bit addresses.
+        if is_trap && word == 8 && to.0 >> 63 == 0 && to != VirtAddr(0) {
+            return Some(Unwound::Outermost);
+        }
         if cfa % word != 0 || to == VirtAddr(0) || !self.is_code(to) {
             return None;
         }
@@ -82,6 +90,9 @@ impl Kernel<'_> {
             }
         }
         caller.put(set.pc, to.0);
+        if is_trap {
+            return Some(Unwound::Interrupted(caller));
+        }
         Some(Unwound::Caller(caller, VirtAddr(cfa)))
     }
 }
