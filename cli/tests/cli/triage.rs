@@ -152,8 +152,8 @@ fn triage_reports_the_sections_that_are_asked_for() {
     assert_eq!(rows[0]["interrupt"], "irq1: atkbd0");
     assert_eq!(rows[0]["total"], 12);
     let answer = made.json(&["--sections", "all"]);
-    assert_eq!(names(&answer).len(), 13);
-    let config = answer["sections"][12]["problems"].as_array().unwrap();
+    assert_eq!(names(&answer).len(), 19);
+    let config = answer["sections"][18]["problems"].as_array().unwrap();
     assert_eq!(config.len(), 1, "{config:?}");
 
     let text = made.triage(&["--sections", "all"]);

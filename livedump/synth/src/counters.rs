@@ -10,6 +10,8 @@ use super::description::{Description, KernelKind};
 use super::error::Error;
 use super::kernel::Variable;
 use super::layout::{Layout, Release};
+use super::network;
+use super::rows::Made;
 use super::truth::{Process, SectionRow, Thread};
 
 /// `p_ucred`, `p_fd` in `struct proc`.
@@ -39,7 +41,7 @@ pub(crate) fn variables(description: &Description, layout: &Layout) -> Vec<Varia
     if !applies(description, layout) {
         return Vec::new();
     }
-    vec![
+    let mut all = vec![
         Variable::zero("vm_cnt", 336),
         Variable::zero("vm_dom", VM_DOMAIN),
         Variable::data("vm_ndomains", 1_u32.to_le_bytes()),
@@ -59,7 +61,9 @@ pub(crate) fn variables(description: &Description, layout: &Layout) -> Vec<Varia
         Variable::zero("sintrnames", 8),
         Variable::zero("db_capture_buf", 8).local(),
         Variable::zero("db_capture_bufoff", 4).local(),
-    ]
+    ];
+    all.extend(network::variables());
+    all
 }
 
 /// Returns the structures.
@@ -72,7 +76,7 @@ pub(crate) fn structures(description: &Description, layout: &Layout) -> Vec<Stru
         size,
         members: members.to_vec(),
     };
-    vec![
+    let mut all = vec![
         structure(
             "vmmeter",
             336,
@@ -186,55 +190,14 @@ pub(crate) fn structures(description: &Description, layout: &Layout) -> Vec<Stru
             80,
             &[("f_flag", 0, 4), ("f_type", 40, 2), ("f_offset", 72, 8)],
         ),
-    ]
+    ];
+    all.extend(network::structures());
+    all
 }
 
 /// The members of `struct proc` and `struct thread` that this module writes.
 pub(crate) const OF_PROC: [(&str, u32, u32); 2] = [("p_ucred", P_UCRED, 8), ("p_fd", P_FD, 8)];
 pub(crate) const OF_THREAD: (&str, u32, u32) = ("td_priority", TD_PRIORITY, 1);
-
-/// Per-CPU memory, and the rows that readers should find.
-struct Made<'b, 'a> {
-    b: &'b mut Builder<'a>,
-    /// The address of CPU 0's copy of the next counter.
-    next: u64,
-    /// What is subtracted from addresses in per-CPU pointers.
-    pcpu: u64,
-    cpus: u64,
-    rows: Vec<SectionRow>,
-}
-
-impl Made<'_, '_> {
-    fn row(&mut self, section: &'static str, cells: &[&dyn std::fmt::Display]) {
-        let cells = cells.iter().map(ToString::to_string).collect();
-        self.rows.push(SectionRow { section, cells });
-    }
-
-    /// Makes per-CPU words with these sums, the same address for each CPU a page apart. Returns the
-    /// pointer.
-    fn per_cpu(&mut self, sums: &[u64]) -> Result<u64, Error> {
-        let at = self.next;
-        for (i, sum) in sums.iter().enumerate() {
-            for cpu in 0..self.cpus {
-                // The last CPU has the rest. Single CPUs can have more frees than allocations.
-                let value = match cpu + 1 == self.cpus {
-                    true => sum.wrapping_sub(cpu * 3),
-                    false => 3,
-                };
-                let page = self.b.space.page_size;
-                self.b.poke_u64(at + 8 * i as u64 + cpu * page, value)?;
-            }
-        }
-        self.next += 8 * sums.len() as u64;
-        Ok(at.wrapping_sub(self.pcpu))
-    }
-
-    fn text(&mut self, text: &str) -> Result<u64, Error> {
-        let at = self.b.slab(64)?;
-        self.b.poke(at, text.as_bytes())?;
-        Ok(at)
-    }
-}
 
 /// Makes everything, and returns the rows that readers should find.
 pub(crate) fn build(
@@ -263,6 +226,7 @@ pub(crate) fn build(
     zones(&mut made)?;
     system(&mut made)?;
     files(&mut made, processes, threads)?;
+    network::build(&mut made)?;
     Ok(made.rows)
 }
 
@@ -359,6 +323,10 @@ fn zones(made: &mut Made<'_, '_>) -> Result<(), Error> {
         let used = allocations - frees;
         made.row(
             "vmstat-z",
+            &[name, &256, &500, &used, &free, &allocations, &5, &2, pages],
+        );
+        made.row(
+            "netstat-m",
             &[name, &256, &500, &used, &free, &allocations, &5, &2, pages],
         );
         if first {

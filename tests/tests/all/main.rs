@@ -40,6 +40,7 @@ mod salvaging;
 mod salvaging_blocks;
 mod salvaging_full;
 mod sections;
+mod sockets;
 mod threads;
 mod translation;
 mod types;

@@ -2,7 +2,7 @@
 //!
 //! FreeBSD `sys/sys/vmmeter.h`, `sys/vm/{vm_page,vm_pagequeue,uma_int}.h`, `sys/sys/malloc.h`.
 
-use livecore_defs::statistics::VMMETER_COUNTERS;
+use livecore_defs::statistics::{MBUF_ZONES, VMMETER_COUNTERS};
 use livecore_minidump::VirtAddr;
 
 use crate::error::KernelError;
@@ -256,6 +256,16 @@ fn zone(
         field("uz_sleeps")?.into(),
         bytes,
     ])
+}
+
+/// The zones of mbufs and their clusters.
+pub(super) fn mbufs(reader: &mut Reader<'_>) -> Rows {
+    let zones = zones(reader)?;
+    let of = |name: &str| {
+        let found = zones.iter().find(|row| row[0] == Cell::Text(name.into()));
+        found.cloned()
+    };
+    Ok(MBUF_ZONES.into_iter().filter_map(of).collect())
 }
 
 /// Sorts rows by name.

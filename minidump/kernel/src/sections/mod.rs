@@ -4,7 +4,9 @@
 //! names it, and the section contains the rows that do not need it. Lists are followed up to a limit and
 //! never twice through the same element.
 
+mod ipc;
 mod memory;
+mod network;
 mod processes;
 mod reader;
 mod system;
@@ -18,16 +20,36 @@ use crate::process::Process;
 use reader::Reader;
 
 /// The structures to read with [`Kernel::detailed_with`] for [`Kernel::section`].
-pub const SECTION_STRUCTURES: [&str; 20] = [
+pub const SECTION_STRUCTURES: [&str; 42] = [
+    "arpstat",
     "devstat",
     "fdescenttbl",
     "file",
     "filedesc",
     "filedescent",
+    "icmp6stat",
+    "icmpstat",
+    "igmpstat",
+    "inpcb",
+    "inpcbinfo",
+    "ip6stat",
+    "ipstat",
     "malloc_type",
     "malloc_type_stats",
+    "msginfo",
+    "msqid_kernel",
+    "nfsstatsv1",
     "pargs",
+    "rip6stat",
+    "rtstat",
+    "semid_kernel",
+    "seminfo",
+    "shmid_kernel",
+    "socket",
     "swdevt",
+    "tcpcb",
+    "tcpstat",
+    "udpstat",
     "ucred",
     "uma_cache",
     "uma_cache_bucket",
@@ -35,10 +57,12 @@ pub const SECTION_STRUCTURES: [&str; 20] = [
     "uma_keg",
     "uma_zone",
     "uma_zone_domain",
+    "unpcb",
     "vm_domain",
     "vm_pagequeue",
     "vmmeter",
     "vmspace",
+    "vnet",
 ];
 
 /// A section: its name, what it reports, and its columns.
@@ -53,7 +77,7 @@ pub struct SectionKind {
 }
 
 /// All sections.
-pub const SECTIONS: [SectionKind; 13] = [
+pub const SECTIONS: [SectionKind; 19] = [
     SectionKind {
         name: "memory",
         title: "Memory by state and consumer",
@@ -108,6 +132,40 @@ pub const SECTIONS: [SectionKind; 13] = [
         name: "fstat",
         title: "Open files of processes, as fstat",
         columns: &["pid", "command", "fd", "type", "flags", "offset", "file"],
+    },
+    SectionKind {
+        name: "ipcs",
+        title: "Message queues, shared memory and semaphores, as ipcs",
+        columns: &["facility", "id", "key", "mode", "uid", "bytes", "parts"],
+    },
+    SectionKind {
+        name: "nfsstat",
+        title: "Counters of NFS that are not 0, as nfsstat",
+        columns: &["counter", "value"],
+    },
+    SectionKind {
+        name: "netstat-s",
+        title: "Counters of protocols that are not 0, as netstat -s",
+        columns: &["protocol", "counter", "value"],
+    },
+    SectionKind {
+        name: "netstat-m",
+        title: "Zones of mbufs, as netstat -m",
+        columns: &[
+            "zone", "size", "limit", "used", "free", "requests", "failures", "sleeps", "bytes",
+        ],
+    },
+    SectionKind {
+        name: "netstat-A",
+        title: "Sockets, as netstat -anA",
+        columns: &[
+            "protocol", "pcb", "receive", "send", "local", "foreign", "state",
+        ],
+    },
+    SectionKind {
+        name: "netstat-L",
+        title: "Listen queues, as netstat -aL",
+        columns: &["protocol", "complete", "incomplete", "limit", "local"],
     },
     SectionKind {
         name: "kldstat",
@@ -219,6 +277,12 @@ impl Kernel<'_> {
             "pstat-T" => system::resources(&mut reader),
             "pstat-s" => system::swap(&mut reader),
             "iostat" => system::devices(&mut reader),
+            "ipcs" => ipc::table(&mut reader),
+            "nfsstat" => network::nfs(&mut reader),
+            "netstat-s" => network::protocols(&mut reader),
+            "netstat-m" => memory::mbufs(&mut reader),
+            "netstat-A" => network::sockets(&mut reader),
+            "netstat-L" => network::listening(&mut reader),
             "kldstat" => system::modules(&mut reader),
             "capture" => system::capture(&mut reader),
             _ => system::config(&mut reader),
