@@ -75,8 +75,8 @@ impl Serialize for Hex {
 /// A line of a source file.
 #[derive(Debug, Serialize)]
 pub(crate) struct SourceAnswer {
-    file: String,
-    line: u64,
+    pub(crate) file: String,
+    pub(crate) line: u64,
 }
 
 impl From<SourceLine> for SourceAnswer {

@@ -383,3 +383,80 @@ fn rendered(dir: &Path, page: &Path) -> String {
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap()
 }
+
+/// The page of a machine of the repository.
+fn page_of(name: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let (to, dump) = (dir.path().join("machine"), dir.path().join("vmcore.0"));
+    let text = crate::harness::machine(name);
+    let [text, to, dump] = [&text, &to, &dump].map(|path| path.to_str().unwrap());
+    run(["synth", "-q", text, "--out", to]).expect(0);
+    run(["take", "-q", "-Z", "--machine", text, "-o", dump]).expect(0);
+    let kernel = format!("{to}/kernel");
+    let run = run(["triage", dump, "-k", &kernel, "--html", "-"]).expect(0);
+    String::from_utf8(run.out).unwrap()
+}
+
+#[test]
+fn page_shows_memory_by_state_and_consumer() {
+    let page = page_of("deadlock");
+    check(&page);
+    let (_, section) = page.split_once("<section id=\"consumers\"").unwrap();
+    let (section, _) = section.split_once("</section>").unwrap();
+    // The machine has 8192 pages: 2048 wired, 3000 free, 100 to 103 in the queues.
+    for (title, pages, share) in [
+        ("Wired", 2048, "25.0"),
+        ("Active queue", 101, "1.2"),
+        ("Inactive queue", 100, "1.2"),
+        ("Laundry queue", 102, "1.2"),
+        ("Unswappable queue", 103, "1.3"),
+        ("Free", 3000, "36.6"),
+        ("In no queue", 2738, "33.4"),
+    ] {
+        let row = format!("</svg> {title}</th><td class=\"n\">{pages}</td>");
+        assert!(section.contains(&row), "{row}: {section}");
+        assert!(
+            section.contains(&format!(" {title}: {share} %.")),
+            "{title}"
+        );
+    }
+    for row in [
+        "mbuf</th><td>uma(9) zone</td><td class=\"n\">160 KiB</td><td class=\"n\">0.5 %</td>",
+        "temp</th><td>malloc(9) type</td><td class=\"n\">62 KiB</td><td class=\"n\">0.2 %</td>",
+    ] {
+        assert!(section.contains(row), "{row}: {section}");
+    }
+    let width = |class: &str| {
+        let (_, rect) = section
+            .split_once(&format!("<rect class=\"{class}\" x="))
+            .unwrap();
+        let (_, rest) = rect.split_once("width=\"").unwrap();
+        rest.split('"').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert!((width("c1") - 240.0).abs() < 0.1);
+    // Without type information, the states are unknown.
+    assert!(
+        !made()
+            .page(&made().path("vmcore.0"), &[])
+            .contains("id=\"consumers\"")
+    );
+}
+
+#[test]
+fn frames_of_a_kernel_with_debug_information_have_source_lines() {
+    let page = page_of("inlined");
+    check(&page);
+    let frames = page.split("<li value=");
+    let lines = frames.filter(|frame| frame.contains("/usr/src/sys/synth/functions.h:"));
+    assert!(lines.count() > 20);
+    for (function, mark) in [
+        ("sleepq_wait+0x", "[tail call]"),
+        ("kern_dump", "[inlined]"),
+    ] {
+        let marked = page.lines().any(|line| {
+            let at = line.split_once(function);
+            at.is_some_and(|(_, rest)| rest.contains(&format!(" {mark}</code>")))
+        });
+        assert!(marked, "{function} {mark}");
+    }
+}

@@ -62,6 +62,10 @@ impl Serialize for Row<'_> {
 }
 
 impl SectionFacts {
+    pub(super) fn section(&self) -> &Section {
+        &self.0
+    }
+
     /// Prints the section as a table. Numbers are right-aligned.
     pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         let Section {

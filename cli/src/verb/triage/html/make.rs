@@ -61,12 +61,13 @@ pub(in super::super) fn write(
     };
     let (name, threads) = (request.dump, crate::args::threads(None));
     let (dump, pair) = open(name, &kernel_args, session)?;
+    let memory_section = ["memory".to_string()];
     let asked = |name, all| Asked {
         name,
         lines: usize::MAX,
         all,
         ci: false,
-        sections: &[],
+        sections: &memory_section,
     };
     let triage = Triage::of(&asked(name, true), &dump, pair.as_ref());
     let memory = Memory::of(&dump, session.env.memory);

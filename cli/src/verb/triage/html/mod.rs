@@ -4,6 +4,7 @@
 //! nothing else. Without the script, the page has everything but the filter of threads.
 
 mod compared;
+mod consumers;
 mod findings;
 mod locks;
 mod make;
@@ -122,6 +123,11 @@ impl Page<'_> {
         }
         if let Some(memory) = &self.memory {
             sections.push(("memory", "Physical memory", memory.html()));
+        }
+        let consumers = triage.sections.iter().map(|facts| facts.section());
+        let mut consumers = consumers.filter(|section| section.kind.name == "memory");
+        if let Some(out) = consumers.next().and_then(consumers::html) {
+            sections.push(("consumers", "Memory by state and consumer", out));
         }
         sections.push(("findings", "Findings", findings::html(self.report)));
         if triage.processes.is_some() {

@@ -154,12 +154,21 @@ pub(super) fn frames(frames: &[FrameFacts], digits: usize) -> String {
         }
         let place = match (&frame.function, frame.offset) {
             (Some(function), Some(offset)) => format!("{}+{offset:#x}", escaped(function)),
-            (Some(function), None) => format!("{} ({})", escaped(function), frame.by),
+            (Some(function), None) => escaped(function),
             (None, _) => "?".into(),
         };
+        let mark = match frame.by {
+            "inlined" => " [inlined]",
+            "tail-call" => " [tail call]",
+            _ => "",
+        };
+        let source = frame.source.as_ref().map_or_else(String::new, |source| {
+            let at = escaped(&format!("{}:{}", source.file, source.line));
+            format!(" <code class=\"dim\">at {at}</code>")
+        });
         put!(
             item,
-            "<li value=\"{number}\"><code>{place}</code> <code class=\"dim\">{:#0width$x}</code></li>\n",
+            "<li value=\"{number}\"><code>{place}{mark}</code> <code class=\"dim\">{:#0width$x}</code>{source}</li>\n",
             frame.pc.0
         );
         number += 1;
