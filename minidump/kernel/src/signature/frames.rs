@@ -47,7 +47,7 @@ const TOP: [&str; 25] = [
 /// everywhere. A name that ends with `*` is a prefix.
 ///
 /// FreeBSD `sys/*/*/{exception,locore,apic_vector,trap_subr}*.S` and `sys/*/*/trap.c`.
-const TRAPS: [&str; 43] = [
+const TRAPS: [&str; 48] = [
     "Mips*",
     "abort_align",
     "abort_fatal",
@@ -70,6 +70,7 @@ const TRAPS: [&str; 43] = [
     "external_abort",
     "fast_syscall_common",
     "fork_trampoline*",
+    "fred_events_handlers",
     "generictrap",
     "handle_el*",
     "handle_empty_exception",
@@ -88,9 +89,13 @@ const TRAPS: [&str; 43] = [
     "trap",
     "trap_check",
     "trap_fatal",
+    "trap_fred_k",
+    "trap_fred_u",
     "trap_pfault",
     "trapexit",
     "undefinedinstruction",
+    "user_fred_non_syscall",
+    "user_fred_syscall",
 ];
 
 /// Suffixes of variants of a function, among which the kernel selects by CPU.
@@ -192,6 +197,12 @@ mod tests {
             (
                 "vpanic panic vm_fault vm_fault_trap trap_pfault trap calltrap copyin sys_read \
                  amd64_syscall fast_syscall_common",
+                "vm_fault vm_fault_trap copyin sys_read",
+            ),
+            // The same with FRED.
+            (
+                "vpanic panic vm_fault vm_fault_trap trap_pfault trap trap_fred_k fred_events_handlers \
+                 copyin sys_read amd64_syscall user_fred_syscall",
                 "vm_fault vm_fault_trap copyin sys_read",
             ),
             (
