@@ -7,6 +7,7 @@ use livecore_compress::Error as CompressError;
 use livecore_defs::text::hex;
 use livecore_kernel::locate::LocateError;
 use livecore_kernel::{KernelError, LocationError, NotLoaded, PairError};
+use livecore_livedump::gdb::GdbError;
 use livecore_livedump::mem4::MemError;
 use livecore_livedump::publish::{Notice, PublishError, WriteError};
 use livecore_livedump::qmp::QmpError;
@@ -129,6 +130,7 @@ fn described(error: &(dyn StdError + 'static)) -> Option<Description> {
         .or_else(|| of::<PublishError>(error))
         .or_else(|| of::<WriteError>(error))
         .or_else(|| of::<QmpError>(error))
+        .or_else(|| of::<GdbError>(error))
         .or_else(|| of::<KernelError>(error))
         .or_else(|| of::<LocationError>(error))
         .or_else(|| of::<PairError>(error))
@@ -288,6 +290,7 @@ impl Describe for TakeError {
             Self::NotStarted => Id::GuestNotStarted.into(),
             Self::MustPause { .. } => Id::MustPause.into(),
             Self::Qmp(error) => error.describe(),
+            Self::Gdb(error) => error.describe(),
             Self::Publish(error) => error.describe(),
             Self::Cancelled => Id::Cancelled.into(),
             _ => Id::Failed.into(),
@@ -315,6 +318,25 @@ impl Describe for WriteError {
         match self {
             Self::Publish(error) => error.describe(),
             Self::Minidump(error) => error.describe(),
+        }
+    }
+}
+
+impl Describe for GdbError {
+    fn describe(&self) -> Description {
+        match self {
+            Self::Connect { .. } => Id::GdbConnect.into(),
+            Self::Io { source, .. } => source.describe(),
+            Self::Gone { .. } => Id::GdbGone.into(),
+            Self::Timeout { .. } => Id::GdbTimeout.into(),
+            Self::Refused { .. } => Id::GdbRefused.into(),
+            Self::Protocol {
+                packet,
+                found,
+                expected,
+            } => Description::of_contents(Id::GdbProtocol, packet, found, expected),
+            Self::Cancelled => Id::Cancelled.into(),
+            _ => Id::Failed.into(),
         }
     }
 }

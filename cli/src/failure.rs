@@ -7,6 +7,7 @@ use std::path::Path;
 
 use livecore_kernel::PairError;
 use livecore_kernel::locate::LocateError;
+use livecore_livedump::gdb::GdbError;
 use livecore_livedump::mem4::MemError;
 use livecore_livedump::publish::{PublishError, WriteError};
 use livecore_livedump::qmp::QmpError;
@@ -331,6 +332,7 @@ impl From<TakeError> for Failure {
             | TakeError::Mem(MemError::KernelCannotLiveDump) => Exit::UNSUPPORTED,
             TakeError::Contradiction { .. }
             | TakeError::Memory { .. }
+            | TakeError::Gdb(GdbError::Protocol { .. })
             | TakeError::Qmp(QmpError::Protocol { .. }) => Exit::BROKEN,
             TakeError::NoCpu { .. } | TakeError::RunningCpu => Exit::USAGE,
             _ => Exit::COULD_NOT,
@@ -344,6 +346,12 @@ impl From<TakeError> for Failure {
             TakeError::Qmp(QmpError::Connect { .. }) => {
                 Some("start QEMU with -qmp unix:SOCKET,server=on,wait=off")
             }
+            TakeError::Gdb(GdbError::Connect { .. }) => {
+                Some("start bhyve with -G PORT, or QEMU with -gdb tcp::PORT")
+            }
+            TakeError::Gdb(GdbError::Timeout { .. }) => {
+                Some("check whether another client is connected; a gdb stub serves only one")
+            }
             TakeError::Qmp(QmpError::Timeout { .. }) => {
                 Some("check whether another client is connected; QEMU serves only one")
             }
@@ -354,6 +362,9 @@ impl From<TakeError> for Failure {
             TakeError::Minidump(error) => error.into(),
             TakeError::Publish(error) => Self::from(error).names_itself(),
             TakeError::Qmp(error @ QmpError::Connect { .. }) => {
+                Self::of(exit, &error).names_itself()
+            }
+            TakeError::Gdb(error @ GdbError::Connect { .. }) => {
                 Self::of(exit, &error).names_itself()
             }
             error => Self::of(exit, &error),

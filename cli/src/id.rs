@@ -144,6 +144,16 @@ pub enum Id {
     QmpRefused,
     /// An answer violates QMP; has region, found and expected
     QmpProtocol,
+    /// No gdb stub listens at the address
+    GdbConnect,
+    /// The gdb stub closed the connection
+    GdbGone,
+    /// The gdb stub did not answer in time
+    GdbTimeout,
+    /// The gdb stub answered a packet with an error
+    GdbRefused,
+    /// An answer violates the protocol of gdb; has region, found and expected
+    GdbProtocol,
 
     // mem(4).
     /// A file descriptor is not open for the operation

@@ -158,7 +158,7 @@ fn begin(cli: &verb::Cli, env: &mut Env, form: Form) -> Result<Opened, Failure> 
             #[cfg(feature = "mount")]
             Opened::Mounted(mounted) => signals::raise(&env.interrupt, form, &mounted.wake),
             // An interrupted upload removes its parts.
-            _ if cli.verb.uploads() => signals::raise_only(&env.interrupt, form),
+            _ if cli.verb.undoes_work() => signals::raise_only(&env.interrupt, form),
             _ => signals::watch(&env.interrupt, form),
         };
         #[cfg(feature = "sandbox-probe")]

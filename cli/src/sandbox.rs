@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use livecore_compress::{Codec, ReadAt};
+use livecore_livedump::gdb;
 use livecore_livedump::publish::Destination;
 use livecore_livedump::qmp::Address;
 use livecore_livedump::sys::sandbox::{self, Allowed, Files, Sockets};
@@ -241,6 +242,15 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
                 .iter()
                 .for_each(|path| files.read(path));
             files.kernel(args.kernel.as_deref());
+            if let Some(stub) = &args.gdb {
+                sockets = match gdb::address(stub) {
+                    Address::Unix(path) => Sockets::Unix(path),
+                    Address::Tcp(_, port) => {
+                        files.network();
+                        Sockets::Tcp(port)
+                    }
+                };
+            }
             match (&args.machine, &args.image, &args.qmp) {
                 (Some(machine), ..) => text = Some(machine),
                 (_, Some(image), _) => files.dump(image),
@@ -256,6 +266,7 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
                     };
                     programs = true;
                 }
+                _ if args.gdb.is_some() => {}
                 _ => return None,
             }
         }

@@ -28,8 +28,8 @@ pub(crate) fn raise(interrupt: &Interrupt, form: Form, wake: &UnixStream) -> io:
     print_status(interrupt, form)
 }
 
-/// Installs the handlers for a verb that removes what it has sent to a server: the first signal raises
-/// `interrupt`, the second ends the process.
+/// Installs the handlers for a verb that removes what it has sent to a server, or resumes a guest: the
+/// first signal raises `interrupt`, the second ends the process.
 pub(crate) fn raise_only(interrupt: &Interrupt, form: Form) -> io::Result<()> {
     // The verb asks `interrupt`, and reads no byte.
     let (wake, _) = UnixStream::pair()?;

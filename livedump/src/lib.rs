@@ -2,7 +2,7 @@
 //! mem(4); and the server that receives dumps over the network ([`netdump`]).
 //!
 //! ```text
-//!  image     qmp       mem4                 emulated
+//!  image     qmp, gdb  mem4                 emulated
 //!  a file    a guest   this system's        mem(4) of an emulated
 //!    │         │       /dev/mem             machine, which dumps itself
 //!    └────┬────┴────┬────┘                     ▲
@@ -47,6 +47,7 @@
 pub mod conversion;
 pub mod disk;
 pub mod emulated;
+pub mod gdb;
 pub mod image;
 pub mod mem4;
 pub mod netdump;

@@ -272,10 +272,10 @@ impl Verb {
         )
     }
 
-    /// Whether the output is an object of a store.
-    pub(crate) fn uploads(&self) -> bool {
+    /// Whether a signal must not end the process at once: it removes what it has sent to a store, or resumes a guest.
+    pub(crate) fn undoes_work(&self) -> bool {
         match self {
-            Self::Take(args) => remote::is_remote(&args.out),
+            Self::Take(args) => remote::is_remote(&args.out) || args.gdb.is_some(),
             Self::Convert(args) => remote::is_remote(&args.output),
             Self::Decrypt(args) => remote::is_remote(&args.output),
             Self::Salvage(args) => remote::is_remote(&args.output),

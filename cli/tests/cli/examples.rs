@@ -16,11 +16,12 @@ use crate::harness::{machine, run, testdata};
 use crate::save::MINIDUMP;
 
 /// Examples that need more than files: what they begin with, and what they need.
-const ELSEWHERE: [(&str, &str); 11] = [
+const ELSEWHERE: [(&str, &str); 12] = [
     ("livecore save -m 10 /var/crash", "a FreeBSD kernel"),
     ("livecore take -o /var/crash/", "a FreeBSD kernel"),
     ("livecore save s3://", "an object store"),
     ("livecore take --qmp ", "a QEMU guest"),
+    ("livecore take --gdb ", "a bhyve guest"),
     ("livecore watch ", "a QEMU guest"),
     ("livecore netdump ", "a kernel that panics"),
     ("livecore isf ", "a kernel with types"),

@@ -18,6 +18,7 @@ mod every_kind;
 mod estimate;
 mod examples;
 mod foreign;
+mod gdb_stub;
 mod grid;
 mod group;
 mod guest;

@@ -13,6 +13,7 @@ use livecore::Id;
 use livecore_compress::Error as CompressError;
 use livecore_kernel::locate::LocateError;
 use livecore_kernel::{KernelError, LocationError, PairError, Rejected};
+use livecore_livedump::gdb::GdbError;
 use livecore_livedump::mem4::MemError;
 use livecore_livedump::publish::{Planted, PublishError, WriteError};
 use livecore_livedump::qmp::QmpError;
@@ -344,6 +345,9 @@ fn take() -> Vec<TakeError> {
         TakeError::Qmp(QmpError::Gone {
             during: "cont".into(),
         }),
+        TakeError::Gdb(GdbError::Gone {
+            during: "m1000,800".into(),
+        }),
         TakeError::Publish(PublishError::Exists {
             path: "/var/crash/out".into(),
         }),
@@ -420,6 +424,34 @@ fn qmp() -> Vec<QmpError> {
             expected: "a string",
         },
         QmpError::Cancelled,
+    ]
+}
+
+fn gdb() -> Vec<GdbError> {
+    vec![
+        GdbError::Connect {
+            address: "localhost:1234".into(),
+            source: absent(),
+        },
+        GdbError::Io {
+            doing: "read from the gdb stub",
+            source: denied(),
+        },
+        GdbError::Gone { during: "g".into() },
+        GdbError::Timeout {
+            packet: "qfThreadInfo".into(),
+            waited: Duration::from_millis(2500),
+        },
+        GdbError::Refused {
+            packet: "Hg2".into(),
+            why: "E16".into(),
+        },
+        GdbError::Protocol {
+            packet: "m1000,8".into(),
+            found: "\"zz\"".into(),
+            expected: "1 to 8 bytes".into(),
+        },
+        GdbError::Cancelled,
     ]
 }
 
@@ -536,6 +568,7 @@ fn every_error_warning_and_note_has_an_id_and_the_recorded_wording() {
     ];
     all.errors(("livedump/src/publish/output.rs", "WriteError"), &written);
     all.errors(("livedump/src/qmp/error.rs", "QmpError"), &qmp());
+    all.errors(("livedump/src/gdb/error.rs", "GdbError"), &gdb());
     all.errors(("livedump/src/mem4/error.rs", "MemError"), &mem4());
     let served = ServeError::Machine {
         machine: 1,

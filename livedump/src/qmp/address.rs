@@ -59,7 +59,7 @@ impl Address {
     }
 
     /// Connects without waiting for a server that does not accept. `None` if it has to be tried again.
-    pub(super) fn connect(&self, timeout: Duration) -> io::Result<Option<OwnedFd>> {
+    pub(crate) fn connect(&self, timeout: Duration) -> io::Result<Option<OwnedFd>> {
         match self {
             Self::Unix(path) => {
                 let address = SocketAddrUnix::new(path)?;

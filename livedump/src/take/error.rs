@@ -4,6 +4,7 @@ use livecore_kernel::KernelError;
 use livecore_kernel::locate::LocateError;
 use livecore_minidump::ReadError;
 
+use crate::gdb::GdbError;
 use crate::mem4::MemError;
 use crate::publish::{PublishError, WriteError};
 use crate::qmp::QmpError;
@@ -69,6 +70,9 @@ pub enum TakeError {
     /// An error of QEMU.
     #[error(transparent)]
     Qmp(QmpError),
+    /// An error of a gdb stub.
+    #[error(transparent)]
+    Gdb(GdbError),
     /// The dump could not be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -92,6 +96,15 @@ impl From<QmpError> for TakeError {
         match error {
             QmpError::Cancelled => Self::Cancelled,
             error => Self::Qmp(error),
+        }
+    }
+}
+
+impl From<GdbError> for TakeError {
+    fn from(error: GdbError) -> Self {
+        match error {
+            GdbError::Cancelled => Self::Cancelled,
+            error => Self::Gdb(error),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A QEMU guest as the source of a dump: how its memory is read, and whether the guest is paused.
+//! A QEMU guest as the source of a dump: how its memory is read, and whether the guest is paused. A guest
+//! with a gdb stub is always paused.
 //!
 //! | memory | guest | requested | method |
 //! |---|---|---|---|
@@ -25,7 +26,9 @@ use super::note::Note;
 use super::observer::{Observer, Stage};
 use super::options::RunOptions;
 use super::plan::{PlanOptions, plan, plan_machine};
+use super::stub;
 use super::taken::Taken;
+use crate::gdb;
 use crate::image::{self, CpuState};
 use crate::qmp::{Changed, Guest, Paused, QmpError, SharedRam, Snapshot};
 use livecore_minidump::PhysMemory;
@@ -63,16 +66,46 @@ pub(super) struct Prepared<'a> {
 
 /// A guest that is paused while its dump is read.
 pub(super) struct OpenPause<'a> {
-    paused: Paused<'a>,
+    paused: By<'a>,
     start: u64,
+}
+
+/// What has paused a guest.
+enum By<'a> {
+    Qmp(Paused<'a>),
+    Stub(stub::Paused),
 }
 
 impl OpenPause<'_> {
     /// Resumes the guest.
-    pub(super) fn end(self) -> Result<Pause, QmpError> {
-        let length = self.paused.end()?;
+    pub(super) fn end(self) -> Result<Pause, TakeError> {
+        let length = match self.paused {
+            By::Qmp(paused) => paused.end()?,
+            By::Stub(paused) => Some(paused.end()?),
+        };
         Ok(pause(PauseHow::Read, self.start, length))
     }
+}
+
+/// Plans the dump of a guest that its gdb stub has paused.
+pub(super) fn prepare_stub(
+    guest: gdb::Guest,
+    elf: &KernelElf,
+    options: &RunOptions,
+) -> Result<Prepared<'static>, TakeError> {
+    let start = now();
+    let paused = stub::Paused::new(guest);
+    let (machine, cpus) = paused.machine(elf)?;
+    let mut taken = plan_machine(machine, elf, &options.plan)?;
+    options.put_cpus(&mut taken, elf, &cpus)?;
+    Ok(Prepared {
+        taken,
+        changing: false,
+        pause: Some(OpenPause {
+            paused: By::Stub(paused),
+            start,
+        }),
+    })
 }
 
 /// Nanoseconds since 1970.
@@ -153,7 +186,10 @@ impl Job<'_> {
                 Ok(Prepared {
                     taken,
                     changing: false,
-                    pause: Some(OpenPause { paused, start }),
+                    pause: Some(OpenPause {
+                        paused: By::Qmp(paused),
+                        start,
+                    }),
                 })
             }
             (Ok(ram), _) if self.running => {

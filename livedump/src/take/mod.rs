@@ -40,6 +40,7 @@ mod running;
 mod sections;
 mod settle;
 mod state;
+mod stub;
 mod taken;
 mod walk;
 

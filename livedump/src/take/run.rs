@@ -26,9 +26,9 @@ use super::observer::{Observer, Stage};
 use super::options::RunOptions;
 use super::plan::{plan, plan_machine};
 use super::taken::Taken;
+use crate::gdb;
 use crate::image::CpuState;
 use crate::publish::{Output, Published, Sink};
-use crate::qmp::QmpError;
 
 /// The source of a dump.
 pub enum Source {
@@ -52,6 +52,13 @@ pub enum Source {
     Guest {
         /// The guest.
         guest: GuestSource,
+        /// The kernel of the guest.
+        elf: Arc<KernelElf>,
+    },
+    /// A guest that its gdb stub has paused.
+    Stub {
+        /// The guest.
+        guest: gdb::Guest,
         /// The kernel of the guest.
         elf: Arc<KernelElf>,
     },
@@ -136,6 +143,7 @@ pub fn run(
                 guest::prepare(&mut of_guest, pausing, guard, &elf, options, run.observer)?;
             run.planned(prepared)
         }
+        Source::Stub { guest, elf } => run.planned(guest::prepare_stub(guest, &elf, options)?),
         Source::Kernel { kernel, compress } => run.by_kernel(&kernel, compress),
     }
 }
@@ -194,7 +202,7 @@ impl Run<'_, '_> {
             pages,
             notes,
         };
-        let (pause, failed) = (Cell::new(pause), Cell::new(None::<QmpError>));
+        let (pause, failed) = (Cell::new(pause), Cell::new(None::<TakeError>));
         let paused = Cell::new(None);
         // Called after the last page was read, for every container.
         let provenance = || {
@@ -209,7 +217,7 @@ impl Run<'_, '_> {
         };
         let (written, took) = self.write(&content, &provenance)?;
         if let Some(error) = failed.take() {
-            return Err(error.into());
+            return Err(error);
         }
         if let Some(pause) = paused.take() {
             let seconds = pause.seconds();

@@ -44,10 +44,18 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
         });
     }
     check_kernel(&*device, elf)?;
-    let kmem = Kmem(&*device);
-    let kernel = &Kernel::new(&kmem, elf);
+    let (located, ranges) = located(&Kernel::new(&Kmem(&*device), elf))?;
+    let memory = DevMem {
+        device: Arc::clone(&device),
+        ranges,
+    };
+    Ok(Machine::at(Arc::new(memory), located, elf)?)
+}
+
+/// The place of an amd64 kernel, and the ranges of its `dump_avail`.
+pub(super) fn located(kernel: &Kernel<'_>) -> Result<(Located, Vec<Range<PhysAddr>>), TakeError> {
     let root = kernel.variable("KPML4phys", 8)?;
-    let kernphys = match elf.symbol("kernphys") {
+    let kernphys = match kernel.elf().symbol("kernphys") {
         Some(symbol) if !symbol.absolute && symbol.value >= amd64::KERNSTART.0 => {
             kernel.variable("kernphys", 8)?
         }
@@ -58,16 +66,13 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
         let start = segment.start.0.next_multiple_of(amd64::PAGE_SIZE);
         PhysAddr(start)..segment.end.align_down(amd64::PAGE_SIZE)
     });
-    let memory = DevMem {
-        device: Arc::clone(&device),
-        ranges: ranges.filter(|range| !range.is_empty()).collect(),
-    };
     let located = Located {
         kernphys: PhysAddr(kernphys),
         root: PhysAddr(root),
         paging: Paging::Amd64,
     };
-    Ok(Machine::at(Arc::new(memory), located, elf)?)
+    let ranges = ranges.filter(|range| !range.is_empty()).collect();
+    Ok((located, ranges))
 }
 
 /// Checks that `elf` is the file of the running kernel: the contents of `version` must be equal in the
@@ -77,7 +82,11 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
 ///
 /// [`LocateError::NoKernel`] if they differ, [`LocateError::NoSymbol`] without that symbol.
 pub fn check_kernel(device: &dyn MemDevice, elf: &KernelElf) -> Result<(), LocateError> {
-    let kmem = Kmem(device);
+    same_kernel(&Kmem(device), elf)
+}
+
+/// Checks that `memory` has the `version` of `elf`, as [`check_kernel`] does.
+pub(super) fn same_kernel(memory: &dyn KernelMemory, elf: &KernelElf) -> Result<(), LocateError> {
     let symbol = elf.symbol("version").ok_or(LocateError::NoSymbol {
         name: "version".into(),
     })?;
@@ -93,7 +102,7 @@ pub fn check_kernel(device: &dyn MemDevice, elf: &KernelElf) -> Result<(), Locat
         return Ok(());
     };
     let mut running = vec![0; len];
-    Kernel::new(&kmem, elf).bytes_at("version", VirtAddr(symbol.value), &mut running)?;
+    Kernel::new(memory, elf).bytes_at("version", VirtAddr(symbol.value), &mut running)?;
     if running == own.bytes {
         return Ok(());
     }

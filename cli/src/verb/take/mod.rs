@@ -15,6 +15,7 @@ use clap::ValueEnum;
 use livecore_compress::Codec;
 use livecore_kernel::locate::identify;
 use livecore_livedump::emulated::{DumpLock, State};
+use livecore_livedump::gdb;
 use livecore_livedump::image::{self, RawLayout};
 use livecore_livedump::mem4::{Access, FreeBsd};
 use livecore_livedump::publish::{Destination, Output, info};
@@ -47,6 +48,7 @@ Examples:
   livecore take --image ram --layout pc --kernel kernel -o vmcore
   livecore take --qmp qmp.sock --kernel kernel --pause -o vmcore.zst
   livecore take --qmp qmp.sock --kernel kernel --pause=whole -o - --zstd | ssh host 'cat > dump.zst'
+  livecore take --gdb localhost:1234 --kernel kernel -o vmcore.zst
   livecore take --machine tiny.toml -o - --zstd | ssh host 'cat > dump.zst'
 
 If OUT is a directory, livecore writes what savecore(8) writes: livecore.N[.gz|.zst], info.N and bounds; \
@@ -66,7 +68,7 @@ pub enum PauseArg {
 /// Arguments of `livecore take`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
-#[command(group = clap::ArgGroup::new("source").args(["machine", "image", "walk", "qmp"]))]
+#[command(group = clap::ArgGroup::new("source").args(["machine", "image", "walk", "qmp", "gdb"]))]
 pub struct Args {
     /// Emulated machine to dump
     ///
@@ -118,6 +120,22 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub qmp_timeout: Option<u32>,
+    /// Dump a guest through the gdb stub of bhyve or QEMU
+    ///
+    /// ADDRESS is HOST:PORT, unix:PATH, or the path of a Unix socket.
+    ///
+    /// The stub pauses the guest until its memory is read; then the guest runs again. All memory is
+    /// sent over the connection (docs/guests.md).
+    #[arg(long, value_name = "ADDRESS")]
+    pub gdb: Option<PathBuf>,
+    /// Time limit for each answer of the gdb stub, in seconds [default: 10]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "gdb",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub gdb_timeout: Option<u32>,
     /// Dump this system from user space, through /dev/mem
     ///
     /// Symbols come from kern.bootfile or --kernel. Unlike a dump by the kernel, this can be
@@ -187,7 +205,7 @@ pub struct Args {
     /// By default, livecore checks the published file as `verify --quick` does (a stream that
     /// the kernel compressed, as `verify` does), and compares its pages with those that the kernel
     /// has marked for dumps. If a check fails, it keeps the dump and exits with 2.
-    #[arg(long, conflicts_with_all = ["machine", "image", "qmp"])]
+    #[arg(long, conflicts_with_all = ["machine", "image", "qmp", "gdb"])]
     pub no_verify: bool,
     /// Print a JSON report of what was written (docs/json.md)
     #[arg(long)]
@@ -202,7 +220,8 @@ impl Args {
 
     /// Whether the running system is dumped.
     fn is_this_system(&self) -> bool {
-        self.machine.is_none() && self.image.is_none() && self.qmp.is_none()
+        let others = [&self.machine, &self.image, &self.qmp, &self.gdb];
+        others.into_iter().all(Option::is_none)
     }
 }
 
@@ -220,6 +239,10 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
 
 fn take(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     // clap ignores `requires` if the required option conflicts with another one.
+    if args.gdb.is_none() && args.gdb_timeout.is_some() {
+        let failure = Failure::usage("--gdb-timeout needs --gdb ADDRESS");
+        return Err(failure.id_is(Id::ConflictingArguments));
+    }
     if args.qmp.is_none() && (args.pause.is_some() || args.qmp_timeout.is_some()) {
         let failure = Failure::usage("--pause and --qmp-timeout need --qmp ADDRESS");
         return Err(failure.id_is(Id::ConflictingArguments));
@@ -381,6 +404,9 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
     if let Some(socket) = &args.qmp {
         return guest(args, socket, session);
     }
+    if let Some(address) = &args.gdb {
+        return stub(args, address, session);
+    }
     if args.walk {
         let path = match &args.kernel {
             Some(path) => path.clone(),
@@ -488,6 +514,22 @@ fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, F
     Ok(Machine::new(Source::Guest { guest, elf }, socket))
 }
 
+/// The guest whose gdb stub serves `address`. It is paused from now on.
+fn stub(args: &Args, address: &Path, session: &Session<'_>) -> Result<Machine, Failure> {
+    let Some(kernel) = args.kernel.as_ref().or(session.env.kernel.as_ref()) else {
+        return Err(Failure::usage("--gdb needs --kernel ELF").id_is(Id::NoKernelFile));
+    };
+    let elf = Arc::new(input::kernel(kernel, session.env.memory)?);
+    let timeout = Duration::from_secs(args.gdb_timeout.unwrap_or(10).into());
+    let interrupt = session.env.interrupt.clone();
+    let stop = move || interrupt.raised().is_some();
+    let client = gdb::Client::connect(address, timeout, Arc::new(stop));
+    let guest = client
+        .and_then(gdb::Guest::attach)
+        .map_err(|e| Failure::from(TakeError::from(e)).about(address))?;
+    Ok(Machine::new(Source::Stub { guest, elf }, address))
+}
+
 /// The failure for an image without a kernel file.
 fn without_kernel(memory: &Arc<dyn livecore_minidump::PhysMemory>) -> Failure {
     let found = identify(memory).sentences().join("; ");
@@ -505,7 +547,7 @@ fn own_kernel() -> Result<PathBuf, Failure> {
         Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {
             let what = "no source given, and this system is not FreeBSD";
             Err(Failure::new(Exit::UNSUPPORTED, what).id_is(Id::NeedsFreebsd).next(
-                "use --machine MACHINE.toml, --image IMAGE --kernel ELF or --qmp ADDRESS --kernel ELF",
+                "use --machine MACHINE.toml, --image IMAGE --kernel ELF, or --qmp or --gdb ADDRESS --kernel ELF",
             ))
         }
         Err(e) => Err(
