@@ -15,10 +15,10 @@ use livecore_defs::text::hex;
 use livecore_livedump::publish::{Destination, Options};
 use livecore_minidump::elf::sections::Sections;
 
-use crate::env::{Env, number};
+use crate::env::{Env, make_private};
 use crate::failure::{Failure, without_errno};
-use crate::sandbox::make_private;
 use crate::text::Bytes;
+use crate::variable::number;
 
 /// Requests for each server. Later ones follow only errors that can be temporary.
 const ATTEMPTS: u32 = 3;

@@ -1,17 +1,15 @@
 //! The environment of a run: terminals, standard input, signals.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Seek, Write};
-use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use livecore_compress::{spool, spool_error};
 use livecore_minidump::encryption::PrivateKey;
 
-use crate::failure::Failure;
-use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::memory;
 use crate::sandbox_mode::Mode;
@@ -198,22 +196,12 @@ fn is_url(word: &&str) -> bool {
     !word.starts_with("ima:")
 }
 
-/// The number in an environment variable.
-pub(crate) fn number(name: &str, default: u64, valid: RangeInclusive<u64>) -> Result<u64, Failure> {
-    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
-        return Ok(default);
-    };
-    let parsed = value.to_str().and_then(|text| text.parse().ok());
-    parsed
-        .filter(|number| valid.contains(number))
-        .ok_or_else(|| {
-            let (least, most) = valid.into_inner();
-            let what = format!(
-                "{name}: found {}, expected a number from {least} to {most}",
-                value.display()
-            );
-            Failure::usage(what).id_is(Id::InvalidValue)
-        })
+/// Creates a directory for one user, and its parents.
+pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
 }
 
 /// Whether a file is a regular one at its start.

@@ -57,6 +57,7 @@ mod text;
 mod text_dump;
 mod transport;
 mod unpack;
+mod variable;
 mod verb;
 mod verifier;
 mod words;

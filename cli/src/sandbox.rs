@@ -4,8 +4,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use livecore_compress::{Codec, ReadAt};
@@ -16,7 +14,7 @@ use livecore_livedump::sys::sandbox::{self, Allowed, Files, Sockets};
 
 use crate::debuginfod;
 use crate::emulated;
-use crate::env::Env;
+use crate::env::{Env, make_private};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
@@ -543,14 +541,6 @@ impl Access {
         }
         source.is_emulated().then_some(source.machine.as_ref())
     }
-}
-
-/// Creates a directory for one user, and its parents.
-pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
 }
 
 /// The parent directory of `path`.

@@ -11,11 +11,12 @@ use livecore_minidump::info;
 use livecore_store::{Client, Error, Location, Options};
 
 use super::Listed;
-use crate::env::{Env, number};
+use crate::env::Env;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::text::Bytes;
+use crate::variable::number;
 
 /// The environment variable for the seconds that a server may be silent.
 const TIMEOUT: &str = "LIVECORE_STORE_TIMEOUT";

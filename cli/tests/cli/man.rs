@@ -210,7 +210,7 @@ fn page_lists_the_environment_variables_that_the_code_reads() {
                 folders.push(path);
             } else if path.extension().is_some_and(|suffix| suffix == "rs") && !is_probe {
                 let text = fs::read_to_string(&path).unwrap();
-                let reads = ["std::env::var", "crate::env::{Env, number}"];
+                let reads = ["std::env::var", "crate::variable::number"];
                 if reads.iter().any(|reads| text.contains(reads)) {
                     let parts: Vec<&str> = text.split('"').collect();
                     for pair in parts.chunks(2) {
