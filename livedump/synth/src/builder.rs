@@ -38,6 +38,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) bits: Vec<Range<u64>>,
     /// Physical ranges with PG_NODUMP.
     pub(crate) nodump: Vec<Range<u64>>,
+    /// Physical ranges of free pages.
+    pub(crate) free: Vec<Range<u64>>,
     /// The unused rest of the last slab, as physical addresses.
     slab: Range<u64>,
     /// Root tables of user processes.
@@ -83,6 +85,7 @@ impl<'a> Builder<'a> {
             kva,
             bits: Vec::new(),
             nodump: Vec::new(),
+            free: Vec::new(),
             slab: 0..0,
             user_roots: Vec::new(),
             notes: Vec::new(),

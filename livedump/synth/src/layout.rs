@@ -63,6 +63,8 @@ pub(crate) struct VmPageLayout {
     pub(crate) nodump: u16,
     /// Bits that other pages may have.
     pub(crate) other_flags: u16,
+    /// `order` and `ref_count`, of kernels since 13.
+    pub(crate) allocation: Option<(u32, u32)>,
 }
 
 /// `struct vm_phys_seg`.
@@ -195,6 +197,7 @@ impl Layout {
                     flags_bytes: 2,
                     nodump: 0x80,
                     other_flags: 0x0d,
+                    allocation: None,
                 },
                 Release::R14 => VmPageLayout {
                     size: 104,
@@ -203,6 +206,7 @@ impl Layout {
                     flags_bytes: 1,
                     nodump: 0x10,
                     other_flags: 0x0d,
+                    allocation: Some((92, 80)),
                 },
                 Release::R15 | Release::R152 => VmPageLayout {
                     size: 88,
@@ -211,6 +215,7 @@ impl Layout {
                     flags_bytes: 1,
                     nodump: 0x10,
                     other_flags: 0x0d,
+                    allocation: Some((76, 64)),
                 },
             },
             phys_seg: PhysSegLayout {

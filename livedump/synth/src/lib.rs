@@ -193,8 +193,10 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let msgbuf = msgbuf::build(&mut b, &place, &version, panic.as_deref())?;
     identify(&mut b, panic.as_deref())?;
     b.nodump.sort_by_key(|range| range.start);
+    b.free.sort_by_key(|range| range.start);
     if let Some(pages) = &mut pages {
         pages.nodump = b.nodump.clone();
+        pages.free = b.free.clone();
     }
     vm::write(&mut b, &bitmap)?;
     let kva_end = port.settle(&mut b)?;
@@ -224,6 +226,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         bits: vm::bits(&b),
         dump_avail: physical(&b.dump_avail),
         nodump: pages.as_ref().map_or(Vec::new(), |p| physical(&p.nodump)),
+        free: pages.as_ref().map_or(Vec::new(), |p| physical(&p.free)),
         dumped,
         symbols: b.kernel.symbols.clone(),
         processes: made.processes,

@@ -86,7 +86,8 @@ impl Builder<'_> {
 /// Bytes of frames that [`build`] takes in runs.
 pub(crate) fn demand(b: &Builder<'_>) -> u64 {
     let content = &b.description.content;
-    let data = content.kernel.0 + content.direct.0 + content.nodump.0 + content.user.0;
+    let data =
+        content.kernel.0 + content.direct.0 + content.nodump.0 + content.free.0 + content.user.0;
     let threads: u64 = b
         .description
         .process
@@ -171,6 +172,11 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<(), Error> {
             b.bits.push(run);
         }
         mapped = !mapped;
+        Ok(())
+    })?;
+    b.runs("content.free", content.free.0, &mut rng, |b, run, _| {
+        b.free.push(run.clone());
+        b.bits.push(run);
         Ok(())
     })?;
     b.runs("content.user", content.user.0, &mut rng, |_, _, _| Ok(()))?;

@@ -161,21 +161,22 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
     members.extend(t.md_pcb.map(|at| (at, l.pcb_size, "struct pcb td_md_pcb")));
     structure(&mut out, "thread", t.size, members);
     let v = &l.vm_page;
-    structure(
-        &mut out,
-        "vm_page",
-        v.size,
-        vec![
-            (16, 8, "void *object"),
-            (24, 8, "unsigned long pindex"),
-            (v.phys_addr, 8, "unsigned long phys_addr"),
-            if v.flags_bytes == 2 {
-                (v.flags, 2, "unsigned short flags")
-            } else {
-                (v.flags, 1, "unsigned char flags")
-            },
-        ],
-    );
+    let mut members = vec![
+        (16, 8, "void *object"),
+        (24, 8, "unsigned long pindex"),
+        (v.phys_addr, 8, "unsigned long phys_addr"),
+        if v.flags_bytes == 2 {
+            (v.flags, 2, "unsigned short flags")
+        } else {
+            (v.flags, 1, "unsigned char flags")
+        },
+    ];
+    // Other machines do not fill them in.
+    if let (Some((order, ref_count)), true) = (v.allocation, description.content.free.0 > 0) {
+        members.push((order, 1, "unsigned char order"));
+        members.push((ref_count, 4, "unsigned int ref_count"));
+    }
+    structure(&mut out, "vm_page", v.size, members);
     structure(
         &mut out,
         "vm_phys_seg",

@@ -294,6 +294,8 @@ pub struct Truth {
     pub bits: u64,
     /// Pages with PG_NODUMP, by address.
     pub nodump: Vec<Range<PhysAddr>>,
+    /// Free pages, by address.
+    pub free: Vec<Range<PhysAddr>>,
     /// Pages that a dump contains, by address.
     pub dumped: Vec<Dumped>,
     /// The kernel's symbols.

@@ -152,6 +152,14 @@ pub(crate) fn place_pages(
     if !b.description.memory.vm_page_array {
         return Ok(None);
     }
+    if b.description.content.free.0 > 0 && b.layout.vm_page.allocation.is_none() {
+        let expected = "a 64-bit kernel since 13";
+        return Err(Error::value(
+            "content.free",
+            format!("a kernel of {}", b.description.release().osrelease()),
+            expected,
+        ));
+    }
     if segments.len() > b.layout.physseg_max as usize {
         return Err(Error::value(
             "memory.holes",
@@ -163,6 +171,7 @@ pub(crate) fn place_pages(
         segments,
         layout: b.layout.vm_page,
         nodump: Vec::new(),
+        free: Vec::new(),
         page_size: b.space.page_size,
     };
     let page = PAGE as u64;

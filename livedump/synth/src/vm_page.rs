@@ -15,6 +15,9 @@ pub(crate) struct Segment {
     pub(crate) first: u64,
 }
 
+/// `VM_NFREEORDER` of amd64 and arm64.
+const NFREEORDER: u8 = 13;
+
 /// The contents of the array.
 pub(crate) struct VmPages {
     /// Ascending.
@@ -23,6 +26,8 @@ pub(crate) struct VmPages {
     pub(crate) layout: VmPageLayout,
     /// Physical ranges of pages with PG_NODUMP, ascending.
     pub(crate) nodump: Vec<Range<u64>>,
+    /// Physical ranges of free pages, ascending. If there are none, `order` and `ref_count` are 0.
+    pub(crate) free: Vec<Range<u64>>,
     /// Bytes per page of the machine.
     pub(crate) page_size: u64,
 }
@@ -55,6 +60,20 @@ impl VmPages {
         }
     }
 
+    /// `order` of the free page at `pa`: the run consists of the largest aligned blocks, in order.
+    fn order(&self, run: &Range<u64>, pa: u64) -> u8 {
+        let (mut at, end) = (run.start / self.page_size, run.end / self.page_size);
+        loop {
+            let order = at.trailing_zeros().min((end - at).ilog2());
+            let order = order.min(u32::from(NFREEORDER) - 1);
+            match (pa / self.page_size).checked_sub(at) {
+                Some(0) => return order as u8, // below NFREEORDER
+                Some(skip) if skip >= 1 << order => at += 1 << order,
+                _ => return NFREEORDER,
+            }
+        }
+    }
+
     fn element(&self, index: u64, seed: u64, out: &mut [u8]) {
         out.fill(0);
         let i = self.segments.partition_point(|s| s.first <= index);
@@ -84,6 +103,15 @@ impl VmPages {
         let behind = at + self.layout.flags_bytes as usize;
         if behind < out.len() {
             out[behind] = 0xff;
+        }
+        if let (Some((order, ref_count)), false) = (self.layout.allocation, self.free.is_empty()) {
+            let free = self.free.partition_point(|range| range.end <= pa);
+            let free = self.free.get(free).filter(|range| range.start <= pa);
+            if free.is_some() {
+                out[16..24].fill(0);
+            }
+            out[order as usize] = free.map_or(NFREEORDER, |range| self.order(range, pa));
+            out[ref_count as usize] = u8::from(free.is_none());
         }
     }
 }

@@ -29,6 +29,7 @@ impl Description {
             ("content.kernel", self.content.kernel),
             ("content.direct", self.content.direct),
             ("content.nodump", self.content.nodump),
+            ("content.free", self.content.free),
             ("content.user", self.content.user),
         ];
         sizes.extend(self.memory.holes.iter().map(|h| ("memory.holes", h.0)));

@@ -205,6 +205,8 @@ pub struct Content {
     pub direct: Bytes,
     /// With PG_NODUMP. Half of them are mapped, the others are in `vm_page_dump`.
     pub nodump: Bytes,
+    /// Free pages in blocks of the buddy allocator, which are in `vm_page_dump`. Kernels since 13.
+    pub free: Bytes,
     /// Populated but not dumped: user pages, page cache.
     pub user: Bytes,
     /// The kinds of their contents.
@@ -496,6 +498,7 @@ impl Description {
             ("content.kernel", self.content.kernel),
             ("content.direct", self.content.direct),
             ("content.nodump", self.content.nodump),
+            ("content.free", self.content.free),
             ("content.user", self.content.user),
         ] {
             if bytes.0 % 4096 != 0 || bytes.0 > size {
