@@ -187,6 +187,7 @@ impl Describe for ReadError {
         match self {
             Self::NotMapped { at, .. } => Description::at(Id::NotMapped, at.0),
             Self::Hole { at } => Description::at(Id::NotInDump, at.0),
+            Self::Excluded { at, .. } => Description::at(Id::Excluded, at.0),
             Self::BeyondEnd { at, offset, .. } => {
                 let mut description = Description::at(Id::BeyondEnd, at.0);
                 description.place.offset = Some(*offset);

@@ -7,10 +7,12 @@ use std::path::Path;
 
 use livecore_kernel::PairError;
 use livecore_kernel::locate::LocateError;
+use livecore_livedump::conversion::ConversionError;
 use livecore_livedump::gdb::GdbError;
 use livecore_livedump::mem4::MemError;
 use livecore_livedump::publish::{PublishError, WriteError};
 use livecore_livedump::qmp::QmpError;
+use livecore_livedump::reduction::ReductionError;
 use livecore_livedump::take::TakeError;
 
 use crate::describe::{Describe, Description, ErrorLocation};
@@ -256,6 +258,24 @@ impl From<livecore_minidump::ReadError> for Failure {
     fn from(error: livecore_minidump::ReadError) -> Self {
         let exit = exit_of_cause(&error).unwrap_or(Exit::COULD_NOT);
         Self::of(exit, &error)
+    }
+}
+
+impl From<ConversionError> for Failure {
+    fn from(error: ConversionError) -> Self {
+        match error {
+            ConversionError::Take(error) => error.into(),
+            ConversionError::Minidump(error)
+            | ConversionError::Reduction(ReductionError::Minidump(error)) => error.into(),
+            ConversionError::Reduction(ReductionError::Kernel(error)) => error.into(),
+            ConversionError::NotMinidump => {
+                Self::new(Exit::UNSUPPORTED, &error).next("convert it with --to minidump first")
+            }
+            ConversionError::NoKernel => {
+                Self::new(Exit::UNSUPPORTED, &error).next("use --kernel ELF")
+            }
+            error => Self::new(Exit::UNSUPPORTED, error),
+        }
     }
 }
 

@@ -92,6 +92,8 @@ pub enum Id {
     NotMapped,
     /// The page is not in the dump
     NotInDump,
+    /// The page was left out of the dump by --exclude
+    Excluded,
     /// The page is in the bitmap, and the file ends before it
     BeyondEnd,
     /// The page tables of a virtual address cannot be read
@@ -268,6 +270,8 @@ pub enum Id {
     CoreIncomplete,
     /// The pack lacks a file that was not found, or that --limit excludes
     PackIncomplete,
+    /// The new file cannot state what --exclude and --redact left out
+    ReceiptLost,
     /// No server in DEBUGINFOD_URLS provides the kernel or its debug file
     NotDownloaded,
     /// The search found this kernel file, and livecore uses it

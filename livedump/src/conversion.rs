@@ -8,10 +8,12 @@ use livecore_kernel::{Kernel, Pair, thread_notes};
 use livecore_minidump::convert::{self, Target, Written};
 use livecore_minidump::elf::export::{Export, ExportOptions, export, export_full};
 use livecore_minidump::elf::notes::{NoteStyle, ThreadNote};
+use livecore_minidump::reduced::Reduced;
 use livecore_minidump::{
     AnyDump, Container, Dump, Error, FullDump, KernelDumpHeader, OpenOptions, Payload,
 };
 
+use crate::reduction::{Class, Place, ReductionError, reduce};
 use crate::take::{Note, PlanOptions, TakeError, plan_machine};
 
 /// A kind of dump.
@@ -92,6 +94,12 @@ pub enum ConversionError {
     /// The dump cannot be read.
     #[error(transparent)]
     Minidump(#[from] Error),
+    /// Pages can be excluded from minidumps only.
+    #[error("only from a minidump can pages be excluded or memory be redacted")]
+    NotMinidump,
+    /// Pages cannot be excluded, or memory cannot be redacted.
+    #[error(transparent)]
+    Reduction(#[from] ReductionError),
 }
 
 /// A planned conversion.
@@ -108,6 +116,8 @@ pub enum Conversion {
     FullToElf(Arc<FullDump>, Box<Export>),
     /// The minidump that the kernel of a full dump would have written.
     ToMini(Box<Payload>, Box<KernelDumpHeader>),
+    /// A minidump without some of its pages or with redacted memory.
+    Reduced(Reduced),
 }
 
 impl Conversion {
@@ -147,6 +157,24 @@ impl Conversion {
         }
     }
 
+    /// Plans a minidump without the pages of the classes `exclude`, and with the memory `redact` overwritten.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConversionError::NotMinidump`] if `source` is not a minidump, and why not all of it can be
+    /// found.
+    pub fn reduced(
+        source: &AnyDump,
+        pair: &Pair,
+        exclude: &[Class],
+        redact: &[Place],
+    ) -> Result<Self, ConversionError> {
+        let AnyDump::Mini(dump) = source else {
+            return Err(ConversionError::NotMinidump);
+        };
+        Ok(Self::Reduced(reduce(dump, pair, exclude, redact)?))
+    }
+
     /// Returns the size of the output before compression, if known.
     pub fn payload_len(&self) -> Option<u64> {
         match self {
@@ -158,6 +186,7 @@ impl Conversion {
             }
             Self::ToElf(_, export) | Self::FullToElf(_, export) => export.core.size().ok(),
             Self::ToMini(payload, _) => payload.size().ok(),
+            Self::Reduced(reduced) => reduced.size().ok(),
         }
     }
 
@@ -183,6 +212,7 @@ impl Conversion {
             Self::ToMini(payload, header) => {
                 convert::finish(&**payload, (**header).clone(), target, out, progress)
             }
+            Self::Reduced(reduced) => reduced.write(target, out, progress),
         }
     }
 }

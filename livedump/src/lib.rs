@@ -53,6 +53,7 @@ pub mod mem4;
 pub mod netdump;
 pub mod publish;
 pub mod qmp;
+pub mod reduction;
 pub mod sys;
 pub mod take;
 mod torn;

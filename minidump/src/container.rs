@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use livecore_compress::seal::format::PART_UNPROVEN;
+use livecore_compress::seal::format::{PART_EXCLUDED, PART_UNPROVEN};
 use livecore_compress::{Codec, ReadAt, Stream, StreamKind, Window};
 
 use crate::elf::headers::Head;
@@ -135,7 +135,14 @@ pub(crate) fn open(
                     }
                     Err(error) => Err(error.into()),
                 };
-                if let Err(error) = ranges {
+                let excluded = match opened.stream.list(PART_EXCLUDED) {
+                    Ok(list) => record.read_excluded(list.as_deref()),
+                    Err(livecore_compress::Error::Read(error)) => {
+                        return Err(Error::io("read", error));
+                    }
+                    Err(error) => Err(error.into()),
+                };
+                for error in [ranges, excluded].into_iter().filter_map(Result::err) {
                     opened.seal_damage.get_or_insert(error.to_string());
                 }
                 opened.header = Some((record.header.clone(), 0));

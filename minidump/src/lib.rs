@@ -156,6 +156,8 @@ mod payload;
 mod phys;
 mod plan;
 pub mod provenance;
+pub mod receipt;
+pub mod reduced;
 pub mod salvage;
 mod seal;
 mod tar_block;

@@ -27,6 +27,14 @@ pub enum ReadError {
         /// The first missing address.
         at: PhysAddr,
     },
+    /// The page was left out of the dump on request.
+    #[error("page {at} was excluded by --exclude {class}")]
+    Excluded {
+        /// The first missing address.
+        at: PhysAddr,
+        /// The class of the page.
+        class: String,
+    },
     /// The page is in the bitmap, but the file ends before it.
     #[error(
         "page {at} is beyond the end of the file: it ends at {end:#x}, the page is at {offset:#x}"
@@ -118,9 +126,10 @@ pub trait KernelMemory: Send + Sync {
             Err(error) => error,
         };
         let missing = match &error {
-            ReadError::Hole { at } | ReadError::BeyondEnd { at, .. } | ReadError::Io { at, .. } => {
-                *at
-            }
+            ReadError::Hole { at }
+            | ReadError::Excluded { at, .. }
+            | ReadError::BeyondEnd { at, .. }
+            | ReadError::Io { at, .. } => *at,
             _ => at,
         };
         let good = missing.0.saturating_sub(at.0).min(buf.len() as u64) as usize;

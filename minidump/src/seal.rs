@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use byteorder::{ByteOrder as _, LittleEndian};
 
+use crate::receipt::{Excluded, Redacted, broken, encode_redacted, parse_redacted};
 use crate::{ByteOrder, Error, KernelDumpHeader};
 use livecore_defs::{kerneldump, seal as defs};
 
@@ -23,6 +24,8 @@ pub struct SealRecord {
     /// Ranges of the payload that no checksum proves, ascending and not adjacent. They are in a
     /// separate list of the seal, not in the attachment; [`Self::unproven`] has their totals.
     pub unproven_ranges: Vec<Range<u64>>,
+    /// Pages that were excluded on request, with the list of the seal.
+    pub excluded: Option<Excluded>,
 }
 
 /// Totals of data that no checksum proves.
@@ -95,6 +98,7 @@ impl SealRecord {
             flags,
             records,
             unproven_ranges: Vec::new(),
+            excluded: None,
         })
     }
 
@@ -179,6 +183,62 @@ impl SealRecord {
         };
         let ranges: Option<Vec<_>> = self.unproven_ranges.iter().map(moved).collect();
         self.set_unproven(unproven, ranges.unwrap_or_default());
+    }
+
+    /// Parses the seal's list of excluded pages into [`Self::excluded`]; `None` if the seal has none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] if the runs do not ascend, or are not those of [`defs::RECORD_EXCLUDED`].
+    pub fn read_excluded(&mut self, list: Option<&[u8]>) -> Result<(), Error> {
+        let Some(record) = self.record(defs::RECORD_EXCLUDED) else {
+            return match list {
+                None => Ok(()),
+                Some(list) => {
+                    let found = format!("a list of {} bytes without a record", list.len());
+                    Err(broken(found, "the record of excluded pages"))
+                }
+            };
+        };
+        let mut excluded = Excluded::parse(record)?;
+        if let Some(list) = list {
+            excluded.read_list(record, list)?;
+        }
+        self.excluded = Some(excluded);
+        Ok(())
+    }
+
+    /// Records the pages that were excluded.
+    pub fn set_excluded(&mut self, excluded: Excluded) {
+        self.set_record(defs::RECORD_EXCLUDED, excluded.encode());
+        self.excluded = Some(excluded);
+    }
+
+    /// The memory that was redacted, ascending.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] if the record is invalid.
+    pub fn redacted(&self) -> Result<Vec<Redacted>, Error> {
+        let record = self.record(defs::RECORD_REDACTED);
+        record.map_or(Ok(Vec::new()), parse_redacted)
+    }
+
+    /// Records memory that was redacted: `ranges`, which ascend and do not overlap.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Options`] if there are more than 4096 ranges.
+    pub fn set_redacted(&mut self, ranges: &[Redacted]) -> Result<(), Error> {
+        if ranges.len() > defs::REDACTED_RANGES_MAX {
+            return Err(Error::Options(format!(
+                "{} redacted ranges, expected at most {}",
+                ranges.len(),
+                defs::REDACTED_RANGES_MAX
+            )));
+        }
+        self.set_record(defs::RECORD_REDACTED, encode_redacted(ranges));
+        Ok(())
     }
 
     /// Encodes the attachment. No record is 4 GiB or larger.

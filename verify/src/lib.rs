@@ -19,6 +19,7 @@
 //! | `codec`     | walks over zstd frames and gzip members, without the seal's index     |
 //! | `probe`     | search for a seal from the end of the file                            |
 //! | `seal`      | the seal, compared with the frames                                    |
+//! | `receipt`   | pages and memory that were left out on request                        |
 //! | `records`   | the producer's records in the seal                                    |
 //! | `intake`    | the decoded content, passed to the modules below in one pass          |
 //! | `header`    | the minidump header                                                   |
@@ -62,6 +63,7 @@ mod options;
 mod overlap;
 mod probe;
 mod radix;
+mod receipt;
 mod records;
 pub mod render;
 mod report;

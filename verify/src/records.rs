@@ -11,7 +11,7 @@ use crate::rules;
 const SECOND: u64 = 1_000_000_000;
 
 /// The values of the records of type `kind`. The lengths in `records` must have been checked.
-fn of_kind(mut records: &[u8], kind: u32) -> Vec<&[u8]> {
+pub(crate) fn of_kind(mut records: &[u8], kind: u32) -> Vec<&[u8]> {
     let mut found = Vec::new();
     while let Some((head, rest)) = records.split_at_checked(attachment::RECORD_HEAD) {
         let word = |at: usize| {
@@ -56,6 +56,8 @@ pub(crate) struct ProducerRecords {
     pub(crate) rebuilt: bool,
     /// Whether salvage wrote the dump.
     pub(crate) salvaged: bool,
+    /// Whether pages were excluded on request.
+    pub(crate) excludes: bool,
 }
 
 impl ProducerRecords {
@@ -77,7 +79,7 @@ impl ProducerRecords {
                     .expected(format!("no more than the dump's {pages}"))
             });
         }
-        if self.salvaged {
+        if self.salvaged || self.excludes {
             return;
         }
         if let Some((watched, _)) = self.torn {

@@ -357,7 +357,7 @@ impl Run<'_> {
         }
         let info = self.options.info.map(Info::parse);
         let mut header = layout.header.clone();
-        let mut producer = None;
+        let (mut producer, mut receipt) = (None, None);
         let mut stated = header.as_ref().map(|h| Stated {
             by: "the kerneldumpheader",
             len: stated_content(h, layout),
@@ -380,6 +380,7 @@ impl Run<'_> {
             });
             self.facts.torn_pages = sealed.producer.torn;
             producer = Some((sealed.producer, sealed.attachment_at));
+            receipt = Some((sealed.receipt, sealed.attachment_at));
             if let Some(sealed) = &sealed.header {
                 sealed.check_sealed(false, self.sink);
             }
@@ -426,6 +427,10 @@ impl Run<'_> {
             self.check_trailing(input, layout, walked, intake)?;
         }
         intake.add_facts(self.facts);
+        if let (Some((receipt, at)), Some(lookup)) = (receipt, intake.lookup()) {
+            let place = Location::file("seal attachment", at);
+            receipt.check(lookup.avail, lookup.bits, &place, self.sink);
+        }
         if let (Some((producer, at)), Some(pages)) = (producer, self.facts.pages) {
             producer.check_pages(pages, &Location::file("seal attachment", at), self.sink);
         }

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use livecore_livedump::conversion::{Conversion, ConversionError, ConversionNote, Kind};
+use livecore_livedump::conversion::{Conversion, ConversionNote, Kind};
 use livecore_livedump::publish::{self, Destination};
+use livecore_livedump::reduction::{Class, Place};
 use livecore_minidump::elf::notes::NoteStyle;
 use livecore_minidump::encryption::Sealer;
 use livecore_minidump::{AnyDump, Container, Warning};
 
 use crate::args::{CodecArgs, ContainerArg, EncryptArgs};
 use crate::dump_args::NumberArg;
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::id::Id;
 use crate::input::{self, KernelArgs, Opening};
@@ -29,6 +29,7 @@ Examples:
         then: gdb -ex 'set osabi GNU/Linux' -ex 'file kernel' -ex 'core core'
   livecore convert --to minidump core vmcore.0
   livecore convert -Z --encrypt public.pem vmcore.3 vmcore.3.encrypted
+  livecore convert --redact ostype --kernel kernel vmcore.3 vmcore.4.zst
 
 Without --to, the payload stays the same, byte for byte. If IN has no header, livecore makes one from \
 the info file or from the payload, and the seal records this.
@@ -46,7 +47,11 @@ minidump does not contain the page tables as pages.
 
 minidump: the minidump that an ELF core or a full dump from `convert` contains, byte for byte. From a full \
 dump written by a kernel, livecore makes the minidump that the kernel would have written; this needs the \
-kernel file, whose symbols locate the page tables.";
+kernel file, whose symbols locate the page tables.
+
+--exclude and --redact write a minidump without some of its memory (docs/receipt.md). Reading an excluded page \
+is an error that names its class; `verify` and `info` report what is missing. Redacted memory contains the text \
+REDACTED, repeated. Copies of it at other addresses and in the header stay.";
 
 /// A kind of dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -80,7 +85,7 @@ pub enum NotesArg {
 
 /// Arguments of `livecore convert`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = MANUAL)]
+#[command(after_help = MANUAL, group = clap::ArgGroup::new("uses-kernel").multiple(true))]
 pub struct Args {
     /// Dump, or directory with dumps; `-` for standard input
     #[arg(value_name = "IN")]
@@ -94,8 +99,29 @@ pub struct Args {
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
     /// Convert to this kind of dump [default: the same kind]
-    #[arg(long, value_enum, value_name = "KIND")]
+    #[arg(long, value_enum, value_name = "KIND", group = "uses-kernel")]
     pub to: Option<Form>,
+    /// Leave out the pages of a class: free; may be repeated
+    ///
+    /// The seal lists the pages. Needs a minidump and a kernel file with type information.
+    #[arg(
+        long,
+        value_name = "CLASS",
+        group = "uses-kernel",
+        conflicts_with = "to"
+    )]
+    pub exclude: Vec<Class>,
+    /// Overwrite kernel memory; may be repeated
+    ///
+    /// A symbol of the kernel, or START-END: kernel addresses, hexadecimal after 0x, END exclusive. The seal
+    /// lists the memory. Needs a minidump and its kernel file.
+    #[arg(
+        long,
+        value_name = "SYMBOL|RANGE",
+        group = "uses-kernel",
+        conflicts_with = "to"
+    )]
+    pub redact: Vec<Place>,
     /// The codec.
     #[command(flatten)]
     pub codec: CodecArgs,
@@ -104,11 +130,18 @@ pub struct Args {
     /// [default: sealed; saved for an uncompressed ELF core]
     #[arg(short = 'O', long, value_enum, value_name = "CONTAINER")]
     pub container: Option<ContainerArg>,
-    /// Kernel ELF file, for --to [default: near IN or in /boot]
-    #[arg(short = 'k', long, value_name = "ELF", requires = "to")]
+    /// Kernel ELF file [default: near IN or in /boot]
+    ///
+    /// For --to, --exclude and --redact.
+    #[arg(short = 'k', long, value_name = "ELF", requires = "uses-kernel")]
     pub kernel: Option<PathBuf>,
     /// Kernel file, or directory to search; may be repeated
-    #[arg(long, value_name = "PATH", requires = "to", conflicts_with = "kernel")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        requires = "uses-kernel",
+        conflicts_with = "kernel"
+    )]
     pub kernel_path: Vec<PathBuf>,
     /// Note format of an ELF core [default: freebsd]
     #[arg(long, value_enum, value_name = "SYSTEM", requires = "to")]
@@ -161,6 +194,11 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         session.warn_of(&args.input, warning);
     }
     let work = plan(args, &source, session)?;
+    if target.container != Container::Sealed && source.envelope().has_receipt() {
+        let what =
+            "only a sealed file states which pages were excluded and which memory was redacted";
+        session.warn(&args.input, Id::ReceiptLost, what);
+    }
     let len = work.payload_len();
     let options = publish::Options::of_dump(target.encoding.codec, len).force(args.force);
     let bar = session.bar("convert", args.json, len);
@@ -214,6 +252,11 @@ fn plan(args: &Args, source: &AnyDump, session: &mut Session<'_>) -> Result<Conv
         kernel_path: args.kernel_path.clone(),
         ..KernelArgs::default()
     };
+    if !args.exclude.is_empty() || !args.redact.is_empty() {
+        let pair = kernel.require(source, &args.input, session)?;
+        let planned = Conversion::reduced(source, &pair, &args.exclude, &args.redact);
+        return planned.map_err(|error| Failure::from(error).about(&args.input));
+    }
     let pair = match Conversion::uses_kernel(source, kind) {
         true => kernel.open(source, &args.input, session)?,
         false => None,
@@ -229,11 +272,5 @@ fn plan(args: &Args, source: &AnyDump, session: &mut Session<'_>) -> Result<Conv
             _ => session.voice.say(Id::CoreIncomplete, note),
         }
     }
-    planned.map_err(|error| match error {
-        ConversionError::Take(error) => Failure::from(error).about(&args.input),
-        ConversionError::Minidump(error) => Failure::from(error).about(&args.input),
-        error => Failure::new(Exit::UNSUPPORTED, error)
-            .about(&args.input)
-            .next("use --kernel ELF"),
-    })
+    planned.map_err(|error| Failure::from(error).about(&args.input))
 }

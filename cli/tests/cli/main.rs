@@ -53,6 +53,7 @@ mod ports;
 mod qemu;
 mod rc_script;
 mod real;
+mod receipt;
 mod restarts;
 mod salvage;
 mod save;

@@ -147,6 +147,10 @@ fn read() -> Vec<ReadError> {
             why: "PDE is 0",
         },
         hole(),
+        ReadError::Excluded {
+            at: PhysAddr(0x1000),
+            class: "free".into(),
+        },
         ReadError::BeyondEnd {
             at: PhysAddr(0x1000),
             offset: 0x9000,

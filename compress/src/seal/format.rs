@@ -93,7 +93,7 @@ pub const PART_COPY: u32 = 1;
 /// Part: a piece of the list of content ranges that no checksum proves. A range is its offset and
 /// length, 8 bytes each; ranges ascend and are not adjacent.
 pub const PART_UNPROVEN: u32 = 2;
-/// Part: reserved for the list of pages omitted on purpose.
+/// Part: a piece of the list of pages that were excluded on request. The attachment describes it.
 pub const PART_EXCLUDED: u32 = 3;
 /// Part: the key block of an encrypted stream, `struct kerneldumpkey`, padded with zeros to
 /// `dumpkeysize`.

@@ -146,5 +146,41 @@ pub const UNPROVEN_SECTIONS_FIELD: Field = at(8, 8);
 pub const UNPROVEN_RANGES_FIELD: Field = at(16, 8);
 /// Record: reserved for the encryption of the file.
 pub const RECORD_ENCRYPTION: u32 = 18;
-/// Record: reserved for the number of pages omitted on purpose, and the reason.
+/// Record: pages that were excluded on request. The seal's list of excluded pages locates them.
+///
+/// | bytes  | content                                                          |
+/// |--------|------------------------------------------------------------------|
+/// | 0..8   | number of runs in the list                                       |
+/// | 8..12  | size of a page                                                   |
+/// | 12..16 | number of classes                                                |
+/// | 16..   | for each class: number of pages (8), length of the name (4), name, UTF-8 |
+///
+/// A program that writes the dump again and does not know the list keeps the record and drops the list.
 pub const RECORD_EXCLUDED: u32 = 19;
+/// Size of a [`RECORD_EXCLUDED`] without classes.
+pub const EXCLUDED_LEN: usize = 16;
+/// [`RECORD_EXCLUDED`]: number of runs.
+pub const EXCLUDED_RUNS_FIELD: Field = at(0, 8);
+/// [`RECORD_EXCLUDED`]: size of a page.
+pub const EXCLUDED_PAGE_FIELD: Field = at(8, 4);
+/// [`RECORD_EXCLUDED`]: number of classes.
+pub const EXCLUDED_CLASSES_FIELD: Field = at(12, 4);
+/// Maximum number of classes.
+pub const EXCLUDED_CLASSES_MAX: usize = 256;
+/// Maximum length of the name of a class or of redacted memory.
+pub const RECEIPT_NAME_MAX: usize = 256;
+/// Size of a run in the list of excluded pages: physical address divided by the size of a page (8), number
+/// of pages (4), index of the class (4). Runs ascend and do not overlap.
+pub const EXCLUDED_RUN_LEN: usize = 16;
+
+/// Record: memory that was overwritten on request. For each range of physical addresses: start (8), length
+/// (8), length of the name (4), name, UTF-8. Ranges ascend and do not overlap.
+///
+/// The byte at physical address A is byte A modulo 8 of [`REDACTED`].
+pub const RECORD_REDACTED: u32 = 20;
+/// Size of a redacted range without its name.
+pub const REDACTED_RANGE_LEN: usize = 20;
+/// Maximum number of redacted ranges.
+pub const REDACTED_RANGES_MAX: usize = 4096;
+/// The pattern of redacted memory.
+pub const REDACTED: [u8; 8] = *b"REDACTED";

@@ -94,6 +94,18 @@ impl VmPages {
         Err(NoVmPages::Layout)
     }
 
+    /// The physical addresses of the segments, ascending, with the address of their first `struct vm_page`.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = (Range<u64>, u64)> + '_ {
+        self.segs
+            .iter()
+            .map(|seg| (seg.pages.clone(), seg.first_page))
+    }
+
+    /// The size of a `struct vm_page`.
+    pub(crate) fn size(&self) -> u64 {
+        self.layout.size
+    }
+
     /// The address of the flags of the page at `pa`; `None` if it has no `struct vm_page`.
     pub fn flags(&self, pa: PhysAddr) -> Option<VirtAddr> {
         let pa = pa.0;

@@ -198,7 +198,9 @@ impl From<ReadError> for Failure {
         let text = error.to_string();
         match error {
             ReadError::NotMapped { at, .. } => Self::at(Class::NotMapped, at.0, text),
-            ReadError::Hole { at } => Self::at(Class::NotInDump, at.0, text),
+            ReadError::Hole { at } | ReadError::Excluded { at, .. } => {
+                Self::at(Class::NotInDump, at.0, text)
+            }
             ReadError::BeyondEnd { at, offset, .. } => Self {
                 offset: Some(offset),
                 ..Self::at(Class::NotInDump, at.0, text)

@@ -17,7 +17,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use livecore_compress::seal::format::PART_UNPROVEN;
+use livecore_compress::seal::format::{PART_EXCLUDED, PART_UNPROVEN};
 use livecore_compress::{
     Codec, Encoding, NoProgress, Output, Progress, ReadAt, Shape, Stored, Stream, StreamKind,
     encode_at, encode_read, write_seal,
@@ -411,7 +411,7 @@ fn refuse_short_raw(dump: &Dump, target: &Target, len: u64) -> Result<(), Error>
 }
 
 /// The attachment for a written minidump: its header, the origin of that header, and records.
-fn record_of(dump: &Dump, content_len: u64) -> Result<SealRecord, Error> {
+pub(crate) fn record_of(dump: &Dump, content_len: u64) -> Result<SealRecord, Error> {
     let mut record = dump.envelope().seal().cloned().unwrap_or_default();
     record.header = dump
         .envelope()
@@ -465,6 +465,9 @@ fn close(
         }
         Container::Sealed => {
             stored.add_list(PART_UNPROVEN, &record.encode_ranges());
+            if let Some(excluded) = &record.excluded {
+                stored.add_list(PART_EXCLUDED, &excluded.encode_list());
+            }
             write_seal(&stored, &record.encode(), out)?
         }
     };

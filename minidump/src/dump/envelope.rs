@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use livecore_compress::{Codec, ReadAt, Stream};
 use livecore_defs::seal::{
-    FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_ZERO_TAIL, RECORD_SOURCE_LENGTH,
+    FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_ZERO_TAIL, RECORD_EXCLUDED,
+    RECORD_REDACTED, RECORD_SOURCE_LENGTH,
 };
 
 use super::contradictions::of_kerneldump;
@@ -193,6 +194,16 @@ impl Envelope {
     /// The attachment of the seal.
     pub fn seal(&self) -> Option<&SealRecord> {
         self.seal.as_ref()
+    }
+
+    /// Whether the seal has a receipt: pages were excluded, or memory was redacted.
+    pub fn has_receipt(&self) -> bool {
+        let has = |seal: &SealRecord| {
+            [RECORD_EXCLUDED, RECORD_REDACTED]
+                .iter()
+                .any(|kind| seal.record(*kind).is_some())
+        };
+        self.seal.as_ref().is_some_and(has)
     }
 
     /// The length of the payload, if known without decoding.

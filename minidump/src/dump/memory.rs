@@ -31,6 +31,19 @@ impl Dump {
         Ok(self.layout.pmap_offset() + index * size)
     }
 
+    /// Why the page at `at` is not in the dump.
+    fn missing(&self, at: PhysAddr) -> ReadError {
+        let seal = self.envelope.seal();
+        let excluded = seal.and_then(|seal| seal.excluded.as_ref());
+        match excluded.and_then(|excluded| excluded.class_of(at)) {
+            Some(class) => ReadError::Excluded {
+                at,
+                class: class.into(),
+            },
+            None => ReadError::Hole { at },
+        }
+    }
+
     /// Returns the payload offset of the byte at `at`, or `None` if its page is not in the dump.
     pub fn offset_of(&self, at: PhysAddr) -> Option<u64> {
         let bit = self.ranges.bit_of(at)?;
@@ -65,7 +78,7 @@ impl KernelMemory for Dump {
                 Some((self.layout.page_offset(rank)? + skip, run.end - run.start))
             });
             let Some((offset, pages)) = found else {
-                return (done, Err(ReadError::Hole { at: here }));
+                return (done, Err(self.missing(here)));
             };
             let n = (pages * page_size - skip).min(left) as usize; // at most what is left of `buf`
             let out = &mut buf[done..done + n];

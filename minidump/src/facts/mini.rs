@@ -36,11 +36,34 @@ pub struct MinidumpFacts {
     pub torn: Option<TornFacts>,
     pub pause: Option<PauseFacts>,
     pub cpu_state: Vec<CpuFacts>,
+    /// Pages that were left out on request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<ExcludedFacts>,
+    /// Memory that was overwritten on request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<RedactedFacts>,
     pub seal_records: Vec<SealRecordFacts>,
     pub short: Option<Short>,
     /// Of the warnings, in their order.
     pub warning_ids: Vec<String>,
     pub warnings: Vec<String>,
+}
+
+/// Excluded pages of a class.
+#[derive(Debug, Serialize)]
+pub struct ExcludedFacts {
+    pub class: String,
+    pub pages: u64,
+}
+
+/// Redacted memory.
+#[derive(Debug, Serialize)]
+pub struct RedactedFacts {
+    pub name: String,
+    #[serde(serialize_with = "hex")]
+    pub start: u64,
+    #[serde(serialize_with = "hex")]
+    pub end: u64,
 }
 
 /// The minidump header.
@@ -233,6 +256,8 @@ impl MinidumpFacts {
                     place: cpu.place.name(),
                 })
                 .collect(),
+            excluded: excluded(dump),
+            redacted: redacted(dump),
             seal_records: dump.envelope().seal().map_or_else(Vec::new, |seal| {
                 let record = |(kind, value): &(u32, Vec<u8>)| SealRecordFacts {
                     kind: *kind,
@@ -245,6 +270,33 @@ impl MinidumpFacts {
             warnings,
         }
     }
+}
+
+fn excluded(dump: &Dump) -> Vec<ExcludedFacts> {
+    let excluded = dump
+        .envelope()
+        .seal()
+        .and_then(|seal| seal.excluded.as_ref());
+    let classes = excluded.map_or(&[][..], |excluded| &excluded.classes);
+    let facts = classes.iter().map(|class| ExcludedFacts {
+        class: class.name.clone(),
+        pages: class.pages,
+    });
+    facts.collect()
+}
+
+fn redacted(dump: &Dump) -> Vec<RedactedFacts> {
+    // `verify` reports an invalid record.
+    let ranges = dump.envelope().seal().and_then(|seal| seal.redacted().ok());
+    let facts = ranges
+        .unwrap_or_default()
+        .into_iter()
+        .map(|redacted| RedactedFacts {
+            name: redacted.name,
+            start: redacted.range.start,
+            end: redacted.range.end,
+        });
+    facts.collect()
 }
 
 fn sections(layout: &Layout) -> Vec<SectionFacts> {

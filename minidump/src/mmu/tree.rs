@@ -65,7 +65,9 @@ impl Walk<'_, '_> {
         let mut bytes = vec![0; len];
         match self.memory.read_phys(at, &mut bytes) {
             Ok(()) => Ok(Some(bytes)),
-            Err(ReadError::Hole { .. } | ReadError::BeyondEnd { .. }) => Ok(None),
+            Err(
+                ReadError::Hole { .. } | ReadError::Excluded { .. } | ReadError::BeyondEnd { .. },
+            ) => Ok(None),
             Err(error) => Err(error),
         }
     }

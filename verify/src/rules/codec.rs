@@ -134,13 +134,23 @@ rules! { Codec, SEAL:
         "the attachment's record of unproven pages with 0",
         "docs/sealed.md",
         "these pages may be damaged: parts of kind 2 in docs/sealed.md list them";
+    SEAL_EXCLUDED = "SEAL-EXCLUDED", Note,
+        "no page was excluded on request",
+        "the attachment's record of excluded pages with 0",
+        "docs/receipt.md",
+        "these pages are neither lost nor zero: reading one is an error";
+    SEAL_REDACTED = "SEAL-REDACTED", Note,
+        "no memory was redacted on request",
+        "the attachment's record of redacted memory with 0",
+        "docs/receipt.md",
+        "this memory contains the text REDACTED";
     SEAL_REBUILT = "SEAL-REBUILT", Note,
         "the sealed kerneldumpheader is the one that the kernel wrote",
         "the attachment's flags for a rebuilt header",
         "docs/sealed.md",
         "the dump had no header when it was sealed: strings and time may be missing";
     SEAL_RECORDS = "SEAL-RECORDS", Error,
-        "the attachment's records of torn pages, pause and CPUs are valid",
+        "the attachment's records are valid",
         "their lengths, counts and times with the format, their pages with the bitmap",
         "minidump/defs/src/seal.rs",
         "do not trust these records; the payload is not damaged";

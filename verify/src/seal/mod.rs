@@ -20,6 +20,7 @@ use crate::codec::{Derived, Walked};
 use crate::finding::{Location, Region, Sink};
 use crate::input::{Input, field, little, number, quoted};
 use crate::kdh::Kdh;
+use crate::receipt::Receipt;
 use crate::records::ProducerRecords;
 use crate::report::Stop;
 use crate::{records, rules};
@@ -34,6 +35,8 @@ pub(crate) struct Sealed {
     pub(crate) content_len: u64,
     /// The producer's records in the attachment.
     pub(crate) producer: ProducerRecords,
+    /// Pages and memory that were left out on request.
+    pub(crate) receipt: Receipt,
     /// File offset of the attachment.
     pub(crate) attachment_at: u64,
     /// The cipher that the seal states.
@@ -66,6 +69,7 @@ pub(crate) fn check(
         header: None,
         content_len: number(&header, 16, 8),
         producer: ProducerRecords::default(),
+        receipt: Receipt::default(),
         attachment_at: pieces.at(head_len as u64),
         cipher: header.get(11).copied().unwrap_or(CIPHER_NONE),
         key: None,
@@ -100,13 +104,16 @@ pub(crate) fn check(
             });
         }
     }
-    (sealed.header, sealed.producer) = check_attachment(input, &header, &pieces, sink)?;
+    (sealed.header, sealed.producer, sealed.receipt) =
+        check_attachment(input, &header, &pieces, sink)?;
     let at = walked.end..start;
     let parts = match head_len {
         HEADER_LEN => parts::check(input, codec, at, &header, walked, sink)?,
         _ => parts::Parts::default(),
     };
     sealed.key = parts.key;
+    let place = Location::file("seal attachment", sealed.attachment_at);
+    sealed.receipt.set_runs(parts.excluded, &place, sink);
     sealed
         .producer
         .check_ranges(parts.ranges, pieces.at(head_len as u64), sink);
@@ -301,7 +308,7 @@ fn check_attachment(
     header: &[u8],
     pieces: &Pieces,
     sink: &mut Sink,
-) -> Result<(Option<Kdh>, ProducerRecords), Stop> {
+) -> Result<(Option<Kdh>, ProducerRecords, Receipt), Stop> {
     let head_len = header_len(header);
     let len = number(header, 40, 4) as usize;
     let at = pieces.at(head_len as u64);
@@ -343,9 +350,11 @@ fn check_attachment(
         f.found(format!("{} bytes that are not a record", rest.len()))
             .expected("a header, and records to the end of the attachment")
     });
-    let mut producer = ProducerRecords::default();
+    let (mut producer, mut receipt) = (ProducerRecords::default(), Receipt::default());
     if let Some(records) = records.filter(|_| sound) {
         producer = records::check(records, &place, sink);
+        receipt = Receipt::parse(records, &place, sink);
+        producer.excludes = receipt.excludes;
     }
     let flags = little(&bytes, attachment::FLAGS_FIELD);
     let filled = flags & u64::from(attachment::FLAG_ZERO_TAIL) != 0;
@@ -380,7 +389,7 @@ fn check_attachment(
     let header = header
         .filter(|_| magic == attachment::MAGIC)
         .map(|bytes| Kdh::new(bytes, at, "sealed kerneldumpheader"));
-    Ok((header, producer))
+    Ok((header, producer, receipt))
 }
 
 fn check_index(

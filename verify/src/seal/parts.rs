@@ -12,6 +12,7 @@ use super::wrapping::{EMPTY_BODY, member_head};
 use crate::codec::{Walked, replay};
 use crate::finding::{Finding, Location, Region, Sink};
 use crate::input::{Input, number};
+use crate::receipt::add_runs;
 use crate::report::Stop;
 use crate::rules;
 
@@ -23,6 +24,8 @@ const STEP: usize = 1 << 16;
 pub(super) struct Parts {
     /// Number of unproven ranges.
     pub(super) ranges: u64,
+    /// The list of excluded pages.
+    pub(super) excluded: Vec<[u64; 3]>,
     /// The key block, and the offset of its part.
     pub(super) key: Option<(Vec<u8>, u64)>,
 }
@@ -87,6 +90,10 @@ pub(super) fn check(
         let fault = match part.kind {
             PART_COPY => copy.add(&part),
             PART_UNPROVEN => parts.add(&part, &mut last_range, content),
+            PART_EXCLUDED => match part.codec == CODEC_NONE {
+                true => add_runs(&mut parts.excluded, part.offset, &part.bytes),
+                false => Some("a compressed list of excluded pages".into()),
+            },
             PART_KEYS => parts.add_key(part, part_at),
             _ => None,
         };

@@ -85,6 +85,19 @@ pub(super) fn print(facts: &MinidumpFacts, out: &mut dyn Write) -> io::Result<()
         "pages",
         format!("{} saved, {} holes", pages.saved, pages.holes),
     )?;
+    for class in &facts.excluded {
+        lines.line(
+            "excluded",
+            format!("{} pages: {}", class.pages, class.class),
+        )?;
+    }
+    for redacted in &facts.redacted {
+        let value = format!(
+            "[{:#x}, {:#x}): {}",
+            redacted.start, redacted.end, redacted.name
+        );
+        lines.line("redacted", value)?;
+    }
     if let Some(torn) = &facts.torn {
         let value = format!("{} of {}", torn.torn, torn.pages);
         lines.line("torn pages", value)?;
