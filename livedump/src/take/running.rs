@@ -44,7 +44,8 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
         });
     }
     check_kernel(&*device, elf)?;
-    let (located, ranges) = located(&Kernel::new(&Kmem(&*device), elf))?;
+    let kmem = Kmem(&*device);
+    let (located, ranges) = located(&Kernel::new(&kmem, elf))?;
     let memory = DevMem {
         device: Arc::clone(&device),
         ranges,

@@ -144,6 +144,9 @@ impl KernelMemory for Virtual<'_> {
 
 type Page = [u8; amd64::PAGE_SIZE as usize];
 
+/// A page that was read, and its address.
+type Kept = (PhysAddr, Box<Page>);
+
 /// Physical memory. The guest is paused, so pages that were read stay valid.
 struct Physical {
     guest: Arc<Mutex<Guest>>,
@@ -151,7 +154,7 @@ struct Physical {
     direct: Option<VirtAddr>,
     ranges: Vec<Range<PhysAddr>>,
     /// Pages by the lowest bits of their numbers.
-    pages: Mutex<Vec<Option<(PhysAddr, Box<Page>)>>>,
+    pages: Mutex<Vec<Option<Kept>>>,
 }
 
 impl Physical {
