@@ -1,7 +1,7 @@
 //! Reads the kernel's lists of processes and threads.
 
 use livecore_minidump::VirtAddr;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use livecore_defs::pcb::COMM_LEN;
@@ -52,6 +52,8 @@ impl Kernel<'_> {
             typed: Typed::read(self),
             stops,
             seen: HashSet::new(),
+            chain: None,
+            chained: HashMap::new(),
             list: Vec::new(),
             threads: 0,
             steps: 0,
@@ -59,11 +61,16 @@ impl Kernel<'_> {
             problems,
             more_problems: 0,
         };
+        let zombies = self.address("zombproc").ok();
+        if zombies.is_none() {
+            walk.chain = self.variable("proc_off_p_hash", 4).ok();
+        }
         walk.follow("allproc", allproc, offsets.list, false);
-        if let Ok(head) = self.address("zombproc") {
-            walk.follow("zombproc", head, offsets.list, true);
-        } else {
-            walk.hash();
+        match zombies {
+            Some(head) => {
+                walk.follow("zombproc", head, offsets.list, true);
+            }
+            None => walk.hash(),
         }
         if walk.more_problems > 0 {
             walk.problems
@@ -97,6 +104,11 @@ struct Walk<'a> {
     stops: Stops,
     /// The addresses of listed processes and threads.
     seen: HashSet<VirtAddr>,
+    /// The offset of `p_hash`, unless there is a list of zombies.
+    chain: Option<u64>,
+    /// The next process in the chain of `pidhashtbl`, for each listed process. It is read with the
+    /// process: later the process may no longer be in the cache of decoded frames.
+    chained: HashMap<VirtAddr, VirtAddr>,
     list: Vec<Process>,
     /// The number of listed threads.
     threads: usize,
@@ -195,13 +207,21 @@ impl Walk<'_> {
                 self.problem(format!("{name}: more than {LIMIT} processes"));
                 return false;
             }
+            let at = |offset: u64| self.kernel.pointer_at(name, process.wrapping_add(offset));
+            let following = match self.chained.get(&process) {
+                Some(chained) if self.chain == Some(link) => Ok(*chained),
+                _ => at(link),
+            };
+            if let Some(Ok(chained)) = self.chain.filter(|chain| *chain != link).map(at) {
+                self.chained.insert(process, chained);
+            }
             if self.seen.insert(process) {
                 let found = self.process(process, zombies);
                 if let Some(found) = self.or_problem(found) {
                     self.list.push(found);
                 }
             }
-            next = self.kernel.pointer_at(name, process.wrapping_add(link));
+            next = following;
         }
     }
 

@@ -7,6 +7,7 @@ mod ends;
 mod forms;
 mod lldb;
 mod mips;
+mod reads;
 mod scene;
 mod typed;
 
