@@ -26,6 +26,7 @@ pub(crate) struct Kind {
 pub(crate) struct FrameDecoder {
     zstd: Option<DCtx<'static>>,
     gzip: Option<Decompressor>,
+    /// The stored frame, and old bytes after it.
     stored: Vec<u8>,
 }
 
@@ -50,10 +51,14 @@ impl FrameDecoder {
             return Ok(());
         }
         // The table's frames are within the source and of bounded length.
-        self.stored.resize(frame.entry.stored_len as usize, 0);
-        read(source, kind, frame, &mut self.stored)?;
+        let len = frame.entry.stored_len as usize;
+        if self.stored.len() < len {
+            self.stored.resize(len, 0);
+        }
+        let stored = &mut self.stored[..len];
+        read(source, kind, frame, stored)?;
         if kind.checked {
-            let digest = xxh64(&self.stored, 0) >> 32;
+            let digest = xxh64(stored, 0) >> 32;
             let index = frame.entry.stored_check.into();
             same(
                 kind,
@@ -63,7 +68,7 @@ impl FrameDecoder {
                 index,
             )?;
         }
-        let stored = &self.stored;
+        let stored = &*stored;
         let check = match kind.codec {
             Codec::Zstd => {
                 let header = FrameHeader::parse(stored);
