@@ -34,6 +34,11 @@ impl Input {
         }
     }
 
+    /// Continues at another offset of the source.
+    pub(crate) fn move_to(&mut self, at: u64) {
+        (self.from, self.to, self.next) = (0, 0, at);
+    }
+
     /// The buffered bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[self.from..self.to]

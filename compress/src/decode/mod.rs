@@ -9,6 +9,7 @@ mod zstd;
 use std::sync::Arc;
 
 use crate::evenness::Evenness;
+use crate::restart::followed::Followed;
 use crate::{Codec, Error, ReadAt};
 
 use decoded::Decoded;
@@ -73,6 +74,14 @@ trait Engine: Send {
     /// pieces, at least as much as [`Boundary::window`] or all of the frame's. `None` if decoding cannot
     /// be resumed here.
     fn state(&self, window: &[&[u8]], out: &mut Vec<u8>) -> Option<()>;
+
+    /// Remembers the blocks after the boundary, to find out which content before it they refer to.
+    fn follow(&mut self) {}
+
+    /// The blocks since [`Self::follow`], if they are known.
+    fn followed(&mut self) -> Option<Followed> {
+        None
+    }
 
     /// Continues with a state at its boundary. `None` if the state is invalid.
     fn resume(&mut self, state: &[u8]) -> Option<()>;
@@ -154,13 +163,33 @@ impl Pass {
         state: &[u8],
     ) -> Option<Self> {
         let mut pass = Self::starting(source, codec, max_window, place.stored)?;
-        if place.window.is_some() {
-            pass.engine.resume(state)?;
-            pass.frames = 1;
-            pass.frame_at = Some(place.stored);
-            pass.has_content = true;
-        }
+        pass.restart(place, state)?;
         Some(pass)
+    }
+
+    /// Continues at another place of the same stream, which has a window, as after [`Self::resume`], and
+    /// uses the memory of the pass again.
+    pub(crate) fn move_to(&mut self, place: StreamPosition, state: &[u8]) -> Option<()> {
+        self.input.move_to(place.stored);
+        self.frames = 0;
+        self.frame_at = None;
+        self.has_content = false;
+        self.evenness = Evenness::default();
+        self.first_end = None;
+        self.at_trailer = false;
+        (self.made, self.sound) = (0, 0);
+        (self.failed, self.trailing, self.begun) = (None, None, None);
+        self.restart(place, state)
+    }
+
+    fn restart(&mut self, place: StreamPosition, state: &[u8]) -> Option<()> {
+        if place.window.is_some() {
+            self.engine.resume(state)?;
+            self.frames = 1;
+            self.frame_at = Some(place.stored);
+            self.has_content = true;
+        }
+        Some(())
     }
 
     /// A place at which decoding can begin again, if all content before it and none after it was
@@ -181,6 +210,17 @@ impl Pass {
     /// before it, in pieces, of [`StreamPosition::window`] bytes. `None` if there is no such state.
     pub(crate) fn state(&self, window: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
         self.engine.state(window, out)
+    }
+
+    /// Remembers the blocks after this place, if the codec has windows from which unused content can be
+    /// dropped.
+    pub(crate) fn follow(&mut self) {
+        self.engine.follow();
+    }
+
+    /// The blocks since [`Self::follow`], if they are known.
+    pub(crate) fn followed(&mut self) -> Option<Followed> {
+        self.engine.followed()
     }
 
     /// Decodes more content to the beginning of `out` and returns how much; 0 only at the end of the

@@ -1,10 +1,11 @@
 //! Sequential decoding of zstd frames, including skippable ones.
 
-use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
+use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
 use super::decoded::Decoded;
 use super::input::{Input, cut};
 use super::{Boundary, Engine, Next};
+use crate::restart::followed::Followed;
 use crate::restart::zstd::{Tracker, resume};
 use crate::zstd_format::{
     BLOCK_HEADER_LEN, CHECKSUM_LEN, FRAME_HEADER_MAX, FrameHeader, MAGIC, invalid_zstd,
@@ -145,9 +146,20 @@ impl Engine for Blocks {
         Some(())
     }
 
+    fn follow(&mut self) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.follow();
+        }
+    }
+
+    fn followed(&mut self) -> Option<Followed> {
+        self.tracker.as_mut()?.followed()
+    }
+
     fn resume(&mut self, state: &[u8]) -> Option<()> {
         let state = resume(state)?;
-        self.context = DCtx::create();
+        let all = ResetDirective::SessionAndParameters;
+        self.context.reset(all).ok()?;
         self.context.load_dictionary(state.dictionary).ok()?;
         let mut header = InBuffer::around(&state.header[..]);
         let mut none = [0; 1];

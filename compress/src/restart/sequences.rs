@@ -83,32 +83,35 @@ impl Table {
     }
 }
 
-/// Extra bits of the literals length codes (RFC 8878 3.1.1.3.2.1.1).
-fn literals_bits(code: u8) -> Option<u32> {
-    Some(match code {
-        0..16 => 0,
-        16..20 => 1,
-        20..22 => 2,
-        22..24 => 3,
-        24 => 4,
-        25..36 => u32::from(code) - 19,
-        _ => return None,
-    })
+/// Baselines and extra bits of the codes of lengths, of which the first is `first` (RFC 8878
+/// 3.1.1.3.2.1.1): each code continues where the one before it ends.
+const fn lengths<const N: usize>(first: u32, bits: [u32; N]) -> [(u32, u32); N] {
+    let mut out = [(0, 0); N];
+    let (mut base, mut code) = (first, 0);
+    while code < N {
+        out[code] = (base, bits[code]);
+        base += 1 << bits[code];
+        code += 1;
+    }
+    out
 }
 
-/// Extra bits of the match length codes.
-fn match_bits(code: u8) -> Option<u32> {
-    Some(match code {
-        0..32 => 0,
-        32..36 => 1,
-        36..38 => 2,
-        38..40 => 3,
-        40..42 => 4,
-        42 => 5,
-        43..53 => u32::from(code) - 36,
-        _ => return None,
-    })
-}
+/// The codes of literals lengths.
+const LITERALS: [(u32, u32); 36] = lengths(
+    0,
+    [
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10,
+        11, 12, 13, 14, 15, 16,
+    ],
+);
+/// The codes of match lengths.
+const MATCHES: [(u32, u32); 53] = lengths(
+    3,
+    [
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+    ],
+);
 
 /// A repeat offset: known, or one of those before the block minus a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,59 +178,112 @@ impl<'a> Backward<'a> {
     /// The next `n` bits, at most 32.
     fn read(&mut self, n: u32) -> Option<u32> {
         self.left = self.left.checked_sub(n as usize)?;
-        let from = self.left / 8;
-        let end = self.bytes.len().min(from + 8);
-        let mut word = [0; 8];
-        word[..end - from].copy_from_slice(&self.bytes[from..end]);
-        let word = u64::from_le_bytes(word) >> (self.left % 8);
+        let rest = &self.bytes[self.left / 8..];
+        let word = match rest.first_chunk() {
+            Some(word) => u64::from_le_bytes(*word),
+            None => {
+                let mut word = [0; 8];
+                word[..rest.len()].copy_from_slice(rest);
+                u64::from_le_bytes(word)
+            }
+        };
+        let word = word >> (self.left % 8);
         Some((word & ((1 << n) - 1)) as u32)
+    }
+}
+
+/// One sequence.
+pub(super) struct Sequence {
+    /// Number of literals before the match.
+    pub(super) literals: u32,
+    /// The offset, as it is coded: at least 1.
+    value: u64,
+    /// Length of the match.
+    pub(super) matched: u32,
+}
+
+impl Sequence {
+    /// The number of the repeat offset of the match; 3 is the first minus 1. `None` if it has a new one.
+    fn repeated(&self) -> Option<u64> {
+        (self.value <= 3).then(|| self.value - 1 + u64::from(self.literals == 0))
+    }
+
+    /// A new offset.
+    fn new_offset(&self) -> Option<u32> {
+        // At most 1 << 32.
+        u32::try_from(self.value - 3).ok()
+    }
+
+    /// The offset of the match. Updates the repeat offsets. `None` if it is 0.
+    pub(super) fn offset(&self, repeats: &mut [u32; 3]) -> Option<u32> {
+        let [first, second, third] = *repeats;
+        *repeats = match self.repeated() {
+            None => [self.new_offset()?, first, second],
+            Some(0) => *repeats,
+            Some(1) => [second, first, third],
+            Some(2) => [third, first, second],
+            Some(_) => [first.checked_sub(1)?, first, second],
+        };
+        Some(repeats[0]).filter(|offset| *offset > 0)
     }
 }
 
 impl Sequences {
     /// The repeat offsets after the block. `None` if the sequences are damaged.
     pub(super) fn repeats(&self) -> Option<[Repeat; 3]> {
+        let mut repeats = UNCHANGED;
+        self.each(|sequence| {
+            let [first, second, third] = repeats;
+            repeats = match sequence.repeated() {
+                None => [Repeat::Known(sequence.new_offset()?), first, second],
+                Some(0) => repeats,
+                Some(1) => [second, first, third],
+                Some(2) => [third, first, second],
+                Some(_) => [less(first, 1)?, first, second],
+            };
+            Some(())
+        })?;
+        Some(repeats)
+    }
+
+    /// Passes all sequences to `with`. `None` if they are damaged, or `with` returned it.
+    pub(super) fn each(&self, mut with: impl FnMut(Sequence) -> Option<()>) -> Option<()> {
         let mut tables = Vec::with_capacity(3);
         for (code, table) in Code::ALL.iter().zip(&self.tables) {
             tables.push(table.states(*code)?);
         }
+        let [literals, offsets, matches] = &tables[..] else {
+            return None;
+        };
         let mut bits = Backward::new(&self.bits)?;
-        let mut states = [0_u32; 3];
-        for (state, table) in states.iter_mut().zip(&tables) {
-            // Sizes are powers of two.
-            *state = bits.read(table.len().ilog2())?;
-        }
-        let mut repeats = UNCHANGED;
+        // Sizes are powers of two.
+        let mut literals_state = bits.read(literals.len().ilog2())?;
+        let mut offset_state = bits.read(offsets.len().ilog2())?;
+        let mut match_state = bits.read(matches.len().ilog2())?;
         for number in 0..self.count {
-            let mut now = [State::default(); 3];
-            for ((now, state), table) in now.iter_mut().zip(states).zip(&tables) {
-                *now = *table.get(state as usize)?;
-            }
-            let [literals, offset, matched] = now;
+            let literal = literals.get(literals_state as usize)?;
+            let offset = offsets.get(offset_state as usize)?;
+            let matched = matches.get(match_state as usize)?;
             if offset.symbol > 31 {
                 return None;
             }
             let value = (1_u64 << offset.symbol) + u64::from(bits.read(offset.symbol.into())?);
-            bits.read(match_bits(matched.symbol)?)?;
-            bits.read(literals_bits(literals.symbol)?)?;
-            let [first, second, third] = repeats;
-            repeats = match value {
-                1..=3 => match value - 1 + u64::from(literals.symbol == 0) {
-                    0 => repeats,
-                    1 => [second, first, third],
-                    2 => [third, first, second],
-                    _ => [less(first, 1)?, first, second],
-                },
-                // At most 1 << 32.
-                _ => [Repeat::Known(u32::try_from(value - 3).ok()?), first, second],
-            };
+            let (match_base, match_bits) = *MATCHES.get(usize::from(matched.symbol))?;
+            let match_len = match_base + bits.read(match_bits)?;
+            let (literals_base, literals_bits) = *LITERALS.get(usize::from(literal.symbol))?;
+            let literals_len = literals_base + bits.read(literals_bits)?;
+            with(Sequence {
+                literals: literals_len,
+                value,
+                matched: match_len,
+            })?;
             if number + 1 < self.count {
-                for index in [0, 2, 1] {
-                    states[index] = now[index].base + bits.read(now[index].bits)?;
-                }
+                literals_state = literal.base + bits.read(literal.bits)?;
+                match_state = matched.base + bits.read(matched.bits)?;
+                offset_state = offset.base + bits.read(offset.bits)?;
             }
         }
-        (bits.left == 0).then_some(repeats)
+        (bits.left == 0).then_some(())
     }
 }
 
@@ -248,6 +304,17 @@ mod tests {
                 Some((counts, described.len()))
             );
         }
+        // RFC 8878 3.1.1.3.2.1.1.
+        assert_eq!(
+            [LITERALS[15], LITERALS[24], LITERALS[25]],
+            [(15, 0), (48, 4), (64, 6)]
+        );
+        assert_eq!(LITERALS[35], (65536, 16));
+        assert_eq!(
+            [MATCHES[31], MATCHES[42], MATCHES[43]],
+            [(34, 0), (99, 5), (131, 7)]
+        );
+        assert_eq!(MATCHES[52], (65539, 16));
         // RFC 8878, appendix A.3: states 0, 1 and 31 of the default offset table.
         let table = Code::Offset.default_counts().table().unwrap();
         let state = |n: usize| (table[n].symbol, table[n].bits, table[n].base);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use livecore_tests::random::Random;
 
+use super::zstd::prune;
 use crate::Codec;
 use crate::decode::{Pass, StreamPosition};
 
@@ -196,5 +197,58 @@ fn damaged_states_are_refused_or_give_other_content_without_a_panic() {
                 && n > 0
             {}
         }
+    }
+}
+
+/// What no block within a window refers to is not needed, also after more than a window.
+#[test]
+fn states_without_unused_content_resume_to_the_end() {
+    let content = content(6 << 20, 61);
+    for (level, window_log) in [(1, 17), (6, 19), (19, 20)] {
+        let stored = Arc::new(zstd(&content, level, window_log, true));
+        let mut pass = Pass::new(stored.clone(), Codec::Zstd, 1 << 27).unwrap();
+        pass.track();
+        let mut out = vec![0; content.len() + 1];
+        let (mut at, mut unstored, mut states) = (0, None, Vec::new());
+        loop {
+            let n = pass.read(&mut out[at..]).unwrap();
+            if n == 0 {
+                break;
+            }
+            at += n;
+            let complete = |unstored: &mut (StreamPosition, Vec<u8>)| {
+                at as u64 >= unstored.0.content + (1 << window_log)
+            };
+            if let Some((place, mut state)) = unstored.take_if(complete) {
+                prune(&pass.followed().unwrap(), &mut state, 1 << window_log);
+                states.push((place, state));
+            }
+            let mut state = Vec::new();
+            if unstored.is_none()
+                && at >= 1 << window_log
+                && let Some(place) = pass.place()
+                && place.window == Some(1 << window_log)
+                && let window = &content[at - (1 << window_log)..at]
+                && pass.state(&[window], &mut state).is_some()
+            {
+                pass.follow();
+                unstored = Some((place, state));
+            }
+        }
+        assert!(states.len() > 2, "level {level}: {}", states.len());
+        let (mut before, mut after) = (0, 0);
+        for (place, state) in states {
+            let from = place.content as usize;
+            let count = |bytes: &[u8]| bytes.iter().filter(|byte| **byte != 0).count();
+            before += count(&content[from - (1 << window_log)..from]);
+            after += count(&state[state.len() - (1 << window_log)..]);
+            let resumed = Pass::resume(stored.clone(), Codec::Zstd, 1 << 27, place, &state);
+            let (mut resumed, mut done) = (resumed.unwrap(), 0);
+            while let n @ 1.. = resumed.read(&mut out[done..]).unwrap() {
+                done += n;
+            }
+            assert!(out[..done] == content[from..], "level {level}, {place:?}");
+        }
+        assert!(0 < after && after < before / 2, "{before}, {after}");
     }
 }

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::followed::Followed;
 use super::sequences::{Code, DEFAULTS, FIRST, Repeat, Sequences, Table, compose};
 use crate::zstd_format::{
     BLOCK_HEADER_LEN, BLOCK_MAX, BlockHeader, FRAME_HEADER_MAX, FrameHeader, MAGIC,
@@ -40,6 +41,8 @@ pub(crate) struct Tracker {
     whole: bool,
     /// Whether a block has ended.
     begun: bool,
+    /// The blocks since [`Self::follow`].
+    followed: Option<Followed>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,8 @@ enum Stage {
         compressed: bool,
         last: bool,
         len: usize,
+        /// Length of its content, if it is not compressed.
+        content: u32,
     },
     /// After the last block, or in a block that cannot be parsed.
     Lost,
@@ -69,6 +74,25 @@ impl Tracker {
             recent: VecDeque::new(),
             whole: true,
             begun: false,
+            followed: None,
+        }
+    }
+
+    /// Remembers the blocks from here on.
+    pub(crate) fn follow(&mut self) {
+        self.followed = Some(Followed::default());
+    }
+
+    /// The blocks since [`Self::follow`]; `None` if there were too many, or if one cannot be parsed.
+    pub(crate) fn followed(&mut self) -> Option<Followed> {
+        self.followed.take()
+    }
+
+    fn push(&mut self, literals: u32, sequences: Option<Sequences>) {
+        if let Some(followed) = &mut self.followed
+            && followed.push(literals, sequences).is_none()
+        {
+            self.followed = None;
         }
     }
 
@@ -130,11 +154,24 @@ impl Tracker {
             },
             Stage::BlockHeader => self.block(seen),
             Stage::Block {
-                compressed, last, ..
+                compressed,
+                last,
+                content,
+                ..
             } => {
                 self.begun = true;
-                match !compressed || self.compressed(seen).is_some() {
-                    true if !last => Stage::BlockHeader,
+                let parsed = match compressed {
+                    true => self.compressed(seen),
+                    false => {
+                        self.push(content, None);
+                        Some(())
+                    }
+                };
+                if parsed.is_none() {
+                    self.followed = None;
+                }
+                match parsed {
+                    Some(()) if !last => Stage::BlockHeader,
                     _ => Stage::Lost,
                 }
             }
@@ -158,6 +195,7 @@ impl Tracker {
                 compressed: bytes[0] >> 1 & 3 == 2,
                 last: block.last,
                 len: block.stored_len as usize,
+                content: u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]) >> 3,
             },
             None => Stage::Lost,
         }
@@ -167,7 +205,7 @@ impl Tracker {
     fn compressed(&mut self, block: &[u8]) -> Option<()> {
         let first = *block.first()?;
         let format = first >> 2 & 3;
-        let rest = if first & 3 < 2 {
+        let (literals, rest) = if first & 3 < 2 {
             // Raw literals, or one that is repeated.
             let len = [1, 2, 1, 3][usize::from(format)];
             let word = little(block.get(..len)?);
@@ -176,7 +214,7 @@ impl Tracker {
                 0 => size as usize,
                 _ => 1,
             };
-            block.get(len..)?.get(stored..)?
+            (size, block.get(len..)?.get(stored..)?)
         } else {
             let (len, width) = [(3, 10), (3, 10), (4, 14), (5, 18)][usize::from(format)];
             let word = little(block.get(..len)?) >> 4;
@@ -190,16 +228,20 @@ impl Tracker {
                 };
                 self.huffman = Some(literals.get(..len)?.into());
             }
-            &block[len + stored..]
+            (word & ((1 << width) - 1), &block[len + stored..])
         };
-        self.sequences(rest)
+        // At most 20 bits.
+        self.sequences(literals as u32, rest)
     }
 
-    /// Parses the sequences section.
-    fn sequences(&mut self, section: &[u8]) -> Option<()> {
+    /// Parses the sequences section, after this number of literals.
+    fn sequences(&mut self, literals: u32, section: &[u8]) -> Option<()> {
         let (first, rest) = section.split_first()?;
         let (count, rest) = match *first {
-            0 => return Some(()),
+            0 => {
+                self.push(literals, None);
+                return Some(());
+            }
             few @ 1..128 => (u32::from(few), rest),
             255 => {
                 let (bytes, rest) = rest.split_first_chunk::<2>()?;
@@ -237,11 +279,15 @@ impl Tracker {
             self.whole = false;
         }
         bits.extend_from_slice(rest);
-        self.recent.push_back(Sequences {
+        let sequences = Sequences {
             count,
             tables: self.tables.clone(),
             bits,
-        });
+        };
+        if self.followed.is_some() {
+            self.push(literals, Some(sequences.clone()));
+        }
+        self.recent.push_back(sequences);
         Some(())
     }
 
@@ -304,6 +350,23 @@ pub(crate) struct Resumed<'a> {
     /// Whether a checksum follows the frame.
     pub(crate) checksum: bool,
     pub(crate) dictionary: &'a [u8],
+}
+
+/// Replaces content of a state, its last `content` bytes, to which no block refers, by zeros.
+pub(crate) fn prune(followed: &Followed, state: &mut [u8], content: usize) {
+    let Some(at) = state.len().checked_sub(content) else {
+        return;
+    };
+    let (tables, window) = state.split_at_mut(at);
+    let Some(repeats) = tables.last_chunk::<12>() else {
+        return;
+    };
+    let (words, _) = repeats.as_chunks::<4>();
+    let mut repeats = [0; 3];
+    for (repeat, word) in repeats.iter_mut().zip(words) {
+        *repeat = u32::from_le_bytes(*word);
+    }
+    followed.prune(repeats, window);
 }
 
 /// Parses a state with the content after it.

@@ -35,6 +35,7 @@ use super::point::{Point, SEGMENT_MAX, WINDOW_MAX, entry};
 use super::reader::FrameReader;
 use super::restart_cache::{Key, RestartCache};
 use super::restarts::Restarts;
+use super::unstored::Unstored;
 use crate::decode::frame::Kind;
 use crate::decode::{Pass, StreamPosition};
 use crate::encode::FrameEncoder;
@@ -90,6 +91,8 @@ struct State {
     engine: Option<FrameEncoder>,
     /// The last complete frames, as many as a window needs.
     history: VecDeque<Arc<Vec<u8>>>,
+    /// The last restart point, until the pass is a window after it.
+    unstored: Option<Unstored>,
     /// The restart point whose state is being stored.
     pending: Option<Pending>,
     /// Content offset of the last restart point, with the pending one.
@@ -150,6 +153,7 @@ impl Foreign {
                 pass: None,
                 engine: None,
                 history: VecDeque::new(),
+                unstored: None,
                 pending: None,
                 last: None,
                 before: 0,
@@ -241,6 +245,10 @@ impl Foreign {
                 let (last, before) = (state.last, state.before);
                 let place = pass.place();
                 let place = place.filter(|p| self.restarts.wants(p, last, before));
+                let unstored = state.unstored.as_ref();
+                if unstored.is_some_and(|last| last.is_complete(pass.made())) {
+                    self.release(state)?;
+                }
                 if let Some(place) = place.filter(|_| !state.dropped) {
                     self.restart(state, place)?;
                 }
@@ -364,27 +372,37 @@ impl Foreign {
             return Ok(());
         };
         (state.last, state.before) = (Some(place.content), before);
-        if self.parallel.load(Ordering::Relaxed) {
-            let restarts = Arc::clone(&self.restarts);
-            let thread = std::thread::Builder::new().name("restart".into());
-            let store = move || {
-                let point = restarts.store(place, &decoder, &file);
-                (decoder, point)
-            };
-            state.pending = thread.spawn(store).ok();
-            if state.pending.is_none() {
-                // This thread stores the next state, and all others.
-                self.parallel.store(false, Ordering::Relaxed);
-                state.last = self.restarts.last().map(|point| point.place.content);
-            }
-            return Ok(());
+        if let Some(pass) = &mut state.pass {
+            pass.follow();
         }
-        let point = self.restarts.store(place, &decoder, &file);
-        self.stored(state, decoder, point)
+        state.unstored = Some(Unstored::new(place, decoder, file));
+        Ok(())
     }
 
-    /// Waits for the pending restart point.
+    /// Stores the state of the last restart point.
+    fn release(&self, state: &mut State) -> Result<(), Error> {
+        let Some(last) = state.unstored.take() else {
+            return Ok(());
+        };
+        let followed = state.pass.as_mut().and_then(Pass::followed);
+        if !self.parallel.load(Ordering::Relaxed) {
+            let (decoder, point) = last.store(&self.restarts, followed);
+            return self.stored(state, decoder, point);
+        }
+        let restarts = Arc::clone(&self.restarts);
+        let thread = std::thread::Builder::new().name("restart".into());
+        state.pending = thread.spawn(move || last.store(&restarts, followed)).ok();
+        if state.pending.is_none() {
+            // This thread stores the next state, and all others.
+            self.parallel.store(false, Ordering::Relaxed);
+            state.last = self.restarts.last().map(|point| point.place.content);
+        }
+        Ok(())
+    }
+
+    /// Stores the state of the last restart point, and waits until it is stored.
     fn settle(&self, state: &mut State) -> Result<(), Error> {
+        self.release(state)?;
         let Some(pending) = state.pending.take() else {
             return Ok(());
         };

@@ -14,6 +14,7 @@ pub(crate) mod reader;
 mod rebuild;
 mod restart_cache;
 mod restarts;
+mod unstored;
 
 use std::num::NonZeroUsize;
 use std::path::Path;

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use xxhash_rust::xxh64::xxh64;
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::cache::FrameCache;
 use super::options::OpenOptions;
@@ -28,8 +28,10 @@ const DISTANCE_MIN: u64 = 1 << 20;
 const DISTANCE_MAX: u64 = 32 << 20;
 /// Content bytes for each byte of a state: the index takes less than 3 % of the content of zstd, and
 /// less than 1 % of gzip.
-const ZSTD_RATIO: u64 = 36;
+const ZSTD_RATIO: u64 = 34;
 const GZIP_RATIO: u64 = 110;
+/// Least distance in windows: after each restart point, the pass parses the blocks of a window.
+const WINDOWS: u64 = 6;
 /// Maximum number of decoders to keep for later reads.
 const CURSORS: usize = 3;
 
@@ -52,6 +54,15 @@ pub(super) struct Restarts {
     cursors: Mutex<Vec<Cursor>>,
     cache: FrameCache,
     storing: Mutex<Storing>,
+    loading: Mutex<Loading>,
+}
+
+/// What decompresses states.
+#[derive(Default)]
+struct Loading {
+    decompressor: Option<Decompressor<'static>>,
+    stored: Vec<u8>,
+    state: Vec<u8>,
 }
 
 /// What compresses states.
@@ -82,6 +93,7 @@ impl Restarts {
             cursors: Mutex::default(),
             cache: FrameCache::new(options.cache(), frame_size),
             storing: Mutex::default(),
+            loading: Mutex::default(),
         }
     }
 
@@ -130,7 +142,8 @@ impl Restarts {
             Codec::Gzip => GZIP_RATIO,
             Codec::Zstd | Codec::None => ZSTD_RATIO,
         };
-        distance >= (ratio * state).clamp(DISTANCE_MIN, DISTANCE_MAX)
+        let least = (ratio * state).max(WINDOWS * window);
+        distance >= least.clamp(DISTANCE_MIN, DISTANCE_MAX)
     }
 
     /// The file with states, which `create` makes if there is none.
@@ -261,10 +274,19 @@ impl Restarts {
         if let Some(best) = best {
             return Ok(cursors.remove(best));
         }
+        // The oldest one is not needed: use its memory again.
+        let oldest = (cursors.len() == CURSORS).then(|| cursors.remove(0).pass);
         drop(cursors);
-        let state = self.state(&point)?;
-        let source = Arc::clone(&self.source);
-        let pass = Pass::resume(source, self.codec, self.max_window, point.place, &state);
+        let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.load_state(&point, &mut loading)?;
+        let state = &loading.state;
+        let pass = match oldest.filter(|_| point.place.window.is_some()) {
+            Some(mut pass) => pass.move_to(point.place, state).map(|()| pass),
+            None => {
+                let source = Arc::clone(&self.source);
+                Pass::resume(source, self.codec, self.max_window, point.place, state)
+            }
+        };
         let pass = pass.ok_or_else(|| self.changed(at, "an invalid state", "a decoder's state"))?;
         Ok(Cursor {
             pass,
@@ -272,20 +294,33 @@ impl Restarts {
         })
     }
 
-    fn state(&self, point: &Point) -> Result<Vec<u8>, Error> {
+    /// Reads the state of a restart point.
+    fn load_state(&self, point: &Point, loading: &mut Loading) -> Result<(), Error> {
+        let Loading {
+            decompressor,
+            stored,
+            state,
+        } = loading;
+        state.clear();
         let Some(file) = self.file.get().filter(|_| point.len > 0) else {
-            return Ok(Vec::new());
+            return Ok(());
         };
-        let mut stored = vec![0; point.len as usize];
-        file.read_exact_at(&mut stored, point.at)
-            .map_err(Error::Read)?;
+        stored.resize(point.len as usize, 0);
+        file.read_exact_at(stored, point.at).map_err(Error::Read)?;
         let wrong = || self.changed(point.place.content, "a damaged state", "its checksum");
-        let header = FrameHeader::parse(&stored).and_then(|header| header.content_len);
+        let header = FrameHeader::parse(stored).and_then(|header| header.content_len);
         let len = header.filter(|len| *len <= STATE_MAX).ok_or_else(wrong)?;
-        if xxh64(&stored, 0) as u32 != point.check {
+        if xxh64(stored, 0) as u32 != point.check {
             return Err(wrong());
         }
-        zstd::bulk::decompress(&stored, len as usize).map_err(|_| wrong())
+        // At most STATE_MAX.
+        state.reserve(len as usize);
+        let decompressor = match decompressor {
+            Some(decompressor) => decompressor,
+            none => none.insert(Decompressor::new().map_err(Error::Read)?),
+        };
+        let made = decompressor.decompress_to_buffer(stored, state);
+        made.map(drop).map_err(|_| wrong())
     }
 
     fn fill(&self, cursor: &mut Cursor, mut buf: &mut [u8]) -> Result<(), Error> {
