@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
 use serde_json::{Value, json};
 
 use super::QmpError;
 use super::address::Address;
+use crate::sys::signals::NO_SIGNAL;
 
 /// The longest message that is accepted; the memory tree of a large machine has some 100 KiB.
 const MESSAGE_MAX: usize = 16 << 20;
@@ -27,12 +28,6 @@ const MESSAGE_MAX: usize = 16 << 20;
 const AWAITED: [&str; 3] = ["GUEST_PANICKED", "WATCHDOG", "SHUTDOWN"];
 /// The number of events that are kept.
 const EVENTS: usize = 64;
-
-/// Sends without SIGPIPE. macOS has no such flag; a program that ignores the signal gets an error.
-#[cfg(not(target_os = "macos"))]
-const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(target_os = "macos")]
-const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// The interval for checking a silent socket.
 const POLL: Duration = Duration::from_millis(50);

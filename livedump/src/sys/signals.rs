@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use rustix::net::SendFlags;
 use signal_hook::consts::{
     SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
     SIGXFSZ,
@@ -23,6 +24,12 @@ pub const STATUS: &[i32] = &[
     #[cfg(any(target_os = "freebsd", target_os = "macos"))]
     signal_hook::consts::SIGINFO,
 ];
+
+/// Sends to a socket without SIGPIPE. macOS has no such flag: a program there has to ignore the signal.
+#[cfg(not(target_os = "macos"))]
+pub(crate) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_os = "macos")]
+pub(crate) const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// The signals that end a process after cleanup.
 const ENDING: [i32; 9] = [
