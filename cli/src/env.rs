@@ -117,7 +117,7 @@ impl Env {
                 .map(|words| {
                     words
                         .split_whitespace()
-                        .filter(is_url)
+                        .filter(is_used)
                         .map(str::to_owned)
                         .collect()
                 })
@@ -191,9 +191,10 @@ impl Env {
     }
 }
 
-/// Whether a word of `DEBUGINFOD_URLS` is a URL. Words such as `ima:enforcing` request signatures of Linux files.
-fn is_url(word: &&str) -> bool {
-    !word.starts_with("ima:")
+/// Whether a word of `DEBUGINFOD_URLS` is used. Words such as `ima:enforcing` request signatures of Linux files.
+/// Linux distributions set URLs with https for all users, which are not supported.
+fn is_used(word: &&str) -> bool {
+    !word.starts_with("ima:") && !word.starts_with("https:")
 }
 
 /// Creates a directory for one user, and its parents.
