@@ -1,5 +1,6 @@
 //! Single compressed streams: restart points are kept between runs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -60,5 +61,33 @@ fn restart_points_of_a_stream_are_kept_and_cleared() {
             cleared.text()
         );
         assert_eq!(kept(), [0; 0]);
+    }
+}
+
+/// Without restart points, the length of the content is unknown before its end.
+#[test]
+fn content_after_the_dump_is_reported_in_the_first_run_as_in_later_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("m.toml"), MACHINE).unwrap();
+    run(["synth", "-q", "-o", &path("machine"), &path("m.toml")]).expect(0);
+    let (image, kernel, raw) = (path("machine"), path("machine/kernel"), path("raw"));
+    let take = ["take", "-q", "--image", &image, "-k", &kernel, "-o", &raw];
+    run(take.iter().chain(&["--none", "--container", "raw"])).expect(0);
+    let mut content = fs::read(&raw).unwrap();
+    content.extend([0xa5; 512]);
+    let dump = path("vmcore.0.zst");
+    fs::write(&dump, zstd::encode_all(&content[..], 1).unwrap()).unwrap();
+    for verb in ["threads", "ps"] {
+        let mut texts = BTreeSet::new();
+        for _ in 0..2 {
+            let mut command = livecore();
+            command.args([verb, "-k", &kernel, &dump]).args(MESSAGES);
+            command.env("XDG_CACHE_HOME", path(verb));
+            let run = Run::of(command.output().unwrap()).expect(3);
+            assert_eq!(run.count("trailing-bytes"), 1, "{}", run.err);
+            texts.insert(run.out);
+        }
+        assert_eq!(texts.len(), 1, "{verb}");
     }
 }

@@ -181,11 +181,26 @@ impl AnyDump {
         };
         let early = matches!(loss, Some(Warning::Interrupted { .. }));
         let loss = loss.filter(|_| all || early);
-        let loss = loss.filter(|loss| !self.envelope().warnings().contains(loss));
-        let loss = loss.map(|loss| (loss.id(), loss.to_string()));
+        let excess = self.excess();
+        let of_payload = loss.into_iter().chain(excess);
+        let of_payload = of_payload.filter(|found| !self.envelope().warnings().contains(found));
+        let of_payload = of_payload.map(|found| (found.id(), found.to_string()));
         let trailing = stream.trailing().filter(|_| !early);
         let trailing = trailing.map(|bytes| (Warning::TRAILING, bytes.to_string()));
-        Ok(loss.into_iter().chain(trailing).collect())
+        Ok(of_payload.chain(trailing).collect())
+    }
+
+    /// The warning about the payload's bytes after the dump, if its length is known.
+    fn excess(&self) -> Option<Warning> {
+        let actual = self.envelope().known_len()?;
+        match self {
+            Self::Mini(dump) => dump.excess_of(actual),
+            Self::Full(dump) => {
+                let offset = dump.end();
+                let len = actual.saturating_sub(offset);
+                (len > 0).then_some(Warning::Trailing { offset, len })
+            }
+        }
     }
 
     /// `minidump` or `full`.

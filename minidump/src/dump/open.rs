@@ -62,13 +62,13 @@ impl Dump {
             let warning = Warning::StrayBits { count: stray };
             dump.envelope.warnings.push(warning);
         }
-        dump.check_length(stray)?;
+        dump.check_length()?;
         Ok(dump)
     }
 
     /// Compares the length required by the bitmap with the length of the payload and the lengths in
     /// the header, the seal and the info file.
-    fn check_length(&mut self, stray: u64) -> Result<(), Error> {
+    fn check_length(&mut self) -> Result<(), Error> {
         let expected = self.layout.end();
         let region = "page data";
         let stated = self.stated_len();
@@ -114,19 +114,31 @@ impl Dump {
             let loss = self.loss_of(short);
             self.envelope.warnings.push(loss);
         }
-        let tail = actual.saturating_sub(expected);
-        if tail > 0 && tail > stray * self.layout.page_size() {
-            let warning = self.excess(expected, tail);
+        if let Some(warning) = self.excess_of(actual) {
             self.envelope.warnings.push(warning);
         }
         Ok(())
     }
 
-    /// The warning about `tail` bytes after the last page, which ends at `end`. They contradict a
-    /// kerneldumpheader that counts them.
-    fn excess(&self, end: u64, tail: u64) -> Warning {
+    /// The warning about the bytes after the last page in a payload of `actual` bytes. They contradict
+    /// a kerneldumpheader that counts them. The pages of stray bits are no warning of their own.
+    pub(super) fn excess_of(&self, actual: u64) -> Option<Warning> {
+        let end = self.layout.end();
+        let tail = actual.saturating_sub(end);
+        let stray = self
+            .envelope
+            .warnings
+            .iter()
+            .find_map(|warning| match warning {
+                Warning::StrayBits { count } => Some(*count),
+                _ => None,
+            });
+        let of_stray = stray.unwrap_or(0).saturating_mul(self.layout.page_size());
+        if tail == 0 || tail <= of_stray {
+            return None;
+        }
         let header = self.envelope.kerneldumpheader();
-        match (header, self.envelope.header_origin()) {
+        Some(match (header, self.envelope.header_origin()) {
             (Some(header), HeaderOrigin::File { offset })
                 if header.codec() == Some(Codec::None) && header.dumplength > end =>
             {
@@ -142,7 +154,7 @@ impl Dump {
                 offset: end,
                 len: tail,
             },
-        }
+        })
     }
 
     fn is_sealed_short(&self) -> bool {
