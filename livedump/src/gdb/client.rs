@@ -15,6 +15,9 @@ use crate::qmp::{Address, Stop};
 /// The interval for checking a silent socket.
 const POLL: Duration = Duration::from_millis(50);
 
+/// The time limit for the packets that resume the guest after the work is cancelled.
+const AFTER_STOP: Duration = Duration::from_secs(2);
+
 /// How often a stub is asked to send a damaged packet again.
 const RETRIES: u32 = 3;
 
@@ -107,13 +110,17 @@ impl Client {
     /// [`GdbError`] if there is no valid answer in time.
     pub(super) fn ask(&mut self, data: &str) -> Result<Vec<u8>, GdbError> {
         let stop = Arc::clone(&self.stop);
-        self.exchange(data, &stop)
+        self.exchange(data, &stop, self.timeout)
     }
 
-    /// Sends a packet even if the work is cancelled.
+    /// Sends a packet even if the work is cancelled. It then waits at most [`AFTER_STOP`].
     pub(super) fn ask_anyhow(&mut self, data: &str) -> Result<Vec<u8>, GdbError> {
+        let timeout = match (self.stop)() {
+            true => self.timeout.min(AFTER_STOP),
+            false => self.timeout,
+        };
         let never: Stop = Arc::new(|| false);
-        self.exchange(data, &never)
+        self.exchange(data, &never, timeout)
     }
 
     /// Ends the connection.
@@ -122,10 +129,15 @@ impl Client {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    fn exchange(&mut self, data: &str, stop: &Stop) -> Result<Vec<u8>, GdbError> {
+    fn exchange(
+        &mut self,
+        data: &str,
+        stop: &Stop,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, GdbError> {
         let wait = Wait {
             packet: data,
-            timeout: self.timeout,
+            timeout,
             begun: Instant::now(),
             stop,
         };
@@ -256,6 +268,17 @@ mod tests {
         let mut sent = vec![0; 64];
         let got = theirs.read(&mut sent).unwrap();
         assert_eq!(&sent[..got], b"$m0,1#fa$D#44+++");
+    }
+
+    #[test]
+    fn silent_stub_does_not_delay_the_end_of_cancelled_work() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let stop: Stop = Arc::new(|| true);
+        let mut client = Client::over(ours, Duration::from_secs(600), stop).unwrap();
+        match client.ask_anyhow("D") {
+            Err(GdbError::Timeout { waited, .. }) => assert_eq!(waited, AFTER_STOP),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
