@@ -266,6 +266,15 @@ pub(crate) fn warn_of_loss(
     Ok(())
 }
 
+/// Warns of a receipt that a container other than a sealed file loses.
+pub(crate) fn warn_of_lost_receipt(dump: &AnyDump, path: &Path, session: &mut Session<'_>) {
+    if dump.envelope().has_receipt() {
+        let what =
+            "only a sealed file states which pages were excluded and which memory was redacted";
+        session.warn(path, Id::ReceiptLost, what);
+    }
+}
+
 /// Decodes a single stream without an index once, with a bar: what needs a kernel reads pages in any
 /// order. The pass leaves restart points, so a stream that has them from an earlier run is not decoded.
 /// Does not read the checksum at the end of the stream: the check at the end of the run does.

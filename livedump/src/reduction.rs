@@ -58,10 +58,11 @@ impl FromStr for Place {
         let address = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
         let range = text.split_once('-');
         let range = range.and_then(|(start, end)| Some(address(start)?..address(end)?));
-        range
-            .filter(|range| range.start < range.end)
-            .map(Self::Addresses)
-            .ok_or_else(|| format!("found {text}, expected START-END with hexadecimal addresses"))
+        match range {
+            Some(range) if range.start < range.end => Ok(Self::Addresses(range)),
+            Some(_) => Err("expected START below END".into()),
+            None => Err("expected START-END with hexadecimal addresses".into()),
+        }
     }
 }
 

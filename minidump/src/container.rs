@@ -142,7 +142,11 @@ pub(crate) fn open(
                     }
                     Err(error) => Err(error.into()),
                 };
-                for error in [ranges, excluded].into_iter().filter_map(Result::err) {
+                let redacted = record.redacted().map(drop);
+                for error in [ranges, excluded, redacted]
+                    .into_iter()
+                    .filter_map(Result::err)
+                {
                     opened.seal_damage.get_or_insert(error.to_string());
                 }
                 opened.header = Some((record.header.clone(), 0));

@@ -143,6 +143,9 @@ impl Excluded {
             let pages = uint_at(rest, 0, 8)?;
             let name;
             (name, rest) = name_at(rest, 8)?;
+            if name.is_empty() {
+                return Err(broken("an empty name".into(), "the name of a class"));
+            }
             classes.push(ExcludedClass { name, pages });
         }
         Ok(Self {
@@ -189,7 +192,12 @@ impl Excluded {
             });
         }
         if left.iter().any(|left| *left > 0) {
-            let found = format!("{} pages", self.pages() - left.iter().sum::<u64>());
+            // At most 2^32 pages for each of the runs.
+            let listed: u64 = runs
+                .iter()
+                .map(|run| run.frames.end - run.frames.start)
+                .sum();
+            let found = format!("a list of {listed} pages");
             return Err(broken(found, format!("{} excluded pages", self.pages())));
         }
         self.runs = runs;
@@ -348,6 +356,7 @@ mod tests {
             (vec![run(u64::MAX >> 12, 2, 0)], 2),
             (vec![run(0, u32::MAX, 0)], 2),
             (vec![run(0, 1, 0)], 2),
+            (vec![run(0, 1, 0)], u64::MAX),
         ] {
             let list = runs.concat();
             let mut record = (runs.len() as u64).to_le_bytes().to_vec();
@@ -358,6 +367,26 @@ mod tests {
             seal.set_record(defs::RECORD_EXCLUDED, record);
             assert!(reread(&seal, Some(&list)).is_err(), "{runs:?}");
         }
+    }
+
+    /// The sum of their pages is more than 2^64.
+    #[test]
+    fn classes_with_huge_numbers_of_pages_are_broken() {
+        let mut excluded = Excluded {
+            page_size: 4096,
+            ..Excluded::default()
+        };
+        for name in ["a", "b", "c"] {
+            excluded.add(name, &[]).unwrap();
+        }
+        excluded.add("a", std::slice::from_ref(&(5..8))).unwrap();
+        for class in &mut excluded.classes[1..] {
+            class.pages = u64::MAX;
+        }
+        let mut seal = SealRecord::default();
+        let list = excluded.encode_list();
+        seal.set_excluded(excluded);
+        assert!(reread(&seal, Some(&list)).is_err());
     }
 
     #[test]

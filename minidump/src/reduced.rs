@@ -265,5 +265,9 @@ pub fn physical(dump: &Dump, at: Range<u64>, name: &str) -> Result<Vec<Redacted>
         }
         start += n;
     }
+    if found.is_empty() {
+        let what = format!("cannot redact {name}: none of this memory is in the dump");
+        return Err(Error::Options(what));
+    }
     Ok(united(found, &[]))
 }

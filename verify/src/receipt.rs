@@ -84,7 +84,8 @@ impl Receipt {
             };
             let len = number(head, 8, 4) as usize;
             let name = after.split_at_checked(len);
-            let Some((name, after)) = name.filter(|_| len <= attachment::RECEIPT_NAME_MAX) else {
+            let Some((name, after)) = name.filter(|(name, _)| !name.is_empty() && is_name(name))
+            else {
                 return false;
             };
             self.classes.push((name.to_vec(), number(head, 0, 8)));
@@ -174,6 +175,13 @@ pub(crate) fn add_runs(runs: &mut Vec<[u64; 3]>, offset: u64, bytes: &[u8]) -> O
     None
 }
 
+/// Whether `name` is the name of a class or of redacted memory.
+fn is_name(name: &[u8]) -> bool {
+    let text = std::str::from_utf8(name);
+    name.len() <= attachment::RECEIPT_NAME_MAX
+        && text.is_ok_and(|text| !text.chars().any(char::is_control))
+}
+
 /// The number of redacted ranges and of their bytes; `None` if the record is invalid.
 fn redacted(mut rest: &[u8]) -> Option<(u64, u64)> {
     let (mut ranges, mut bytes, mut end) = (0, 0_u64, 0);
@@ -182,11 +190,48 @@ fn redacted(mut rest: &[u8]) -> Option<(u64, u64)> {
         let (start, len) = (number(head, 0, 8), number(head, 8, 8));
         let name = number(head, 16, 4) as usize;
         let follows = (ranges == 0 || start >= end) && len > 0;
-        let short = name <= attachment::RECEIPT_NAME_MAX;
-        end = start.checked_add(len).filter(|_| follows && short)?;
-        rest = after.get(name..)?;
+        let (name, after) = after.split_at_checked(name)?;
+        end = start
+            .checked_add(len)
+            .filter(|_| follows && is_name(name))?;
+        rest = after;
         ranges += 1;
         bytes = bytes.saturating_add(len);
     }
     (ranges <= attachment::REDACTED_RANGES_MAX as u64).then_some((ranges, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record_of_class(name: &[u8]) -> Vec<u8> {
+        let mut record = 0_u64.to_le_bytes().to_vec();
+        record.extend([4096_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat());
+        record.extend(8_u64.to_le_bytes());
+        record.extend((name.len() as u32).to_le_bytes());
+        record.extend(name);
+        record
+    }
+
+    fn record_of_range(name: &[u8]) -> Vec<u8> {
+        let mut record = [0x1000_u64.to_le_bytes(), 8_u64.to_le_bytes()].concat();
+        record.extend((name.len() as u32).to_le_bytes());
+        record.extend(name);
+        record
+    }
+
+    /// Readers refuse other names.
+    #[test]
+    fn names_are_printable_text() {
+        let class = |name: &[u8]| Receipt::default().excluded(&record_of_class(name));
+        let range = |name: &[u8]| redacted(&record_of_range(name)).is_some();
+        for name in [&b"free"[..], "zone:\u{e4}".as_bytes(), &[b'a'; 256]] {
+            assert!(class(name) && range(name), "{name:?}");
+        }
+        for name in [&b"\xff\xfe"[..], b"\x1b[31mfree", b"a\nb", &[b'a'; 257]] {
+            assert!(!class(name) && !range(name), "{name:?}");
+        }
+        assert!(!class(b""));
+    }
 }

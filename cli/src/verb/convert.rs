@@ -194,10 +194,8 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
         session.warn_of(&args.input, warning);
     }
     let work = plan(args, &source, session)?;
-    if target.container != Container::Sealed && source.envelope().has_receipt() {
-        let what =
-            "only a sealed file states which pages were excluded and which memory was redacted";
-        session.warn(&args.input, Id::ReceiptLost, what);
+    if target.container != Container::Sealed {
+        input::warn_of_lost_receipt(&source, &args.input, session);
     }
     let len = work.payload_len();
     let options = publish::Options::of_dump(target.encoding.codec, len).force(args.force);

@@ -164,6 +164,8 @@ fn converting_keeps_the_receipt_or_warns() {
         .run("convert less.zst bare --container saved")
         .expect(3);
     assert_eq!(run.count("receipt-lost"), 1);
+    let run = made.run("export less.zst exported").expect(3);
+    assert_eq!(run.count("receipt-lost"), 1);
     // A second step adds to the receipt.
     made.run("convert less.zst more.zst --kernel m/kernel --redact hz")
         .expect(0);

@@ -89,6 +89,7 @@ pub(crate) fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure>
     for warning in dump.envelope().warnings() {
         session.warn_of(&args.dump, warning);
     }
+    input::warn_of_lost_receipt(&dump, &args.dump, session);
     let options = (args.threads, args.force);
     let own = livecore_minidump::info::path_of(&args.dump);
     if let Some((info, _)) = &info
