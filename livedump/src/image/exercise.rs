@@ -16,8 +16,8 @@ const MEMORY: u64 = 1 << 20;
 /// # Panics
 ///
 /// A property is violated: ranges are sorted, disjoint and complete pages; memory in a range is
-/// readable or an error; memory outside is an error; part of a page has the bytes of the page;
-/// known zeros are zeros.
+/// readable or an error; memory outside is an error; part of a readable page is readable and has
+/// the bytes of the page; known zeros are zeros.
 pub fn exercise(bytes: &[u8]) -> bool {
     let options = Options::default()
         .tables(MEMORY)
@@ -48,8 +48,9 @@ pub fn exercise(bytes: &[u8]) -> bool {
         for at in [range.start, middle, range.end - PAGE_SIZE] {
             let whole = memory.read(PhysAddr(at), &mut page);
             let again = memory.read(PhysAddr(at + 1000), &mut part);
-            assert_eq!(whole.is_ok(), again.is_ok(), "page {at:#x}");
+            // Of a page in two chunks, one of which is damaged, a part is readable.
             if whole.is_ok() {
+                assert!(again.is_ok(), "page {at:#x}");
                 assert!(page[1000..1024] == part, "page {at:#x}");
                 let zero = memory.known_zero(PhysAddr(at), PAGE_SIZE);
                 assert!(!zero || livecore_compress::is_zero(&page), "page {at:#x}");
