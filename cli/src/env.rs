@@ -191,8 +191,8 @@ impl Env {
     }
 }
 
-/// Whether a word of `DEBUGINFOD_URLS` is used. Words such as `ima:enforcing` request signatures of Linux files.
-/// Linux distributions set URLs with https for all users, which are not supported.
+/// Whether Livecore uses a word of `DEBUGINFOD_URLS`. Words such as `ima:enforcing` request signatures of Linux files.
+/// Linux distributions set `https` URLs for all users, and Livecore does not support `https`.
 fn is_used(word: &&str) -> bool {
     !word.starts_with("ima:") && !word.starts_with("https:")
 }

@@ -95,7 +95,7 @@ pub enum ConversionError {
     #[error(transparent)]
     Minidump(#[from] Error),
     /// Pages can be excluded from minidumps only.
-    #[error("only from a minidump can pages be excluded or memory be redacted")]
+    #[error("cannot exclude pages from, or redact memory in, a dump that is not a minidump")]
     NotMinidump,
     /// Pages cannot be excluded, or memory cannot be redacted.
     #[error(transparent)]
@@ -161,8 +161,8 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// Returns [`ConversionError::NotMinidump`] if `source` is not a minidump, and why not all of it can be
-    /// found.
+    /// Returns [`ConversionError::NotMinidump`] if `source` is not a minidump, and [`ConversionError::Reduction`] if a
+    /// class or place cannot be found or left out.
     pub fn reduced(
         source: &AnyDump,
         pair: &Pair,

@@ -1,11 +1,11 @@
-//! The receipt in the seal: pages that were excluded and memory that was redacted on request.
+//! The receipt in the seal: pages and memory that `convert --exclude` and `--redact` left out.
 
 use livecore_defs::seal as attachment;
 
 use crate::avail::Avail;
 use crate::bits::Bits;
 use crate::finding::{Location, Sink};
-use crate::input::{little, number, quoted};
+use crate::input::{count, little, number, quoted};
 use crate::records::of_kind;
 use crate::rules;
 
@@ -45,8 +45,12 @@ impl Receipt {
             .collect();
         let pages = receipt.pages();
         sink.check(&rules::SEAL_EXCLUDED, !receipt.excludes, place, |f| {
-            f.found(format!("{pages} excluded pages: {}", what.join(", ")))
-                .expected("a dump with all pages that the kernel dumps")
+            f.found(format!(
+                "{}: {}",
+                count(pages, "excluded page"),
+                what.join(", ")
+            ))
+            .expected("no excluded pages")
         });
         for record in of_kind(records, attachment::RECORD_REDACTED) {
             let redacted = redacted(record);
@@ -59,8 +63,9 @@ impl Receipt {
             });
             let (ranges, bytes) = redacted.unwrap_or_default();
             sink.check(&rules::SEAL_REDACTED, ranges == 0, place, |f| {
-                f.found(format!("{bytes} redacted bytes in {ranges} ranges"))
-                    .expected("memory as it was")
+                let (bytes, ranges) = (count(bytes, "redacted byte"), count(ranges, "range"));
+                f.found(format!("{bytes} in {ranges}"))
+                    .expected("no redacted memory")
             });
         }
         receipt

@@ -56,7 +56,7 @@ pub(crate) struct ProducerRecords {
     pub(crate) rebuilt: bool,
     /// Whether salvage wrote the dump.
     pub(crate) salvaged: bool,
-    /// Whether pages were excluded on request.
+    /// Whether `convert --exclude` left pages out.
     pub(crate) excludes: bool,
 }
 

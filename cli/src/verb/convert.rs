@@ -49,9 +49,9 @@ minidump: the minidump that an ELF core or a full dump from `convert` contains, 
 dump written by a kernel, livecore makes the minidump that the kernel would have written; this needs the \
 kernel file, whose symbols locate the page tables.
 
---exclude and --redact write a minidump without some of its memory (docs/receipt.md). Reading an excluded page \
-is an error that names its class; `verify` and `info` report what is missing. Redacted memory contains the text \
-REDACTED, repeated. Copies of it at other addresses and in the header stay.";
+--exclude and --redact leave memory out of a minidump (docs/receipt.md). Reading an excluded page is an error \
+that names its class. `verify` and `info` report what is missing. Redacted memory contains the repeated text \
+REDACTED. Copies of this memory at other addresses and in the header stay in the dump.";
 
 /// A kind of dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

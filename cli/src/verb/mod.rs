@@ -272,7 +272,7 @@ impl Verb {
         )
     }
 
-    /// Whether a signal must not end the process at once: it removes what it has sent to a store, or resumes a guest.
+    /// Whether the verb cleans up after a signal: it removes an upload from a store, or resumes a guest.
     pub(crate) fn undoes_work(&self) -> bool {
         match self {
             Self::Take(args) => remote::is_remote(&args.out) || args.gdb.is_some(),

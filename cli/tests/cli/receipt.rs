@@ -139,7 +139,7 @@ fn readers_and_verify_report_the_receipt() {
         finding.expect(rule)["found"].as_str().unwrap().to_owned()
     };
     assert_eq!(found("SEAL-EXCLUDED"), "512 excluded pages: 512 \"free\"");
-    assert_eq!(found("SEAL-REDACTED"), "8 redacted bytes in 1 ranges");
+    assert_eq!(found("SEAL-REDACTED"), "8 redacted bytes in 1 range");
     let whole = made.json("info full.zst --json");
     let whole = whole.as_array().map_or(&whole, |all| &all[0]);
     assert!(whole.get("excluded").is_none());
@@ -215,7 +215,7 @@ fn what_cannot_be_excluded_or_redacted_is_one_error() {
         assert!(run.err.contains(part), "{args}: {}", run.err);
         assert_eq!(run.code, code, "{args}: {}", run.err);
     }
-    // Other tests write into this directory.
+    // Other tests write to this directory.
     assert!(!made.dir.path().join("x").exists());
     // A kernel without type information.
     let tiny = &crate::served::tiny();

@@ -112,7 +112,7 @@ def test_the_error_of_a_broken_dump_is_its_first_error(tmp_path):
     before = f"verb == 'verify' and sys.exit(print(json.dumps({report!r})) or 2)"
     row = fleet.examine("vmcore.0", fleet.Work(script(tmp_path / "livecore", before)))
     assert (row.verdict, row.rules, row.error) == ("broken", ["A-B", "C-D"], "C-D: page 1: found 1, expected 2")
-    # The dump has a triage all the same.
+    # `triage` still runs.
     assert (row.triage_exit, row.signature, row.hostname) == (0, "1:aa", "a.example.org")
 
 
@@ -120,7 +120,7 @@ def test_shards_are_all_dumps_once():
     names = [str(n) for n in range(103)]
     shards = [fleet.shard(names, f"{k}/10") for k in range(10)]
     assert sorted(sum(shards, []), key=int) == names
-    # Dumps that are added do not move others to another part.
+    # New dumps do not move others to another part.
     assert [fleet.shard(["new", *names], f"{k}/10")[-5:] for k in range(10)] == [part[-5:] for part in shards]
     for text in ["10/10", "-1/10", "1", "a/b"]:
         with pytest.raises(ValueError):
@@ -134,7 +134,7 @@ def test_lines_of_json_are_merged(tmp_path):
     fake = script(tmp_path / "livecore")
     names = [f"/crash/vmcore.{n}" for n in range(9)]
     parts = []
-    # The first shard runs twice, as a Job that was restarted.
+    # The first shard runs twice, like a restarted Job.
     for shard in ["0/2", "0/2", "1/2"]:
         out = io.StringIO()
         arguments = ["--program", fake, "--json", "--shard", shard, *names]
@@ -207,7 +207,7 @@ def cluster():
 
 def test_a_killed_worker_loses_no_dump_and_repeats_none(cluster, tmp_path):
     marker, log = tmp_path / "killed", tmp_path / "log"
-    # The program of one dump kills the worker that has started it, once.
+    # The program for one dump kills its worker once.
     before = (
         f"open({str(log)!r}, 'a').write(verb + ' ' + dump + '\\n'); time.sleep(0.2); "
         f"dump == 'vmcore.7' and not os.path.exists({str(marker)!r}) and "
@@ -223,7 +223,7 @@ def test_a_killed_worker_loses_no_dump_and_repeats_none(cluster, tmp_path):
     assert {row.verdict for row in rows} == {"sound"}
     assert len({row.worker for row in rows}) >= 2
     started = log.read_text().splitlines()
-    # The dump of the killed worker was started again, and no other one.
+    # Ray restarted only the dump of the killed worker.
     assert started.count("verify vmcore.7") == 2
     assert all(started.count(f"verify {name}") == 1 for name in names if name != "vmcore.7")
 
@@ -238,7 +238,7 @@ def test_a_task_waits_for_a_node_with_its_memory(cluster, tmp_path, monkeypatch,
         return found
 
     monkeypatch.setattr(fleet, "_has_node", examined)
-    monkeypatch.setattr(fleet, "_PATIENCE", 1.0)
+    monkeypatch.setattr(fleet, "_NODE_CHECK", 1.0)
     work = fleet.Work(script(tmp_path / "livecore"), memory=4 << 30)
     (row,) = fleet.run(["vmcore.0"], work, ray=cluster.address)
     assert row.verdict == "sound"
@@ -296,7 +296,7 @@ def test_dumps_in_a_store_become_rows_of_a_parquet_file(bucket, cluster, tmp_pat
     }
     for key, (data, _) in others.items():
         bucket(key, data)
-    # The workers of the cluster were started before the environment was set.
+    # The cluster started its workers before the test set the environment.
     marker, wrapper = tmp_path / "killed", tmp_path / "livecore"
     settings = "".join(f"export {name}='{value}'\n" for name, value in os.environ.items() if name.startswith("AWS_"))
     wrapper.write_text(
@@ -321,7 +321,7 @@ def test_dumps_in_a_store_become_rows_of_a_parquet_file(bucket, cluster, tmp_pat
         assert (row["error"] is None) == (row["verdict"] == "sound"), row
     facts = {(row["panic"], row["architecture"], row["signature"][:2]) for row in rows if row["verdict"] == "sound"}
     assert facts == {("page fault", "amd64", "1:")}
-    # Messages of Ray are not on standard output.
+    # Standard output has no messages from Ray.
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["12", "1"], done.stdout
 
 

@@ -135,15 +135,15 @@ rules! { Codec, SEAL:
         "docs/sealed.md",
         "these pages may be damaged: parts of kind 2 in docs/sealed.md list them";
     SEAL_EXCLUDED = "SEAL-EXCLUDED", Note,
-        "no page was excluded on request",
+        "`convert --exclude` left no page out",
         "the attachment's record of excluded pages with 0",
         "docs/receipt.md",
         "these pages are neither lost nor zero: reading one is an error";
     SEAL_REDACTED = "SEAL-REDACTED", Note,
-        "no memory was redacted on request",
+        "`convert --redact` overwrote no memory",
         "the attachment's record of redacted memory with 0",
         "docs/receipt.md",
-        "this memory contains the text REDACTED";
+        "`convert` overwrote this memory with the text REDACTED";
     SEAL_REBUILT = "SEAL-REBUILT", Note,
         "the sealed kerneldumpheader is the one that the kernel wrote",
         "the attachment's flags for a rebuilt header",

@@ -4,11 +4,11 @@
     python3 -m livecore.fleet --json --shard 3/100 --files-from dumps.txt >part-3.jsonl
     python3 -m livecore.fleet --merge crashes.parquet part-*.jsonl
 
-Each dump is one task, which runs the program livecore (in PATH, or named by --program) twice: `verify --json`
-and `triage --json`. A task does not read a dump into its own memory, and a crash of the program affects one
-dump. The result has one row for each dump. docs/fleet.md describes the columns.
+Each dump is one task. The task runs the program livecore (--program, or livecore in PATH) twice: `verify --json`
+and `triage --json`. The Python process does not read the dump, and a crash of the program affects only one dump.
+The result has one row for each dump. docs/fleet.md describes the columns.
 
-Needs the package ray for --ray, and pyarrow for --parquet, --merge and prefixes of object stores.
+--ray needs the package ray; --parquet, --merge and prefixes of object stores need pyarrow.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, TextIO, Tuple
 
-#: Names of dumps, as `livecore verify DIR` selects them. Only netdumpd(8) adds the name of a host.
+#: The file names that `livecore verify DIR` selects. Only names from netdumpd(8) contain a host name.
 _NAME = re.compile(r"((vmcore|vmcore_encrypted)(\..+)?|livecore|textdump\.tar)\.[0-9]+(\.gz|\.zst)?", re.DOTALL)
 
-#: Seconds without a result after which the nodes of a cluster are examined.
-_PATIENCE = 30.0
+#: After this many seconds without a result, the run checks the nodes of the cluster.
+_NODE_CHECK = 30.0
 
-#: The exit codes of `verify`, the worst first.
+#: The exit codes of `verify`, from worst to best.
 _EXIT_CODES = {"failed": 1, "broken": 2, "not-a-dump": 63, "warnings": 3, "sound": 0}
 
 
@@ -46,9 +46,9 @@ class Row:
     """The result for one dump; the columns of the Parquet file."""
 
     dump: str
-    #: That of `verify`: sound, warnings, broken, not-a-dump, failed.
+    #: The verdict of `verify`: sound, warnings, broken, not-a-dump or failed.
     verdict: str = "failed"
-    #: Exit codes of `verify` and `triage`, -N for signal N. None: not run, or no result.
+    #: Exit codes of `verify` and `triage`; -N for signal N; None if the program did not run or exceeded the time limit.
     verify_exit: Optional[int] = None
     triage_exit: Optional[int] = None
     #: Ids of the rules with findings other than notes.
@@ -58,16 +58,16 @@ class Row:
     hostname: Optional[str] = None
     version: Optional[str] = None
     panic: Optional[str] = None
-    #: When the dump was written: RFC 3339, UTC.
+    #: The time in the dump: RFC 3339, UTC.
     dumped: Optional[str] = None
-    #: The id of the crash signature (docs/signatures.md), and what it consists of.
+    #: The id of the crash signature and its input (docs/signatures.md).
     signature: Optional[str] = None
     signature_basis: Optional[str] = None
     size: Optional[int] = None
     pages: Optional[int] = None
     #: The reason, if the dump is broken, could not be read, or has no triage.
     error: Optional[str] = None
-    #: How often the programs were started for this dump. A worker that was killed does not count.
+    #: Number of program starts for this dump, without those of a killed worker.
     tries: int = 0
     seconds: float = 0.0
     worker: str = ""
@@ -82,29 +82,29 @@ class Work:
     kernel_path: Tuple[str, ...] = ()
     #: Memory of one task, in bytes.
     memory: int = 256 << 20
-    #: How often a failed program is repeated.
+    #: Maximum number of retries of a program.
     retries: int = 2
-    #: Seconds that a program may take.
+    #: Time limit for a program, in seconds.
     timeout: float = 3600.0
     #: Verify headers and seals only.
     quick: bool = False
 
 
 def examine(dump: str, work: Work = Work()) -> Row:
-    """Verifies and triages one dump. The row has the error of a dump that fails."""
+    """Verifies and triages one dump. If a program fails, the row contains the error."""
     row = Row(_text(dump), worker=f"{socket.gethostname()}:{os.getpid()}")
     began = time.monotonic()
     try:
         _examine(dump, work, row)
     except (AttributeError, LookupError, TypeError, RecursionError) as error:
-        # The program is another version, or none of Livecore.
+        # The program is another version of livecore, or not livecore.
         row.verdict, row.error = "failed", f"{work.program}: unexpected output: {error!r}"[:500]
     row.seconds = round(time.monotonic() - began, 3)
     return row
 
 
 def _examine(dump: str, work: Work, row: Row) -> None:
-    # Half of the memory is for what the program needs besides its caches.
+    # The other half of the memory is for data outside of the program's caches.
     common = ["--memory", f"{max(work.memory >> 21, 16)}M", "--quiet", "--json"]
     quick = ["--quick"] if work.quick else []
     row.verify_exit, document, error = _run(row, work, ["verify", "-j", "1", *quick, *common, "--", dump])
@@ -135,16 +135,16 @@ def _examine(dump: str, work: Work, row: Row) -> None:
 
 
 def _run(row: Row, work: Work, arguments: List[str]) -> Tuple[Optional[int], Optional[Dict[str, Any]], Optional[str]]:
-    """Runs the program, at most `retries` times more if it fails for a reason that may pass.
+    """Runs the program, and repeats it up to `retries` times after an error that may be temporary.
 
-    Returns its exit code, its document, and the error if it has no document or failed.
+    Returns the exit code, the JSON document, and the error if the program failed or printed no document.
     """
     for attempt in range(work.retries + 1):
         if attempt:
             time.sleep(min(0.5 * 2**attempt, 30.0))
         row.tries += 1
         code, document, error = _once(work, arguments)
-        # Another try may help after an error of I/O (1), or a signal that came from lack of memory.
+        # I/O errors (1), timeouts and signals because of low memory may be temporary.
         if not (code is None or code == 1 or code < 0) or code in (-signal.SIGINT, -signal.SIGTERM):
             break
     return code, document, error
@@ -164,7 +164,7 @@ def _once(work: Work, arguments: List[str]) -> Tuple[Optional[int], Optional[Dic
         code = done.returncode
         err.seek(0)
         lines = err.read(4096).decode("utf-8", "replace").strip()
-        # A parsed document takes several times the memory of its text.
+        # A parsed document needs several times the memory of its text.
         most = max(work.memory // 16, 1 << 20)
         if out.tell() > most:
             return code, None, f"{out.tell()} bytes of output, expected at most {most}"
@@ -180,17 +180,17 @@ def _once(work: Work, arguments: List[str]) -> Tuple[Optional[int], Optional[Dic
 
 
 def _text(name: str) -> str:
-    """A name as text: bytes that are not UTF-8 are escaped."""
+    """Escapes bytes of a name that are not UTF-8."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _printable(text: str) -> str:
-    """Text for a terminal."""
+    """Escapes characters that can control a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def expand(names: Iterable[str]) -> List[str]:
-    """Replaces directories and prefixes of S3 buckets with the dumps below them. The result has each name once.
+    """Replaces directories and prefixes of S3 buckets with the dumps below them, without duplicates.
 
     Raises OSError if a directory or a prefix cannot be listed.
     """
@@ -217,7 +217,7 @@ def _fail(error: OSError) -> None:
 
 
 def _objects(prefix: str) -> Iterator[str]:
-    """The dumps below a prefix, with the credentials and the endpoint of the environment (docs/stores.md)."""
+    """Lists the dumps below a prefix. Credentials and endpoint come from the environment (docs/stores.md)."""
     from pyarrow import fs
 
     endpoint = next(
@@ -237,7 +237,7 @@ def _objects(prefix: str) -> Iterator[str]:
     return (f"s3://{path}" for path in paths if _is_dump(path))
 
 
-#: Called with each row when it is known, and with the number of rows so far and of all.
+#: Called with each new row, the number of rows so far and the total number.
 Progress = Callable[[Row, int, int], None]
 
 
@@ -249,8 +249,10 @@ def run(
     jobs: Optional[int] = None,
     progress: Optional[Progress] = None,
 ) -> List[Row]:
-    """Examines dumps, on a Ray cluster if `ray` is its address ("auto", "local", HOST:PORT). Returns one row for each,
-    in the order of `dumps`."""
+    """Verifies and triages dumps. `ray` is the address of a Ray cluster ("auto", "local" or HOST:PORT).
+
+    Returns one row for each dump, in the order of `dumps`.
+    """
     names = list(dict.fromkeys(dumps))
     done: Dict[str, Row] = {}
     rows = _on_threads(names, work, jobs) if ray is None else _on_ray(names, work, ray, jobs)
@@ -262,7 +264,7 @@ def run(
 
 
 def _on_threads(names: Sequence[str], work: Work, jobs: Optional[int]) -> Iterator[Tuple[str, Row]]:
-    """The threads wait for programs."""
+    """Runs the programs from a pool of threads."""
     threads = jobs or os.cpu_count() or 1
     pool = ThreadPoolExecutor(threads)
     waiting = iter(names)
@@ -278,8 +280,10 @@ def _on_threads(names: Sequence[str], work: Work, jobs: Optional[int]) -> Iterat
 
 
 def _on_ray(names: Sequence[str], work: Work, address: str, jobs: Optional[int]) -> Iterator[Tuple[str, Row]]:
-    """Each dump is a task of one CPU and of the memory of `work`. Ray starts the tasks of a worker that dies again. The
-    row of a task is in the memory of this process as soon as the task ends."""
+    """Submits a task for each dump, with one CPU and the memory of `work`. Ray restarts the tasks of a dead worker.
+
+    Each finished row is in the memory of this process, so a dead node loses no finished rows.
+    """
     import ray
 
     if not ray.is_initialized():
@@ -289,12 +293,12 @@ def _on_ray(names: Sequence[str], work: Work, address: str, jobs: Optional[int])
     running: Dict[Any, str] = {}
     warned = False
     while True:
-        # Tasks that wait take memory of the scheduler. A cluster can grow.
+        # Waiting tasks need memory in the scheduler, and a cluster can grow: limit the number of submitted tasks.
         most = jobs or max(64, 4 * int(ray.cluster_resources().get("CPU", 1)))
         running.update((task.remote(name, work), name) for name in islice(waiting, max(most - len(running), 0)))
         if not running:
             return
-        finished, _ = ray.wait(list(running), num_returns=1, timeout=_PATIENCE)
+        finished, _ = ray.wait(list(running), num_returns=1, timeout=_NODE_CHECK)
         if not finished and not warned and not _has_node(ray.nodes(), work):
             warned = True
             note = f"no node of the cluster has 1 CPU and {work.memory >> 20} MiB for a task; waiting for one"
@@ -304,7 +308,7 @@ def _on_ray(names: Sequence[str], work: Work, address: str, jobs: Optional[int])
             try:
                 row = ray.get(reference)
             except ray.exceptions.RayError as error:
-                # The tries of Ray are used up: the dump has a row all the same.
+                # Ray has no retries left: the dump still gets a row.
                 why = str(error).strip().splitlines() or [type(error).__name__]
                 row = Row(_text(name), error=why[0][:500])
             yield name, row
@@ -319,13 +323,13 @@ def _has_node(nodes: Iterable[Dict[str, Any]], work: Work) -> bool:
 
 
 def groups(rows: Iterable[Row]) -> List[Dict[str, Any]]:
-    """Counts the crashes of each signature: the largest group first; dumps without one are in the group None."""
+    """Groups rows by crash signature, largest group first. The signature of dumps without one is None."""
     found: Dict[Optional[str], Dict[str, Any]] = {}
     for row in rows:
         if row.triage_exit not in (0, 3):
             continue
-        new = {"signature": row.signature, "count": 0, "first": None, "last": None, "panic": row.panic, "example": row.dump}
-        group = found.setdefault(row.signature, new)
+        new = {"signature": row.signature, "count": 0, "first": None, "last": None}
+        group = found.setdefault(row.signature, {**new, "panic": row.panic, "example": row.dump})
         group["count"] += 1
         if row.dumped:
             group["first"] = min(filter(None, (group["first"], row.dumped)))
@@ -334,9 +338,9 @@ def groups(rows: Iterable[Row]) -> List[Dict[str, Any]]:
 
 
 def write_parquet(rows: Sequence[Row], path: str, *, force: bool = False) -> None:
-    """Writes the rows as a Parquet file with mode 0600, which has its name only when it is complete.
+    """Writes the rows as a Parquet file with mode 0600. The file appears under its name only when complete.
 
-    Raises FileExistsError if there is a file of that name and `force` is false.
+    Raises FileExistsError if the file exists and `force` is false.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -367,7 +371,7 @@ def write_parquet(rows: Sequence[Row], path: str, *, force: bool = False) -> Non
 
 
 def read_json(paths: Iterable[str]) -> List[Row]:
-    """Reads the rows of files that --json has written. Of a dump that has several rows, the last one counts."""
+    """Reads rows from files that --json wrote. If a dump has several rows, returns the last one."""
     known = {column.name for column in fields(Row)}
     rows: Dict[str, Row] = {}
     for path in paths:
@@ -382,9 +386,9 @@ def read_json(paths: Iterable[str]) -> List[Row]:
 
 
 def shard(names: Iterable[str], text: str) -> List[str]:
-    """The names of one of N parts: `text` is K/N, and K begins at 0.
+    """Returns the names in part K of N: `text` is K/N, and the first part is 0.
 
-    The part of a name does not depend on other names, so that parts can be listed at different times.
+    The part of a name does not depend on other names, so parts can be listed at different times.
     """
     number, _, count = text.partition("/")
     if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
@@ -393,13 +397,13 @@ def shard(names: Iterable[str], text: str) -> List[str]:
 
 
 def exit_code(rows: Iterable[Row]) -> int:
-    """The worst exit code of the programs, in the order of livecore: 1, 2, 63, 3, 0."""
+    """Returns the worst exit code of all programs. From worst to best: 1, 2, 63, 3, 0."""
     order = list(_EXIT_CODES.values())
     worst = len(order) - 1
     for row in rows:
         codes: List[Optional[int]] = [_EXIT_CODES.get(row.verdict, 1)]
         if row.verdict in ("sound", "warnings"):
-            # With an error, it printed no document.
+            # `triage` with exit code 0 and an error printed no document.
             codes.append(row.triage_exit if row.triage_exit or row.error is None else 1)
         for code in codes:
             worst = min(worst, order.index(code) if code in order else 0)
@@ -409,20 +413,20 @@ def exit_code(rows: Iterable[Row]) -> int:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="livecore.fleet", description="Verify, triage and group many dumps")
     parser.add_argument("dumps", nargs="*", metavar="DUMP", help="dumps, directories, prefixes (s3://BUCKET/PREFIX/)")
-    parser.add_argument("--files-from", metavar="LIST", help="read names from LIST, one a line (-: standard input)")
-    parser.add_argument("--shard", metavar="K/N", help="examine part K of N, from 0; a name is always in one part")
+    parser.add_argument("--files-from", metavar="LIST", help="read names from LIST, one per line (-: standard input)")
+    parser.add_argument("--shard", metavar="K/N", help="process only part K of N; the first part is 0")
     parser.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, local or HOST:PORT")
-    parser.add_argument("-j", "--jobs", type=_positive, metavar="N", help="dumps at a time [one per processor]")
-    parser.add_argument("--memory", type=_positive, default=256, metavar="MIB", help="memory of a task [256 MiB]")
-    parser.add_argument("--retries", type=_count, default=2, metavar="N", help="how often to repeat a failure [2]")
-    parser.add_argument("--timeout", type=float, default=3600.0, metavar="S", help="seconds for one program [3600]")
+    parser.add_argument("-j", "--jobs", type=_positive, metavar="N", help="maximum of concurrent dumps [one per processor]")
+    parser.add_argument("--memory", type=_positive, default=256, metavar="MIB", help="memory for a task, in MiB [256]")
+    parser.add_argument("--retries", type=_count, default=2, metavar="N", help="maximum number of retries [2]")
+    parser.add_argument("--timeout", type=float, default=3600.0, metavar="S", help="time limit for a program, in seconds [3600]")
     parser.add_argument("--quick", action="store_true", help="verify headers and seals, and decode no frames")
     parser.add_argument("--kernel-path", action="append", default=[], metavar="PATH", help="kernel file or directory")
     parser.add_argument("--program", default=os.environ.get("LIVECORE", "livecore"), help="the program [livecore]")
-    parser.add_argument("--json", action="store_true", help="print a line of JSON for each dump when it is known")
-    parser.add_argument("--parquet", metavar="FILE", help="write the rows to FILE")
-    parser.add_argument("--merge", metavar="FILE", help="write the rows of files from --json to FILE, as Parquet")
-    parser.add_argument("--force", action="store_true", help="replace the file of --parquet or --merge")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each result at once")
+    parser.add_argument("--parquet", metavar="FILE", help="write all rows to FILE after the last dump")
+    parser.add_argument("--merge", metavar="FILE", help="write the rows of files from --json to FILE as Parquet")
+    parser.add_argument("--force", action="store_true", help="replace an existing file with --parquet or --merge")
     return parser
 
 
@@ -439,7 +443,7 @@ def _positive(text: str) -> int:
 
 
 def _names(args: argparse.Namespace) -> List[str]:
-    """The dumps of the command line."""
+    """Returns the dumps that the command line names."""
     names = list(args.dumps)
     if args.files_from:
         source = 0 if args.files_from == "-" else args.files_from
@@ -451,7 +455,7 @@ def _names(args: argparse.Namespace) -> List[str]:
 
 def _main(args: argparse.Namespace, out: TextIO) -> int:
     if args.parquet or args.merge:
-        # A failure that can be known before the work.
+        # Report a missing package and an existing file before the work.
         import pyarrow.parquet  # noqa: F401
 
         if os.path.lexists(args.parquet or args.merge) and not args.force:
@@ -480,7 +484,7 @@ def _main(args: argparse.Namespace, out: TextIO) -> int:
 
 
 def _output(args: argparse.Namespace) -> TextIO:
-    """Standard output. Ray prints messages on it, which go to standard error instead."""
+    """Returns standard output. With Ray, redirects its messages on standard output to standard error."""
     if not args.ray:
         return sys.stdout
     own = os.fdopen(os.dup(1), "w")
