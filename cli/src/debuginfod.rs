@@ -28,8 +28,6 @@ const DELAY: Duration = Duration::from_millis(200);
 const SERVERS: usize = 8;
 /// Maximum number of redirects of a request.
 const REDIRECTS: u32 = 3;
-/// Why a URL with another scheme is not used.
-const HTTP_ONLY: &str = "https is not supported, expected http://";
 /// The directory in the cache.
 const DIRECTORY: &str = "debuginfod";
 
@@ -184,7 +182,7 @@ impl Download<'_> {
     /// Downloads the file from `url`, in at most [`ATTEMPTS`] requests.
     fn run(&self, url: &str) -> Result<(), String> {
         if !url.starts_with("http://") {
-            return Err(HTTP_ONLY.into());
+            return Err("expected a URL that begins with http://".into());
         }
         let mut attempt = 1;
         loop {
@@ -289,7 +287,9 @@ impl Download<'_> {
             ureq::Error::Timeout(_) => {
                 Failed::finally(format!("no answer for {} s", self.limits.silence.as_secs()))
             }
-            ureq::Error::TlsRequired => Failed::finally(HTTP_ONLY),
+            ureq::Error::TlsRequired => {
+                Failed::finally("redirected to https, which is not supported")
+            }
             error => Failed::finally(error),
         }
     }

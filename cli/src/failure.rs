@@ -332,7 +332,7 @@ impl From<LocateError> for Failure {
             LocateError::Unsupported { .. } => Exit::UNSUPPORTED,
             // A missing symbol does not make the kernel broken.
             LocateError::NoSymbol { .. } => Exit::COULD_NOT,
-            _ => Exit::BROKEN,
+            error => exit_of_cause(error).unwrap_or(Exit::BROKEN),
         };
         let failure = Self::of(exit, &error);
         match error {
@@ -350,10 +350,11 @@ impl From<TakeError> for Failure {
             TakeError::Unsupported { .. }
             | TakeError::MustPause { .. }
             | TakeError::Mem(MemError::KernelCannotLiveDump) => Exit::UNSUPPORTED,
-            TakeError::Contradiction { .. }
-            | TakeError::Memory { .. }
-            | TakeError::Gdb(GdbError::Protocol { .. })
-            | TakeError::Qmp(QmpError::Protocol { .. }) => Exit::BROKEN,
+            TakeError::Contradiction { .. } | TakeError::Qmp(QmpError::Protocol { .. }) => {
+                Exit::BROKEN
+            }
+            TakeError::Memory { .. } => exit_of_cause(&error).unwrap_or(Exit::BROKEN),
+            TakeError::Gdb(error) => exit_of_stub(error),
             TakeError::NoCpu { .. } | TakeError::RunningCpu => Exit::USAGE,
             _ => Exit::COULD_NOT,
         };
@@ -409,18 +410,27 @@ fn exit_of_stored(error: &livecore_compress::Error) -> Exit {
     }
 }
 
-/// The exit code of the first decoding error among the causes of `error`.
+fn exit_of_stub(error: &GdbError) -> Exit {
+    match error {
+        GdbError::Protocol { .. } => Exit::BROKEN,
+        _ => Exit::COULD_NOT,
+    }
+}
+
+/// The exit code of the first decoding error, or error of a gdb stub, among the causes of `error`.
 pub(crate) fn exit_of_cause(error: &(dyn StdError + 'static)) -> Option<Exit> {
     let mut next = error.source();
     while let Some(cause) = next {
         if let Some(stored) = cause.downcast_ref::<livecore_compress::Error>() {
             return Some(exit_of_stored(stored));
         }
-        if let Some(stored) = cause
-            .downcast_ref::<io::Error>()
-            .and_then(livecore_compress::Error::in_io)
-        {
-            return Some(exit_of_stored(stored));
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            if let Some(stored) = livecore_compress::Error::in_io(error) {
+                return Some(exit_of_stored(stored));
+            }
+            if let Some(stub) = error.get_ref().and_then(|e| e.downcast_ref::<GdbError>()) {
+                return Some(exit_of_stub(stub));
+            }
         }
         next = cause.source();
     }

@@ -328,7 +328,7 @@ pub struct KernelArgs {
     /// The spelling of `--force-kernel` in 0.1.
     #[arg(long, hide = true)]
     pub force: bool,
-    /// Whether the verb has `--force-kernel`: all that parse these arguments.
+    /// Whether the verb has `--force-kernel`: verbs that parse these arguments have it.
     #[arg(skip = true)]
     pub has_force: bool,
 }

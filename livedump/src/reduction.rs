@@ -83,10 +83,10 @@ pub enum ReductionError {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// The size of a symbol is unknown.
-    #[error("the size of the symbol {0} is unknown: give its addresses")]
+    #[error("symbol {0} has no size; use START-END")]
     NoSize(String),
     /// The memory is in another section of the dump too.
-    #[error("cannot redact {0}: it is in the message buffer, of which the dump has a copy")]
+    #[error("cannot redact {0}: the dump has a copy of the message buffer")]
     MessageBuffer(String),
     /// The dump cannot be read or reduced.
     #[error(transparent)]
@@ -100,7 +100,7 @@ const REDACTED_MAX: u64 = 1 << 30;
 ///
 /// # Errors
 ///
-/// Why not all of it can be found, excluded or redacted.
+/// [`ReductionError`] if a class or place cannot be found, or cannot be left out.
 pub fn reduce(
     dump: &Arc<Dump>,
     pair: &Pair,

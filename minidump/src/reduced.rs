@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use livecore_compress::{Output, Progress, ReadAt};
 use livecore_defs::seal::REDACTED;
+use sha2::{Digest, Sha256};
 
 use crate::bitmap_section::WordForm;
 use crate::convert::{self, Target, Written};
@@ -127,7 +128,7 @@ impl Reduced {
         progress: &dyn Progress,
     ) -> Result<Written, Error> {
         if target.container != Container::Sealed {
-            let what = "only a sealed file can state what is missing: choose the container sealed";
+            let what = "only a sealed file can state what is missing; use --container sealed";
             return Err(Error::Options(what.into()));
         }
         let page = self.0.layout.page_size();
@@ -229,18 +230,16 @@ fn united(mut ranges: Vec<Redacted>, more: &[Redacted]) -> Vec<Redacted> {
 }
 
 /// The number of page tables that are missing, and a digest of the kernel map.
-fn mappings(dump: &Dump) -> Result<(u64, u64), Error> {
-    let mut digest = 0_u64;
+fn mappings(dump: &Dump) -> Result<(u64, [u8; 32]), Error> {
+    let mut digest = Sha256::new();
     let end = dump.walk(&mut |mapping| {
         for value in [mapping.va.0, mapping.pa.0, mapping.len] {
-            digest = (digest ^ value)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .rotate_left(29);
+            digest.update(value.to_le_bytes());
         }
         ControlFlow::Continue(())
     });
     let end = end.map_err(|e| Error::Options(format!("cannot read the page tables: {e}")))?;
-    Ok((end.tables_missing, digest))
+    Ok((end.tables_missing, digest.finalize().into()))
 }
 
 /// Finds the physical addresses of kernel memory that is in `dump`, for [`Reduced::new`].

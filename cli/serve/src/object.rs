@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::FileExt;
 
-use super::packet::{PACKET_MAX, fitting, number, two_numbers, unhex};
+use livecore_defs::text::unhex;
+
+use super::packet::{PACKET_MAX, fitting, number, two_numbers};
 use super::session::{Answer, Session};
 use super::target::Served;
 

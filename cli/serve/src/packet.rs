@@ -142,16 +142,6 @@ pub(crate) fn two_numbers(text: &[u8], between: u8) -> Option<(u64, u64)> {
     Some((number(&text[..at])?, number(&text[at + 1..])?))
 }
 
-/// Decodes pairs of hexadecimal digits.
-pub(crate) fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) {
-        return None;
-    }
-    text.chunks_exact(2)
-        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,7 +222,5 @@ mod tests {
         for bad in [&b""[..], b"g", b"-1", b"10000000000000000", b"1 "] {
             assert_eq!(number(bad), None);
         }
-        assert_eq!(unhex(b"0aFF"), Some(vec![10, 255]));
-        assert_eq!(unhex(b"0a0"), None);
     }
 }

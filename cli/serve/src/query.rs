@@ -1,12 +1,12 @@
 //! `q…` packets of both debuggers, and those of lldb alone.
 
-use livecore_defs::text::hex;
+use livecore_defs::text::{hex, unhex};
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
 use super::memory;
-use super::packet::{PACKET_MAX, number, unhex};
+use super::packet::{PACKET_MAX, number};
 use super::session::{Answer, Client, Session, put_register};
 
 /// The most threads whose registers lldb gets without asking.

@@ -183,7 +183,7 @@ fn complete(made: &Made) -> Server {
 fn kernel_and_debug_file_are_downloaded_once() {
     let made = Made::new();
     let server = complete(&made);
-    // Off unless set.
+    // Without the variable, there are no requests.
     made.threads("", &[]).expect(1).error("kernel-not-found");
     assert_eq!(server.asked(), Vec::<String>::new());
     let first = made.threads(&server.url, &[]).expect(0);
@@ -281,7 +281,7 @@ fn wrong_answers_are_refused_in_one_line() {
     assert_eq!(refuse(&round, "too many redirects"), 4);
     let there = wrong.url.replace("http:", "https:");
     let secure = Server::new(move |_| redirect(&there));
-    assert_eq!(refuse(&secure, "https is not supported"), 1);
+    assert_eq!(refuse(&secure, "https, which is not supported"), 1);
     let escape = Server::new(|_| b"HTTP/1.1 200 \x1b[31m\nOK\r\n\r\n".to_vec());
     refuse(&escape, "");
     // No server listens.
@@ -330,8 +330,8 @@ fn wrong_settings_are_reported() {
     assert_eq!(server.asked(), Vec::<String>::new());
 }
 
-/// Verbs that read a dump without its kernel do so whatever the servers answer, and `compare`, which would
-/// use a kernel only for names, asks none.
+/// Verbs that do not need the kernel ignore failed downloads. `compare` sends no request, because it uses a
+/// kernel only for names.
 #[test]
 fn verbs_that_need_no_kernel_do_not_fail() {
     let made = Made::new();
@@ -352,7 +352,7 @@ fn verbs_that_need_no_kernel_do_not_fail() {
     assert_eq!(absent.asked(), Vec::<String>::new());
 }
 
-/// debuginfod(8), ended with its directory.
+/// A running debuginfod(8) with a temporary directory.
 struct Debuginfod(Child);
 
 impl Debuginfod {
@@ -389,10 +389,10 @@ fn debuginfod_serves_the_kernel() {
     }
     let made = Made::new();
     let wanted = format!("/buildid/{}/executable", made.id);
-    // Another program may take the port meanwhile.
+    // Another program may use the port before debuginfod does.
     for _ in 0..5 {
         let (mut server, port) = Debuginfod::start(&made);
-        // It has the files when it has read the directory.
+        // debuginfod has the files after it has read the directory.
         while server.0.try_wait().unwrap().is_none() {
             if is_served(port, &wanted) {
                 let url = format!("http://127.0.0.1:{port}/");

@@ -11,8 +11,9 @@ use std::sync::{Mutex, mpsc};
 use serde_json::Value;
 
 use crate::guests::differing;
-use crate::harness::{MESSAGES, Run, livecore, livecore_with_signals, machine, names, run};
+use crate::harness::{MESSAGES, Run, livecore, livecore_with_signals, names, run};
 use crate::qemu::{Memory, Qemu, is_installed, kernel};
+use crate::served::tiny;
 use crate::stub::{CR3, EIP, ESP, Stub};
 
 /// The number of EFER in QEMU's `i386-64bit.xml`.
@@ -135,7 +136,7 @@ fn stub_without_physical_addresses_is_read_through_the_direct_map() {
     assert_eq!(packets.last().map(String::as_str), Some("D"));
 }
 
-/// Passes packets on to the stub at `gdb`, except those that only QEMU knows. Returns the packets.
+/// Forwards packets to the stub at `gdb`, except QEMU's own packets. Returns the packets.
 fn proxy(listener: &UnixListener, gdb: &Path) -> Vec<String> {
     let (client, _) = listener.accept().unwrap();
     let mut stub = UnixStream::connect(gdb).unwrap();
@@ -206,7 +207,7 @@ const FAULTS: [Fault; 12] = [
     Fault::Endless(b"$T05thread:01;#07"),
     Fault::Endless(b"$OK#00"),
     Fault::Endless(b"$00000000"),
-    // Another answer than that of any packet.
+    // No packet has this answer.
     Fault::Bytes(b"$Z#5a"),
 ];
 
@@ -269,16 +270,7 @@ fn false_stub(listener: &UnixListener, step: &str, fault: Option<Fault>) -> Vec<
 #[test]
 fn false_stub_gives_one_error_and_no_file() {
     let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("machine");
-    run([
-        "synth".as_ref(),
-        machine("tiny").as_os_str(),
-        "--out".as_ref(),
-        out.as_os_str(),
-    ])
-    .expect(0);
-    let kernel = dir.path().join("kernel");
-    fs::copy(out.join("kernel"), &kernel).unwrap();
+    let kernel = &tiny().kernel;
     let cases = STEPS
         .iter()
         .flat_map(|step| FAULTS.iter().map(move |fault| (*step, Some(*fault))));
@@ -286,7 +278,7 @@ fn false_stub_gives_one_error_and_no_file() {
     let next = Mutex::new(cases.iter());
     std::thread::scope(|scope| {
         for worker in 0..8 {
-            let (next, dir, kernel) = (&next, dir.path().join(worker.to_string()), &kernel);
+            let (next, dir) = (&next, dir.path().join(worker.to_string()));
             fs::create_dir(&dir).unwrap();
             scope.spawn(move || {
                 loop {
@@ -300,18 +292,20 @@ fn false_stub_gives_one_error_and_no_file() {
                     let options = ["--gdb-timeout", "1"];
                     let failed = take(&dir, socket.to_str().unwrap(), kernel, &options);
                     let case = format!("{step} {fault:?}: {}", failed.err);
-                    assert!([1, 2].contains(&failed.code), "{case}");
+                    // A stub that does not answer does not violate the protocol.
+                    let codes = match fault {
+                        Some(Fault::Silence | Fault::End) if step != "D" => 1..=1,
+                        _ => 1..=2,
+                    };
+                    assert!(codes.contains(&failed.code), "{case}");
                     assert_eq!(failed.err.lines().count(), 1, "{case}");
                     fs::remove_file(&socket).unwrap();
                     assert!(names(&dir).is_empty(), "{case}");
                     let packets = stub.join().unwrap();
-                    // The guest is resumed in every case in which the stub still answers.
+                    // Livecore resumes the guest whenever the stub still answers.
                     if fault.is_none() || step == "D" {
                         assert_eq!(packets.last().map(String::as_str), Some("D"), "{case}");
-                        assert!(
-                            failed.err.contains("none of 2 CPUs maps the kernel"),
-                            "{case}"
-                        );
+                        assert!(failed.err.contains("none of 2 CPUs maps it"), "{case}");
                     }
                 }
             });
@@ -322,17 +316,9 @@ fn false_stub_gives_one_error_and_no_file() {
 #[test]
 fn stub_that_is_not_there_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let kernel = dir.path().join("kernel");
-    run([
-        "synth".as_ref(),
-        machine("tiny").as_os_str(),
-        "--out".as_ref(),
-        dir.path().join("machine").as_os_str(),
-    ])
-    .expect(0);
-    fs::copy(dir.path().join("machine/kernel"), &kernel).unwrap();
+    let kernel = &tiny().kernel;
     let absent = format!("unix:{}/absent", dir.path().display());
-    let failed = take(dir.path(), &absent, &kernel, &[]).expect(1);
+    let failed = take(dir.path(), &absent, kernel, &[]).expect(1);
     assert!(
         failed.err.contains("absent") && failed.err.contains("-G PORT"),
         "{}",
@@ -349,14 +335,6 @@ fn stub_that_is_not_there_is_named() {
 #[test]
 fn interrupted_take_resumes_the_guest() {
     let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("machine");
-    run([
-        "synth".as_ref(),
-        machine("tiny").as_os_str(),
-        "--out".as_ref(),
-        out.as_os_str(),
-    ])
-    .expect(0);
     let socket = dir.path().join("stub");
     let listener = UnixListener::bind(&socket).unwrap();
     let (reading, is_reading) = mpsc::channel();
@@ -381,7 +359,7 @@ fn interrupted_take_resumes_the_guest() {
         .args(["take", "--gdb"])
         .arg(&socket)
         .arg("--kernel")
-        .arg(out.join("kernel"))
+        .arg(&tiny().kernel)
         .args(["--gdb-timeout", "600", "-o"])
         .arg(dir.path().join("dump"))
         .spawn()

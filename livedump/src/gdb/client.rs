@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// The time limit for the packets that resume the guest after the work is cancelled.
 const AFTER_STOP: Duration = Duration::from_secs(2);
 
-/// How often a stub is asked to send a damaged packet again.
+/// Maximum number of retransmissions of a packet.
 const RETRIES: u32 = 3;
 
 /// A connection to a gdb stub.
@@ -113,8 +113,8 @@ impl Client {
         self.exchange(data, &stop, self.timeout)
     }
 
-    /// Sends a packet even if the work is cancelled. It then waits at most [`AFTER_STOP`].
-    pub(super) fn ask_anyhow(&mut self, data: &str) -> Result<Vec<u8>, GdbError> {
+    /// Sends a packet even if the work is cancelled, and then waits at most [`AFTER_STOP`] for the answer.
+    pub(super) fn ask_always(&mut self, data: &str) -> Result<Vec<u8>, GdbError> {
         let timeout = match (self.stop)() {
             true => self.timeout.min(AFTER_STOP),
             false => self.timeout,
@@ -264,7 +264,7 @@ mod tests {
         assert!(matches!(client.ask("m0,1"), Err(GdbError::Cancelled)));
         // The answers to both packets, and a stop reply.
         theirs.write_all(b"+$a5#96+$T05#b9$OK#9a").unwrap();
-        assert_eq!(client.ask_anyhow("D").unwrap(), b"OK");
+        assert_eq!(client.ask_always("D").unwrap(), b"OK");
         let mut sent = vec![0; 64];
         let got = theirs.read(&mut sent).unwrap();
         assert_eq!(&sent[..got], b"$m0,1#fa$D#44+++");
@@ -275,7 +275,7 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let stop: Stop = Arc::new(|| true);
         let mut client = Client::over(ours, Duration::from_secs(600), stop).unwrap();
-        match client.ask_anyhow("D") {
+        match client.ask_always("D") {
             Err(GdbError::Timeout { waited, .. }) => assert_eq!(waited, AFTER_STOP),
             other => panic!("{other:?}"),
         }

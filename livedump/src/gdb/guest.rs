@@ -1,10 +1,13 @@
-//! A guest that its gdb stub has paused: its CPUs, their registers, and memory.
+//! A guest that its gdb stub has paused: CPUs, registers and memory.
 
 use std::time::{Duration, Instant};
 
+use livecore_defs::ByteOrder;
+use livecore_defs::text::unhex;
+
 use super::client::Client;
 use super::error::GdbError;
-use super::{packet, registers};
+use super::registers;
 use crate::image::{CpuState, Registers};
 
 /// Maximum number of CPUs.
@@ -13,7 +16,7 @@ const CPUS_MAX: usize = 1024;
 /// Maximum size of a read, in bytes: half of the packets of QEMU and of bhyve.
 const READ_MAX: u64 = 2048;
 
-/// A paused guest. It runs again when this is dropped, or by [`Guest::detach`].
+/// A paused guest. [`Guest::detach`] or dropping the value resumes it.
 #[derive(Debug)]
 pub struct Guest {
     client: Client,
@@ -34,7 +37,7 @@ impl Guest {
     ///
     /// # Errors
     ///
-    /// [`GdbError`] if the stub does not answer as one of a paused guest.
+    /// [`GdbError`] if the stub does not answer, or its answers are not those for a paused guest.
     pub fn attach(client: Client) -> Result<Self, GdbError> {
         // On an error, dropping it resumes the guest.
         let mut guest = Self {
@@ -130,9 +133,10 @@ impl Guest {
             let mut more = Vec::new();
             for register in registers::MORE {
                 let value = self.client.ask(&format!("p{register:x}"))?;
-                more.push(packet::hex(&value).as_deref().and_then(little_endian));
+                // Without the register, the answer is empty or an error.
+                more.push(unhex(&value).and_then(|bytes| ByteOrder::Little.uint(&bytes)));
             }
-            let found = packet::hex(&answer).and_then(|bytes| registers::parse(&bytes, &more));
+            let found = unhex(&answer).and_then(|bytes| registers::parse(&bytes, &more));
             let found = found.map_or(Registers::Unknown, Registers::X86);
             all.push(CpuState::new(number, found));
         }
@@ -162,7 +166,7 @@ impl Guest {
             if answer.first() == Some(&b'E') && answer.len() == 3 {
                 break;
             }
-            let bytes = packet::hex(&answer);
+            let bytes = unhex(&answer);
             match bytes.filter(|bytes| (1..=len).contains(&bytes.len())) {
                 Some(bytes) => {
                     buf[done..done + bytes.len()].copy_from_slice(&bytes);
@@ -189,7 +193,7 @@ impl Guest {
         refusal(packet, &self.client.ask(packet)?)
     }
 
-    /// Detaches, so that the guest runs again. Returns how long it was paused.
+    /// Detaches, which resumes the guest. Returns the duration of the pause.
     ///
     /// # Errors
     ///
@@ -201,9 +205,9 @@ impl Guest {
         self.attached = false;
         if self.physical == Some(true) {
             // QEMU keeps the mode for the next client.
-            let _ = self.client.ask_anyhow("Qqemu.PhyMemMode:0");
+            let _ = self.client.ask_always("Qqemu.PhyMemMode:0");
         }
-        refusal("D", &self.client.ask_anyhow("D")?)?;
+        refusal("D", &self.client.ask_always("D")?)?;
         let paused = self.since.elapsed();
         // bhyve resumes the guest when the connection ends.
         self.client.close();
@@ -213,7 +217,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // The error cannot be reported here; `detach` reports it.
+        // Callers that need the error call `detach`.
         let _ = self.detach();
     }
 }
@@ -236,13 +240,4 @@ fn packet_size(features: &[u8]) -> Option<u64> {
     let mut features = features.split(';');
     let size = features.find_map(|feature| feature.strip_prefix("PacketSize="))?;
     u64::from_str_radix(size, 16).ok()
-}
-
-fn little_endian(bytes: &[u8]) -> Option<u64> {
-    if !(1..=8).contains(&bytes.len()) {
-        return None;
-    }
-    let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    Some(u64::from_le_bytes(word))
 }

@@ -1,11 +1,11 @@
 //! A guest through the gdb stub of its hypervisor: bhyve(8) `-G`, QEMU `-gdb`.
 //!
 //! Both stubs pause the guest when a client connects. bhyve resumes it when the connection ends, QEMU when the client
-//! detaches. Memory is read by virtual address, with the page tables of a CPU: the kernel's variables by their
-//! addresses, and physical memory through the direct map. QEMU also reads by physical address (`qemu.PhyMemMode`).
+//! detaches. Stubs read memory by virtual address, with the page tables of a CPU: Livecore reads kernel variables at
+//! their addresses, and physical memory through the direct map. QEMU also reads by physical address (`qemu.PhyMemMode`).
 //!
-//! The protocol is in gdb's manual, "GDB Remote Serial Protocol". What bhyve implements of it: FreeBSD
-//! `usr.sbin/bhyve/gdb.c`.
+//! gdb's manual describes the protocol in "GDB Remote Serial Protocol". FreeBSD `usr.sbin/bhyve/gdb.c` implements the
+//! packets that bhyve supports.
 
 mod client;
 mod error;

@@ -1,6 +1,6 @@
 //! Packets of the protocol: `$`, the data, `#`, and two hexadecimal digits of the sum of the data.
 
-/// Maximum size of a packet that is accepted, in bytes. Both stubs send at most some 16 KiB.
+/// Maximum size of a received packet, in bytes. Both stubs send at most 16 KiB or a little more.
 const PACKET_MAX: usize = 64 << 10;
 
 /// Maximum size of the data after its runs are expanded, in bytes.
@@ -15,22 +15,22 @@ fn sum(data: &[u8]) -> u8 {
     data.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
 }
 
-/// What the stub has sent.
+/// A unit that the stub has sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     /// `+`, or `-`, which requests the last packet again.
     Acknowledged(bool),
     /// The data of a packet.
     Packet(Vec<u8>),
-    /// A packet with a wrong sum or invalid data. The stub is asked to send it again.
+    /// A packet with a wrong sum or invalid data. The client requests it again.
     Damaged,
 }
 
-/// Removes the next item from the bytes that were received. `None` if it is not complete.
+/// Removes the next unit from the received bytes. `None` if it is incomplete.
 ///
 /// # Errors
 ///
-/// What was found, if no packet can begin here, or a packet is too long.
+/// Describes the bytes, if they do not begin a packet or the packet is too long.
 pub(super) fn next(bytes: &mut Vec<u8>) -> Result<Option<Received>, String> {
     match bytes.first() {
         None => return Ok(None),
@@ -81,20 +81,6 @@ fn expand(raw: &[u8]) -> Option<Vec<u8>> {
         }
     }
     Some(data)
-}
-
-/// The bytes that hexadecimal digits describe. `None` if they are not digits.
-pub(super) fn hex(digits: &[u8]) -> Option<Vec<u8>> {
-    let (pairs, rest) = digits.as_chunks::<2>();
-    let byte = |pair: &[u8; 2]| {
-        let digit = |d: u8| char::from(d).to_digit(16);
-        Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8)
-    };
-    pairs
-        .iter()
-        .map(byte)
-        .collect::<Option<Vec<_>>>()
-        .filter(|_| rest.is_empty())
 }
 
 #[cfg(test)]
@@ -151,14 +137,5 @@ mod tests {
         ]
         .concat();
         assert_eq!(received(&packet), Ok(Some(Received::Damaged)));
-    }
-
-    #[test]
-    fn only_pairs_of_digits_are_bytes() {
-        assert_eq!(hex(b"00fFa5"), Some(vec![0, 255, 0xa5]));
-        assert_eq!(hex(b""), Some(vec![]));
-        for other in [&b"0"[..], b"xx", b"0 ", b"+1", b"000"] {
-            assert_eq!(hex(other), None);
-        }
     }
 }

@@ -15,12 +15,8 @@ pub(super) const MORE: std::ops::Range<u32> = 24..31;
 /// Parses the answer to `g`, and the values of the registers [`MORE`]. `None` if there are too few registers.
 pub(super) fn parse(bytes: &[u8], more: &[Option<u64>]) -> Option<X86> {
     let bytes = bytes.get(..SIZE)?;
-    let (general, rest) = bytes.as_chunks::<8>().0.split_at(17);
-    debug_assert!(rest.len() == 3);
-    let general: Vec<u64> = general
-        .iter()
-        .map(|word| u64::from_le_bytes(*word))
-        .collect();
+    let general = bytes[..17 * 8].as_chunks::<8>().0;
+    let general = |index: usize| u64::from_le_bytes(general[index]);
     let others = bytes[17 * 8..].as_chunks::<4>().0;
     let word = |index: usize| u32::from_le_bytes(others[index]);
     let selector = |index: usize, base: Option<u64>| Segment {
@@ -48,47 +44,25 @@ pub(super) fn parse(bytes: &[u8], more: &[Option<u64>]) -> Option<X86> {
             cr4: more(6)?,
         })
     };
-    let [
-        rax,
-        rbx,
-        rcx,
-        rdx,
-        rsi,
-        rdi,
-        rbp,
-        rsp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rip,
-    ] = general[..]
-    else {
-        return None;
-    };
     Some(X86 {
         is_32: false,
-        rax,
-        rbx,
-        rcx,
-        rdx,
-        rsi,
-        rdi,
-        rsp,
-        rbp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rip,
+        rax: general(0),
+        rbx: general(1),
+        rcx: general(2),
+        rdx: general(3),
+        rsi: general(4),
+        rdi: general(5),
+        rbp: general(6),
+        rsp: general(7),
+        r8: general(8),
+        r9: general(9),
+        r10: general(10),
+        r11: general(11),
+        r12: general(12),
+        r13: general(13),
+        r14: general(14),
+        r15: general(15),
+        rip: general(16),
         rflags: word(0).into(),
         segments,
         control: control(),

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A bounded cache of blocks by key. The oldest block is dropped first.
-pub(super) struct BlockCache {
+pub(crate) struct BlockCache {
     limit: usize,
     blocks: Mutex<Blocks>,
 }
@@ -19,7 +19,7 @@ struct Blocks {
 impl BlockCache {
     /// A cache of `bytes` bytes for blocks of `block` bytes, with at least one block for each
     /// thread.
-    pub(super) fn new(bytes: u64, block: u64) -> Self {
+    pub(crate) fn new(bytes: u64, block: u64) -> Self {
         let limit = bytes / block.max(1);
         Self {
             limit: usize::try_from(limit).unwrap_or(usize::MAX).max(4),
@@ -28,7 +28,7 @@ impl BlockCache {
     }
 
     /// The block `key`, created by `make` if it is not cached. Threads do not wait for each other.
-    pub(super) fn get(
+    pub(crate) fn get(
         &self,
         key: u64,
         make: impl FnOnce() -> io::Result<Vec<u8>>,

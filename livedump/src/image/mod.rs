@@ -54,6 +54,7 @@ mod vmware;
 mod vmware_cpu;
 mod xen;
 
+pub(crate) use cache::BlockCache;
 pub use cpu::{Control, CpuState, Named, Registers, Segment, Segments, X86};
 pub use format::Format;
 pub use memory_image::Image;

@@ -1,8 +1,8 @@
-//! A guest with a gdb stub as the source of a dump. It is paused until its last page was read.
+//! A guest with a gdb stub as the source of a dump. It stays paused until Livecore has read the last page.
 //!
-//! The kernel's variables are read through the page tables of a CPU that maps the kernel. A CPU that runs a user program
-//! may not map it (page-table isolation). Physical memory is read through the kernel's direct map, or by physical address
-//! if the stub can do that.
+//! Livecore reads kernel variables through the page tables of a CPU that maps the kernel. A CPU that runs a user program
+//! may not map it (page-table isolation). Livecore reads physical memory through the kernel's direct map, or by physical
+//! address if the stub supports that.
 
 use std::io;
 use std::ops::Range;
@@ -19,10 +19,10 @@ use livecore_minidump::{
 use super::error::TakeError;
 use super::running::{located, same_kernel};
 use crate::gdb::{GdbError, Guest};
-use crate::image::CpuState;
+use crate::image::{BlockCache, CpuState};
 
-/// The number of pages that are kept, 16 MiB: page tables are read word by word.
-const PAGES: usize = 4096;
+/// The size of the cache of pages, in bytes: page tables are read word by word.
+const CACHE: u64 = 16 << 20;
 
 /// A guest that its gdb stub has paused.
 pub(super) struct Paused(Arc<Mutex<Guest>>);
@@ -53,7 +53,7 @@ impl Paused {
             guest: Arc::clone(&self.0),
             direct,
             ranges,
-            pages: Mutex::new(vec![None; PAGES]),
+            pages: BlockCache::new(CACHE, amd64::PAGE_SIZE),
         };
         let cpus = lock(&self.0).registers()?;
         Ok((Machine::at(Arc::new(physical), located, elf)?, cpus))
@@ -76,7 +76,7 @@ impl Paused {
             }
         }
         Err(TakeError::Locate(LocateError::NoKernel {
-            why: format!("none of {count} CPUs maps the kernel of the file"),
+            why: format!("none of {count} CPUs maps it"),
             misplaced: false,
         }))
     }
@@ -142,31 +142,26 @@ impl KernelMemory for Virtual<'_> {
     }
 }
 
-type Page = [u8; amd64::PAGE_SIZE as usize];
-
-/// A page that was read, and its address.
-type Kept = (PhysAddr, Box<Page>);
-
-/// Physical memory. The guest is paused, so pages that were read stay valid.
+/// Physical memory. The guest is paused, so cached pages stay valid.
 struct Physical {
     guest: Arc<Mutex<Guest>>,
     /// The start of the direct map; `None` if the stub reads by physical address.
     direct: Option<VirtAddr>,
     ranges: Vec<Range<PhysAddr>>,
-    /// Pages by the lowest bits of their numbers.
-    pages: Mutex<Vec<Option<Kept>>>,
+    /// Pages by their addresses.
+    pages: BlockCache,
 }
 
 impl Physical {
-    fn page(&self, at: PhysAddr) -> io::Result<Box<Page>> {
+    fn page(&self, at: PhysAddr) -> io::Result<Vec<u8>> {
         let address = match self.direct {
             Some(direct) => direct.0.checked_add(at.0),
             None => Some(at.0),
         };
-        let mut page = Box::new([0; amd64::PAGE_SIZE as usize]);
+        let mut page = vec![0; amd64::PAGE_SIZE as usize];
         let address = address.ok_or(io::ErrorKind::NotFound)?;
         let got = lock(&self.guest)
-            .read(self.direct.is_none(), address, &mut *page)
+            .read(self.direct.is_none(), address, &mut page)
             .map_err(io::Error::other)?;
         match got == page.len() {
             true => Ok(page),
@@ -191,14 +186,8 @@ impl PhysMemory for Physical {
             let base = here.align_down(amd64::PAGE_SIZE);
             let offset = (here.0 - base.0) as usize;
             let len = (buf.len() - done).min(amd64::PAGE_SIZE as usize - offset);
-            let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-            let slot = &mut pages[(base.0 / amd64::PAGE_SIZE) as usize % PAGES];
-            if !matches!(slot, Some((kept, _)) if *kept == base) {
-                *slot = Some((base, self.page(base)?));
-            }
-            if let Some((_, page)) = slot {
-                buf[done..done + len].copy_from_slice(&page[offset..offset + len]);
-            }
+            let page = self.pages.get(base.0, || self.page(base))?;
+            buf[done..done + len].copy_from_slice(&page[offset..offset + len]);
             done += len;
         }
         Ok(())

@@ -69,9 +69,29 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// The bytes of pairs of hexadecimal digits. `None` if there is another character, or a digit is left.
+#[must_use]
+pub fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    // Two digits of four bits.
+    let byte = |[high, low]: &[u8; 2]| Some((digit(*high)? << 4 | digit(*low)?) as u8);
+    let bytes: Option<Vec<_>> = pairs.iter().map(byte).collect();
+    bytes.filter(|_| rest.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_pairs_of_digits_are_bytes() {
+        assert_eq!(unhex(b"00fFa5"), Some(vec![0, 255, 0xa5]));
+        assert_eq!(unhex(b""), Some(vec![]));
+        for other in [&b"0"[..], b"xx", b"0 ", b"+1", b"000"] {
+            assert_eq!(unhex(other), None);
+        }
+    }
 
     #[test]
     fn untrusted_text_cannot_control_the_terminal() {

@@ -25,6 +25,7 @@ const SAMPLES: usize = 16;
 
 /// The members of `struct vm_page`.
 struct Layout {
+    byte_order: ByteOrder,
     size: u64,
     phys_addr: Member,
     object: Member,
@@ -52,6 +53,7 @@ impl Layout {
             inside.ok_or_else(|| missing(name))
         };
         Ok(Self {
+            byte_order: kernel.elf().order(),
             size: types.size,
             phys_addr: member("phys_addr")?,
             object: member("object")?,
@@ -64,7 +66,8 @@ impl Layout {
     fn state(&self, bytes: &[u8], pa: u64) -> Option<State> {
         let value = |member: Member| {
             let at = usize::try_from(member.offset).ok()?;
-            ByteOrder::Little.uint_at(bytes, at, usize::try_from(member.size).ok()?)
+            self.byte_order
+                .uint_at(bytes, at, usize::try_from(member.size).ok()?)
         };
         let is_used = value(self.object)? != 0 || value(self.references)? != 0;
         let order = value(self.order)?;

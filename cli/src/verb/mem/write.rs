@@ -5,6 +5,7 @@ use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
+use livecore_defs::text::unhex;
 use livecore_kernel::Location;
 use livecore_kernel::parse_number;
 use livecore_livedump::mem4::{Device, MemDevice, MemError};
@@ -165,19 +166,13 @@ fn bytes(args: &Args) -> Result<Vec<u8>, Failure> {
 /// Parses pairs of hexadecimal digits, with optional white space between pairs.
 fn hex(text: &str, bytes: &mut Vec<u8>) -> Result<(), Failure> {
     for run in text.split_ascii_whitespace() {
-        let digits = run
-            .chars()
-            .map(|c| c.to_digit(16))
-            .collect::<Option<Vec<_>>>();
-        let Some(digits) = digits.filter(|digits| digits.len().is_multiple_of(2)) else {
+        let Some(found) = unhex(run.as_bytes()) else {
             let what = format_args!("`{run}` is not a sequence of two-digit hexadecimal bytes");
             return Err(Failure::usage(what)
                 .id_is(Id::InvalidValue)
                 .next("use --words for numbers, --from for a file"));
         };
-        let (pairs, _) = digits.as_chunks::<2>();
-        // Two digits of four bits.
-        bytes.extend(pairs.iter().map(|[high, low]| (high << 4 | low) as u8));
+        bytes.extend(found);
     }
     Ok(())
 }
